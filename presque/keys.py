@@ -1,0 +1,99 @@
+"""Every Redis key: the data model.
+
+All keys begin with `presque:{<partition>}`. The braces are a hash tag, so that everything that one script touches lies in
+one slot of a Redis Cluster. A queue belongs to partition `crc16(queue) % partitions`; the number of partitions is
+recorded when a store is first used and checked at each start. A job's number is unique in its partition and never used
+again; its public id is `<queue>:<number>`.
+
+A queue's own keys, `presque:{<partition>}:<queue>:<name>`. No <name> has a colon in it, so the last colon ends the queue's
+name and two queues can never share a key.
+
+    ready      LIST   numbers of the jobs that wait, oldest first
+    front      ZSET   number -> rank; handed out before `ready`, lowest rank first. A job that has come due ranks by its due
+                      time (epoch ms); one that was put back ranks by number - 2^53, so before those and in order of insertion
+    delayed    ZSET   number -> due time (epoch ms)
+    leased     ZSET   number -> deadline (epoch ms); taken and not yet settled
+    receipts   HASH   number -> receipt of the take that holds the job now; a stale receipt never matches
+    jobs       HASH   number -> 13 digits of creation time (epoch ms), one mark ("u": has a uniq key, "-": plain), payload
+    uniq       HASH   uniq key -> number, while that job waits (ready or delayed)
+    uniq_of    HASH   number -> uniq key, for as long as the job exists
+    workers    SET    ids of the workers on this queue; it outlives the queue's deletion
+
+A partition's own keys, `presque:{<partition>}/<name>`:
+
+    last_id    STRING the number last given to a job
+    queues     SET    names of the queues that there are
+    paused     SET    names of the queues that are stopped
+    processed  HASH   queue -> jobs fetched
+    failed     HASH   queue -> failures counted
+    due        ZSET   queue -> when its next delayed job comes due or its next lease runs out (epoch ms), or earlier
+    worker_started, worker_seen          HASH  worker -> epoch ms
+    worker_processed, worker_failed      HASH  worker -> count
+    worker_queues                        HASH  worker -> its queues' names, separated by spaces
+
+And one of the whole store, `presque:store`: HASH, partitions -> their number.
+
+A queue's `ready` key is also the name of the channel on which "a job may wait here now" is published.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import crc_hqx
+from functools import lru_cache
+
+from presque.errors import InvalidName
+
+STORE = b"presque:store"
+
+QUEUE_KEYS = frozenset(
+    ["ready", "front", "delayed", "leased", "receipts", "jobs", "uniq", "uniq_of", "workers"]
+)
+PARTITION_KEYS = frozenset(
+    ["last_id", "queues", "paused", "processed", "failed", "due"]
+    + ["worker_started", "worker_seen", "worker_processed", "worker_failed", "worker_queues"]
+)
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}", re.ASCII)
+
+
+def check_name(queue: str) -> None:
+    """Raise InvalidName unless `queue` can name a queue."""
+    if not _NAME.fullmatch(queue):
+        raise InvalidName
+
+
+def partition_of(queue: str, partitions: int) -> int:
+    """The partition of `queue`, by the CRC16 (XMODEM) with which Redis Cluster finds slots."""
+    return crc_hqx(queue.encode(), 0) % partitions
+
+
+def queue_key(name: str, queue: str, partitions: int) -> bytes:
+    """The Redis key `name`, from either list above, as it is for `queue`."""
+    partition = partition_of(queue, partitions)
+    if name in QUEUE_KEYS:
+        return b"presque:{%d}:%b:%b" % (partition, queue.encode(), name.encode())
+    return partition_key(name, partition)
+
+
+def partition_key(name: str, partition: int) -> bytes:
+    """The Redis key `name` of a partition."""
+    if name not in PARTITION_KEYS:
+        raise KeyError(name)
+    return b"presque:{%d}/%b" % (partition, name.encode())
+
+
+@lru_cache(maxsize=16384)
+def queue_keys(names: tuple[str, ...], queue: str, partitions: int) -> bytes:
+    """The keys `names` of `queue`, ready to be put into a command: Redis bulk strings, one after another."""
+    return b"".join(_bulk(queue_key(name, queue, partitions)) for name in names)
+
+
+@lru_cache(maxsize=1024)
+def partition_keys(names: tuple[str, ...], partition: int) -> bytes:
+    """As `queue_keys`, for a script that touches no queue's own keys."""
+    return b"".join(_bulk(partition_key(name, partition)) for name in names)
+
+
+def _bulk(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)

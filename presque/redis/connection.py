@@ -1,0 +1,314 @@
+"""The connection to Redis. The only module that imports txredisapi.
+
+What holds here, whatever Redis or the network do:
+
+- bytes go in and bytes come out, nothing is decoded or taken for a number;
+- a command is sent on a connection that has passed its handshake, at once; where there is none, StoreUnavailable, at once;
+- nothing runs late: each script is told until when it may run (by Redis' own clock) and refuses after that;
+- a connection that stops answering is dropped after TIME_LIMIT, whatever was sent on it is then OutcomeUnknown;
+- a script that Redis has forgotten is sent again whole, once: NOSCRIPT means that nothing ran.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import txredisapi
+from twisted.application.internet import ClientService
+from twisted.internet import task
+from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from presque.errors import OutcomeUnknown, StoreFull, StoreUnavailable, StoreUnfit
+from presque.redis.scripts import SCRIPTS, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+    from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+
+    from presque.redis.url import RedisURL
+
+TIME_LIMIT = 2.0  # seconds in which Redis has to answer
+BEAT = 0.5  # seconds between two looks at each connection
+MOST_WAITING = 10_000  # commands sent on one connection and not answered yet
+NO_LIMIT = b"9007199254740991"  # a moment (epoch ms) that never comes
+
+# The first words of those errors after which the connection is of no use: this server will not do our work for now.
+_LEAVE = frozenset(["READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "LOADING"])
+_UNAVAILABLE = _LEAVE | {"BUSY", "MISCONF", "LATE", "TRYAGAIN", "NOREPLICAS", "NOPERM"}
+
+Reply = Any  # bytes, int, None, or a list of these: what Redis answered
+
+
+def bulk(value: bytes) -> bytes:
+    """`value` as a part of a Redis command."""
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi has no types
+    """One connection. It joins the pool once Redis has let us in, is a master, and knows the scripts."""
+
+    factory: ConnectionFactory
+    _log = Logger()
+
+    def connectionMade(self) -> None:
+        """Shake hands before anybody else may use the connection; on failure only drop it: the pool tries again."""
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        self.asked_at: float | None = None
+        self.offset = 0.0
+        self._clock = self.factory.clock
+        overdue = self._clock.callLater(TIME_LIMIT, self.transport.abortConnection)
+        greeted: Deferred[None] = self._shake_hands()
+        greeted.addBoth(self._greeted, overdue)
+
+    @inlineCallbacks
+    def _shake_hands(self) -> Generator[Deferred[Any], Any, None]:
+        url = self.factory.url
+        if url.password is not None:
+            yield self.execute_command("AUTH", *([url.user] if url.user else []), url.password)
+        if url.database:
+            yield self.execute_command("SELECT", url.database)
+        role = yield self.execute_command("ROLE")
+        if role[0] not in (b"master",):
+            raise StoreUnavailable(f"it is a {role[0].decode()}")
+        for script in SCRIPTS.values():
+            yield self.execute_command("SCRIPT", "LOAD", script.source)
+        yield self.ask_time()
+        yield self.factory.check(self)
+
+    def _greeted(self, result: object, overdue: Any) -> None:
+        if overdue.active():
+            overdue.cancel()
+        if isinstance(result, Failure):
+            self.factory.refused(result.value)
+            self.transport.abortConnection()
+        else:
+            txredisapi.RedisProtocol.connectionMade(self)
+            self.factory.greeted()
+
+    def ask_time(self) -> Deferred[None]:
+        """Ask Redis for its time: keeps `offset` (its clock less ours, seconds) and shows that it answers."""
+        self.asked_at = self._clock.seconds()
+        asked: Deferred[Any] = self.execute_command("TIME")
+        return asked.addCallback(self._told_time)
+
+    def _told_time(self, time: list[bytes]) -> None:
+        self.asked_at = None
+        self.offset = int(time[0]) + int(time[1]) / 1e6 - self._clock.seconds()
+
+    def beat(self) -> None:
+        """Drop the connection when it owes us an answer for too long, else ask again."""
+        if self.asked_at is None:
+            self.ask_time().addErrback(lambda failure: None)  # lost: its pool slot knows and connects again
+        elif self._clock.seconds() - self.asked_at > TIME_LIMIT:
+            self._log.warn("Redis has not answered for {limit} s: dropping the connection", limit=TIME_LIMIT)
+            self.transport.abortConnection()
+
+    def run(self, script: Script, keys: bytes, args: Iterable[bytes], until: bytes | None) -> Deferred[Reply]:
+        """Send one script: `keys` as `presque.keys` encodes them, `until` the moment (epoch ms) from which it must refuse."""
+        if until is None:
+            until = b"%d" % ((self._clock.seconds() + self.offset + TIME_LIMIT) * 1000)
+        parts = [bulk(arg) for arg in args]
+        count = 4 + len(script.keys) + len(parts)
+        tail = b"%b%b%b" % (keys, bulk(until), b"".join(parts))
+        self.transport.write(b"*%d\r\n%b%b" % (count, script.head, tail))
+        answered: Deferred[Reply] = self.replyQueue.get()
+        return answered.addCallback(self._interpret, script, count, tail)
+
+    def _interpret(self, reply: Reply, script: Script, count: int, tail: bytes) -> Reply:
+        if not isinstance(reply, Exception):
+            return reply
+        word, _, _ = str(reply).partition(" ")
+        if word == "NOSCRIPT" and self.connected:
+            numkeys = b"%d" % len(script.keys)
+            head = b"*%d\r\n$4\r\nEVAL\r\n%b%b" % (count, bulk(script.source), bulk(numkeys))
+            self.transport.write(head + tail)
+            return self.replyQueue.get().addCallback(self._raise_error)
+        return self._raise_error(reply)
+
+    def _raise_error(self, reply: Reply) -> Reply:
+        if not isinstance(reply, Exception):
+            return reply
+        word, _, _ = str(reply).partition(" ")
+        if isinstance(reply, txredisapi.ConnectionError):
+            raise OutcomeUnknown
+        if word == "OOM":
+            raise StoreFull
+        if word in _LEAVE:
+            self.transport.abortConnection()
+        if word in _UNAVAILABLE:
+            raise StoreUnavailable(str(reply))
+        raise reply
+
+
+class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txredisapi has no types
+    """Keeps `size` connections to one Redis, and the reason why there are none."""
+
+    protocol = Connection
+    initialDelay = 0.05  # seconds
+    maxDelay = 0.5  # seconds
+    factor = 2
+
+    _log = Logger()
+
+    def __init__(
+        self, clock: IReactorTime, url: RedisURL, size: int, check: Callable[[Connection], Deferred[None]]
+    ) -> None:
+        # Neither password nor database: on their failure txredisapi would stop trying for good. We send them ourselves.
+        super().__init__(str(url), None, size, isLazy=True, charset=None, convertNumbers=False)
+        self.clock = clock
+        self.url = url
+        self.check = check
+        self.trouble = ""
+
+    def refused(self, reason: BaseException) -> None:
+        """Note why Redis did not let us in, once a reason."""
+        if isinstance(reason, StoreUnfit):
+            self.unfit(reason)
+        trouble = f"{type(reason).__name__}: {reason}"
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self._log.warn("no use of {url} for now: {trouble}", url=str(self.url), trouble=trouble)
+
+    def greeted(self) -> None:
+        """Note that Redis has let us in."""
+        if self.trouble:
+            self.trouble = ""
+            self._log.info("{url} is back", url=str(self.url))
+
+    def unfit(self, reason: StoreUnfit) -> None:
+        """Called when this Redis can never be used; the owner sets what follows."""
+
+
+class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisapi has no types
+    """The one connection that hears publications. After a reconnect it subscribes again to what is wanted."""
+
+    factory: ListenerFactory
+
+    def connectionMade(self) -> None:
+        """Let us in, then ask for every channel that somebody waits on."""
+        url = self.factory.url
+        self.listening = False
+        if url.password is not None:
+            login = ["AUTH", *([url.user] if url.user else []), url.password]
+            self.execute_command(*login).addErrback(lambda failure: self.transport.abortConnection())
+        self.listening = True
+        self.factory.listener = self
+        if self.factory.channels:
+            self.transport.write(_command(b"SUBSCRIBE", *self.factory.channels))
+            for channel in list(self.factory.channels):
+                self.factory.heard(channel)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Forget the connection; its service connects again."""
+        if self.factory.listener is self:
+            self.factory.listener = None
+        super().connectionLost(reason)
+
+    def replyReceived(self, reply: Reply) -> None:
+        """Pass on what was published, and that a subscription has begun: both may mean a job."""
+        if isinstance(reply, list) and reply[0] in (b"message", b"subscribe"):
+            self.factory.heard(reply[1])
+        elif not isinstance(reply, list):
+            self.replyQueue.put(reply)
+
+
+class ListenerFactory(Factory):
+    """Makes the Listener. `channels` are those that somebody waits on now."""
+
+    noisy = False
+
+    def __init__(self, url: RedisURL) -> None:
+        self.url = url
+        self.channels: set[bytes] = set()
+        self.listener: Listener | None = None
+        self.heard: Callable[[bytes], None] = lambda channel: None
+
+    def buildProtocol(self, addr: IAddress | None) -> Listener:
+        """A Listener that speaks bytes."""
+        listener = Listener(charset=None, convertNumbers=False)
+        listener.factory = self
+        return listener
+
+    def subscribe(self, channel: bytes) -> None:
+        """Hear `channel` from now on."""
+        self.channels.add(channel)
+        if self.listener is not None:
+            self.listener.transport.write(_command(b"SUBSCRIBE", channel))
+
+    def unsubscribe(self, channel: bytes) -> None:
+        """Hear `channel` no longer."""
+        self.channels.discard(channel)
+        if self.listener is not None:
+            self.listener.transport.write(_command(b"UNSUBSCRIBE", channel))
+
+
+def _command(*parts: bytes) -> bytes:
+    return b"*%d\r\n%b" % (len(parts), b"".join(bulk(part) for part in parts))
+
+
+def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
+    """All results, in order; or, once all have ended, the first failure as it is."""
+    return gatherResults(list(asked), consumeErrors=True).addErrback(lambda failure: failure.value.subFailure)
+
+
+class Store:
+    """What the rest of presque knows of Redis: `run` a script, whether there `is_up`, and how to hear publications."""
+
+    def __init__(self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, size: int = 2) -> None:
+        self.url = url
+        self._endpoint = endpoint
+        self.checks: list[Callable[[Connection], Deferred[None]]] = []
+        self.pool = ConnectionFactory(clock, url, size, self._check)
+        self.listener = ListenerFactory(url)
+        self._listening = ClientService(endpoint, self.listener, retryPolicy=self.pool.retryDelay)
+        self._beat = task.LoopingCall(self._beat_all)
+        self._beat.clock = clock
+
+    @inlineCallbacks
+    def _check(self, connection: Connection) -> Generator[Deferred[None], None, None]:
+        for check in self.checks:
+            yield check(connection)
+
+    def start(self) -> None:
+        """Begin to connect, and keep connected."""
+        self.pool.startConnecting(self._endpoint)
+        self._listening.startService()
+        self._beat.start(BEAT, now=False)
+
+    @inlineCallbacks
+    def stop(self) -> Generator[Deferred[Any], None, None]:
+        """Close all connections. Fires when they are closed."""
+        if self._beat.running:
+            self._beat.stop()
+        yield self._listening.stopService()
+        yield self.pool.disconnect()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a command could be sent now."""
+        return bool(self.pool.pool)
+
+    def _beat_all(self) -> None:
+        for connection in list(self.pool.pool):
+            connection.beat()
+
+    def run(self, name: str, keys: bytes, args: Iterable[bytes], until: bytes | None = None) -> Deferred[Reply]:
+        """Run the script `name`; `keys` as `presque.keys` encodes them for it.
+
+        Fires with Redis' reply. Fails with StoreUnavailable (nothing was done), OutcomeUnknown (perhaps it was done) or
+        StoreFull (nothing was done). With `until=NO_LIMIT` the script runs however late it gets there.
+        """
+        connection = min(self.pool.pool, key=_owed, default=None)
+        if connection is None or _owed(connection) >= MOST_WAITING:
+            return fail(StoreUnavailable())
+        return connection.run(SCRIPTS[name], keys, args, until)  # type: ignore[no-any-return]  # txredisapi
+
+
+def _owed(connection: Connection) -> int:
+    return len(connection.replyQueue.waiting)

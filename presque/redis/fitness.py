@@ -1,0 +1,67 @@
+"""Whether a Redis can be used: looked at whenever a connection to it begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.logger import Logger
+
+from presque import keys
+from presque.errors import StoreUnfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from presque.redis.connection import Connection
+
+OLDEST = (6, 2)
+
+_log = Logger()
+
+
+def fitness(partitions: int, private: bool) -> Callable[[Connection], Deferred[None]]:
+    """A check for `Store.checks`. It raises StoreUnfit when the server is too old or its store was made with another
+    number of partitions, and warns once, loudly, when an external server may evict jobs or keeps nothing.
+    """
+    warned = set()
+
+    def warn_once(text: str) -> None:
+        if text not in warned:
+            warned.add(text)
+            _log.warn("JOBS MAY BE LOST: {text}", text=text)
+
+    @inlineCallbacks
+    def check(connection: Connection) -> Generator[Deferred[Any], Any, None]:
+        info = yield connection.execute_command("INFO", "server")
+        facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+        version = facts["redis_version"]
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+            raise StoreUnfit(f"Redis {version} is too old, 6.2 is the oldest that has what presque needs")
+        recorded = yield connection.execute_command("HGET", keys.STORE, "partitions")
+        if recorded is None:
+            yield connection.execute_command("HSETNX", keys.STORE, "partitions", partitions)
+            recorded = yield connection.execute_command("HGET", keys.STORE, "partitions")
+        if int(recorded) != partitions:
+            raise StoreUnfit(f"--partitions is {partitions}, but this store was made with {int(recorded)}")
+        if not private:
+            yield _warn_of_loss(connection, warn_once)
+
+    return check
+
+
+@inlineCallbacks
+def _warn_of_loss(connection: Connection, warn: Callable[[str], None]) -> Generator[Deferred[Any], Any, None]:
+    settings = {}
+    for name in ("maxmemory-policy", "appendonly", "save"):
+        try:
+            reply = yield connection.execute_command("CONFIG", "GET", name)
+        except Exception as refusal:  # a managed Redis may forbid CONFIG, in words of its own
+            _log.info("this Redis does not tell its settings ({refusal})", refusal=str(refusal))
+            return
+        settings[name] = reply[1].decode() if reply else ""
+    if settings["maxmemory-policy"] != "noeviction":
+        warn(f"this Redis may evict them (maxmemory-policy {settings['maxmemory-policy']}, should be noeviction)")
+    if settings["appendonly"] != "yes":
+        kept = "only keeps snapshots" if settings["save"] else "keeps nothing"
+        warn(f"this Redis {kept} when it stops (appendonly no, should be yes)")

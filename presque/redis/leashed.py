@@ -1,0 +1,21 @@
+"""Runs a program that must not outlive us: `python leashed.py <our pid> <program> [argument …]`.
+
+Started with an interpreter of its own, because only the process itself can ask the kernel to be ended with its parent.
+On Linux the kernel sends SIGTERM, on which a Redis stops its own children too. Elsewhere there is no such request, and the
+lock that the program inherits still keeps a second one off its folder.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+if __name__ == "__main__":
+    parent, program = int(sys.argv[1]), sys.argv[2:]
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit("the parent ended before its child began")
+    os.execv(program[0], program)

@@ -1,0 +1,6 @@
+-- Names the queues of a partition that need moving now, the most overdue first.
+-- ARGV   given up at (epoch ms), how many at most
+-- Reply  their names
+local due = unpack(KEYS)
+--@include now
+return redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, ARGV[2])

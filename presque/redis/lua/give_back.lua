@@ -1,0 +1,21 @@
+-- Puts taken jobs that did not reach their consumer back to the front, as if they had never been taken.
+-- ARGV   given up at (epoch ms), queue, worker (or ''), number, receipt, number, receipt, … (up to 1000 pairs)
+-- Reply  how many it put back
+local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed = unpack(KEYS)
+--@include now
+--@include wake
+--@include front
+--@include held
+local queue, worker = ARGV[2], ARGV[3]
+local ids = held(4)
+if #ids > 0 then
+  redis.call('ZREM', leased, unpack(ids))
+  redis.call('HDEL', receipts, unpack(ids))
+  to_front(ids)
+  redis.call('HINCRBY', processed, queue, -#ids)
+  if worker ~= '' and redis.call('HEXISTS', worker_processed, worker) == 1 then
+    redis.call('HINCRBY', worker_processed, worker, -#ids)
+  end
+  wake()
+end
+return #ids

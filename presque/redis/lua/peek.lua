@@ -1,0 +1,25 @@
+-- Reads ready jobs in the order in which they would be taken, and leaves them where they are.
+-- ARGV   given up at (epoch ms), how many at most (up to 1000)
+-- Reply  {job, job, …}; it ends early once 8 MiB are together
+local ready, front, delayed, jobs = unpack(KEYS)
+--@include now
+local ids, want = redis.call('ZRANGE', front, 0, ARGV[2] - 1), tonumber(ARGV[2])
+local function add(more)
+  for _, id in ipairs(more) do
+    ids[#ids + 1] = id
+  end
+end
+add(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, want - #ids))
+if #ids < want then
+  add(redis.call('LRANGE', ready, 0, want - #ids - 1))
+end
+local reply, bytes = {}, 0
+for _, id in ipairs(ids) do
+  local job = redis.call('HGET', jobs, id)
+  bytes = bytes + #job
+  reply[#reply + 1] = job
+  if bytes >= 8388608 then
+    break
+  end
+end
+return reply

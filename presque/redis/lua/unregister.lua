@@ -1,0 +1,23 @@
+-- Takes a worker off a queue, and forgets it once it is on none.
+-- ARGV   given up at (epoch ms), queue, worker
+-- Reply  1 when it was on that queue, else 0
+local workers, worker_started, worker_seen, worker_processed, worker_failed, worker_queues = unpack(KEYS)
+--@include now
+local queue, worker = ARGV[2], ARGV[3]
+if redis.call('SREM', workers, worker) == 0 then
+  return 0
+end
+local others = {}
+for other in redis.call('HGET', worker_queues, worker):gmatch('%S+') do
+  if other ~= queue then
+    others[#others + 1] = other
+  end
+end
+if #others > 0 then
+  redis.call('HSET', worker_queues, worker, table.concat(others, ' '))
+else
+  for _, key in ipairs({ worker_started, worker_seen, worker_processed, worker_failed, worker_queues }) do
+    redis.call('HDEL', key, worker)
+  end
+end
+return 1

@@ -1,0 +1,81 @@
+"""Redis URLs: `redis://`, `rediss://` and `unix://`, with user, password and database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.ssl import optionsForClientTLS
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IStreamClientEndpoint
+
+CONNECT_TIMEOUT = 2  # seconds
+
+
+@dataclass(frozen=True)
+class RedisURL:
+    """Where a Redis is, and as whom to speak to it. Its text (`str`, `repr`) never has the password in it."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    database: int
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        where = self.path if self.scheme == "unix" else f"{self.host}:{self.port}"
+        return f"{self.scheme}://{where} (database {self.database})"
+
+
+def parse_redis_url(text: str) -> RedisURL:
+    """`text` as a RedisURL.
+
+        redis://[[user]:password@]host[:port][/database]
+        rediss://…                                         the same over TLS; the certificate is checked
+        unix://[[user]:password@]/path/to/socket[?db=database]
+
+    Raises ValueError, whose text never repeats `text`: there may be a password in it.
+    """
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    user = unquote(parts.username) if parts.username else None
+    password = unquote(parts.password) if parts.password else None
+    if user and password is None:
+        raise ValueError("names a user but no password")
+    if parts.scheme == "unix":
+        query = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
+        if not parts.path.startswith("/") or set(query) - {"db"}:
+            raise ValueError("must be unix:///path/to/socket, with ?db=N at most")
+        database = query.get("db", ["0"])[-1]
+        return RedisURL("unix", "", 0, unquote(parts.path), _database(database), user, password)
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be redis://host:port/database, rediss://… or unix:///path")
+    try:
+        port = 6379 if parts.port is None else parts.port
+    except ValueError:
+        raise ValueError("has a port that is not a number from 1 to 65535") from None
+    database = parts.path.strip("/") or "0"
+    return RedisURL(parts.scheme, parts.hostname, port, "", _database(database), user, password)
+
+
+def _database(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("has a database that is not a number")
+    return int(text)
+
+
+def endpoint_for(reactor: object, url: RedisURL) -> IStreamClientEndpoint:
+    """The endpoint that connects to `url`; over TLS with the certificate checked against the system's authorities."""
+    if url.scheme == "unix":
+        return UNIXClientEndpoint(reactor, url.path, timeout=CONNECT_TIMEOUT)
+    plain = HostnameEndpoint(reactor, url.host, url.port, timeout=CONNECT_TIMEOUT)
+    if url.scheme == "redis":
+        return plain
+    return cast("IStreamClientEndpoint", wrapClientTLS(optionsForClientTLS(url.host), plain))

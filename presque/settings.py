@@ -1,0 +1,209 @@
+"""The settings: one table, from which the flags, the variables, the file's keys and the help come.
+
+A value is taken from the command line, else from `PRESQUE_<NAME>`, else from the TOML file that `--config` (or
+`PRESQUE_CONFIG`) names, else it is the default. Names that are not in the table are refused, with the nearest that is.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from presque.redis.url import RedisURL, parse_redis_url
+
+
+class SettingError(Exception):
+    """A setting that cannot be used. The text is one line and names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a daemon."""
+
+    listen: tuple[str, ...]  # Twisted server endpoint descriptions
+    redis: RedisURL | None  # None: a private server
+    data_dir: Path
+    fsync: str  # everysec or always
+    tick: float  # seconds
+    max_body: int  # bytes
+    request_timeout: float  # seconds
+    partitions: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the table. `parse` raises ValueError with what is wrong, for a sentence that begins with the name."""
+
+    name: str
+    value: str
+    default: str
+    help: str
+    parse: Callable[[str], Any]
+
+
+def _endpoints(text: str) -> tuple[str, ...]:
+    found = tuple(text.split())
+    if not found:
+        raise ValueError("must be an endpoint such as tcp:5000:interface=127.0.0.1")
+    return found
+
+
+def _redis(text: str) -> RedisURL | None:
+    return parse_redis_url(text) if text else None
+
+
+def _folder(text: str) -> Path:
+    if text:
+        return Path(text).expanduser().absolute()
+    if state := os.environ.get("STATE_DIRECTORY"):  # systemd.exec(5), StateDirectory=; colons separate several
+        return Path(state.split(":")[0])
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser().absolute() / "presque"
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be {' or '.join(choices)}{_nearest(text, choices)}")
+        return text
+
+    return parse
+
+
+def _number(kind: type[int] | type[float], least: float, most: float, unit: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(least - 1)
+        if not least <= value <= most:
+            raise ValueError(f"must be {'a whole number' if kind is int else 'a number'} from {least} to {most}{unit}")
+        return value
+
+    return parse
+
+
+TABLE = (
+    Setting(
+        "listen",
+        "ENDPOINT",
+        "tcp:5000:interface=127.0.0.1",
+        "where to listen, as a Twisted endpoint; may be given several times",
+        _endpoints,
+    ),
+    Setting(
+        "redis", "URL", "", "the Redis to use: redis://, rediss:// or unix:// (default: a private server)", _redis
+    ),
+    Setting(
+        "data-dir",
+        "FOLDER",
+        "",
+        "where the private server keeps its data (default: $STATE_DIRECTORY, else the XDG state folder)",
+        _folder,
+    ),
+    Setting(
+        "fsync",
+        "WHEN",
+        "everysec",
+        "when the private server syncs to disk: everysec or always",
+        _one_of("everysec", "always"),
+    ),
+    Setting("tick", "SECONDS", "0.1", "how often to move due jobs", _number(float, 0.01, 60, " seconds")),
+    Setting(
+        "max-body", "BYTES", "1048576", "the largest request body", _number(int, 1, 512 * 1024 * 1024, " bytes")
+    ),
+    Setting(
+        "request-timeout",
+        "SECONDS",
+        "20",
+        "how long a client may take to send a request, or not to read its answer",
+        _number(float, 0.1, 3600, " seconds"),
+    ),
+    Setting(
+        "partitions",
+        "NUMBER",
+        "1",
+        "into how many Redis Cluster slots to spread the queues; fixed when a store is first used",
+        _number(int, 1, 16384, ""),
+    ),
+)
+_ROWS = {row.name: row for row in TABLE}
+
+
+def settings(flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Settings:
+    """The Settings made of `flags` (name -> text), the variables and the file. Raises SettingError."""
+    environ = os.environ if environ is None else environ
+    variables = _variables(environ)
+    file = flags.get("config") or variables.pop("config", "")
+    sources = (
+        ("--{}", flags),
+        ("PRESQUE_{}", variables),
+        (f"{file}: {{}}", _file(file) if file else {}),
+    )
+    values = {}
+    for row in TABLE:
+        label, text = "--{}", row.default
+        for form, source in sources:
+            if row.name in source:
+                label, text = form, source[row.name]
+                break
+        values[row.name.replace("-", "_")] = _parse(row, _spelt(label, row.name), text)
+    return Settings(**values)
+
+
+def _spelt(form: str, name: str) -> str:
+    if form.startswith("PRESQUE_"):
+        name = name.upper().replace("-", "_")
+    return form.format(name)
+
+
+def _parse(row: Setting, label: str, text: str) -> Any:
+    try:
+        return row.parse(text)
+    except ValueError as wrong:
+        shown = "" if row.name == "redis" else f", not {text!r}"  # a URL may have a password in it
+        raise SettingError(f"{label} {wrong}{shown}") from None
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    names = {"PRESQUE_" + name.upper().replace("-", "_"): name for name in [*_ROWS, "config"]}
+    found = {}
+    for variable, text in environ.items():
+        if variable.startswith("PRESQUE_"):
+            if variable not in names:
+                raise SettingError(f"{variable} is not a setting{_nearest(variable, names)}")
+            found[names[variable]] = text
+    return found
+
+
+def _file(path: str) -> dict[str, str]:
+    try:
+        content = tomllib.loads(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
+        raise SettingError(f"--config {path}: {wrong}") from None
+    found = {}
+    for key, value in content.items():
+        name = key.replace("_", "-")
+        if name not in _ROWS:
+            raise SettingError(f"{path}: {key} is not a setting{_nearest(name, _ROWS)}")
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            value = " ".join(value)
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise SettingError(f"{path}: {key} must be a text or a number")
+        found[name] = str(value)
+    return found
+
+
+def _nearest(name: str, names: Any) -> str:
+    near = get_close_matches(name, list(names), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def nearest_flag(flag: str) -> str:
+    """`; did you mean --that?` for an unknown flag, or nothing."""
+    return _nearest(flag, [f"--{name}" for name in [*_ROWS, "config", "help", "version"]])

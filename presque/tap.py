@@ -1,0 +1,86 @@
+"""`twistd presque`: its options, and the service that they make."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from twisted.python import usage
+
+from presque import __version__
+from presque.errors import PresqueError
+from presque.service import make_service
+from presque.settings import TABLE, SettingError, nearest_flag, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twisted.application.service import IService
+
+
+class Options(usage.Options):
+    """The command line of `twistd presque`."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "A message queue that speaks HTTP and JSON and keeps its jobs in Redis. Each option may also be given as a "
+        "variable, PRESQUE_<NAME>, or in the TOML file that --config names; the command line goes first, then the "
+        "variables, then the file."
+    )
+
+    optParameters = [
+        ["config", None, None, "a TOML file with options (also PRESQUE_CONFIG)"],
+        *(
+            [row.name, None, None, f"{row.help}{f' [default: {row.default}]' if row.default else ''}"]
+            for row in TABLE
+            if row.name != "listen"
+        ),
+    ]
+
+    def __init__(self) -> None:
+        self.given: dict[str, str] = {}
+        super().__init__()
+
+    def opt_listen(self, endpoint: str) -> None:
+        """where to listen, as a Twisted endpoint; may be given several times [default: tcp:5000:interface=127.0.0.1]"""
+        self.given["listen"] = f"{self.given.get('listen', '')} {endpoint}".strip()
+
+    def opt_version(self) -> NoReturn:
+        """Display the version and exit."""
+        print(f"presque {__version__}")
+        sys.exit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """As usage.Options, but what is wrong is said in one line."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as wrong:
+            refuse(_explained(str(wrong)))
+
+    def parseArgs(self, *args: str) -> None:
+        """No arguments: what stands there was meant to be an option."""
+        if args:
+            refuse(f"{args[0]} is not an option{nearest_flag('--' + args[0].lstrip('-'))}")
+
+
+def _explained(wrong: str) -> str:
+    first, _, _ = wrong.partition(" ")
+    if wrong.startswith("option -") and wrong.endswith("not recognized"):
+        flag = wrong.split()[1]
+        return f"{flag} is not an option{nearest_flag(flag)}"
+    return wrong or first
+
+
+def refuse(why: str) -> NoReturn:
+    """End the program before it began: one line, status 2."""
+    print(f"presque: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
+def makeService(options: Options) -> IService:
+    """The daemon that `options` describe."""
+    flags = options.given | {name: value for name, value in options.items() if value is not None}
+    try:
+        return make_service(settings(flags))
+    except (SettingError, PresqueError) as wrong:
+        refuse(str(wrong))

@@ -1,0 +1,52 @@
+"""The page at `/`: the queues and their counts."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from presque.web.answers import answer
+from presque.web.routing import route
+
+if TYPE_CHECKING:
+    from klein import Klein
+    from twisted.web.http import Request
+
+    from presque.queues import Counts, Queues
+
+MOST_LISTED = 1000  # queues
+
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "table{border-collapse:collapse;width:100%}td,th{text-align:right;padding:.3rem .6rem;border-bottom:1px solid #ddd}"
+    "td:first-child,th:first-child{text-align:left;overflow-wrap:anywhere}"
+)
+COLUMNS = ("queue", "ready", "delayed", "being delivered", "fetched", "failed", "policy")
+
+
+def add(app: Klein, queues: Queues) -> None:
+    """Declare the page."""
+
+    @route(app, "GET", "/")
+    async def page(request: Request) -> bytes:
+        names = await queues.names()
+        rows = [(name, await queues.counts(name)) for name in names[:MOST_LISTED]]
+        request.setHeader(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")
+        return answer(request, 200, _page(len(names), rows).encode(), b"text/html; charset=utf-8")
+
+
+def _page(total: int, rows: list[tuple[str, Counts]]) -> str:
+    head = "".join(f"<th>{column}</th>" for column in COLUMNS)
+    body = "".join(_row(name, counts) for name, counts in rows)
+    more = f"<p>and {total - len(rows)} more</p>" if total > len(rows) else ""
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else "<p>No queues yet.</p>"
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>presque</title><style>{STYLE}</style>"
+        f"<h1>presque</h1><p>{total} queue{'' if total == 1 else 's'}</p>{table}{more}</html>\n"
+    )
+
+
+def _row(name: str, counts: Counts) -> str:
+    policy = "closed" if counts.paused else "open"
+    figures = (counts.ready, counts.delayed, counts.leased, counts.processed, counts.failed, policy)
+    return f"<tr><td>{escape(name)}</td>{''.join(f'<td>{figure}</td>' for figure in figures)}</tr>"

@@ -1,0 +1,180 @@
+"""Handing taken jobs to clients: a job ends when it has reached its consumer, and goes back when the consumer has left.
+
+The take holds the job in Redis. Then one of three things happens:
+
+- the client is gone before the answer is written: the job goes back at once;
+- the answer is written, and the connection tells that it arrived: the job ends, together with others in one script call;
+- the answer is written, and the connection is lost or reset before that: the job goes back.
+
+When the daemon dies in between, the hold runs out and the job is handed out again: perhaps twice, never lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+
+from presque.errors import StoreError, StoreUnavailable
+from presque.queues import HOLD, MOST_AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.web.http import Request
+
+    from presque.queues import Queues, Taken
+    from presque.web.site import Channel
+
+GATHER = 0.005  # seconds for which delivered jobs are gathered before they are settled together
+SLOWEST_LOOK = 0.25  # seconds between two looks at a connection that is slow to take its answer
+RETRY = 0.1  # seconds between two tries while Redis is away
+STALE = HOLD / 2  # seconds after which a hold is extended, or an answer that was not begun is not given any more
+
+
+@dataclass(eq=False)
+class _Delivery:
+    """An answer with jobs that was written, and is not known to have reached its client."""
+
+    taken: Taken
+    held_at: float
+    next_look: float
+    patience: float = GATHER  # seconds until the look after the next; doubles, for a client may be slow
+
+
+class Handoff:
+    """All deliveries of one daemon."""
+
+    _log = Logger()
+
+    def __init__(self, queues: Queues, clock: IReactorTime) -> None:
+        self._queues = queues
+        self._clock = clock
+        self._written: dict[Channel, list[_Delivery]] = {}  # not known to have arrived
+        self._arrived: list[Taken] = []  # to be settled
+        self._next_look: IDelayedCall | None = None
+        self._settling = 0
+
+    def deliver(
+        self, request: Request, taking: Deferred[Taken], may_cancel: bool, compose: Callable[[Taken], bytes]
+    ) -> Deferred[bytes]:
+        """Answer `request` with `compose(taken)`. Its Deferred may be cancelled when the client leaves: then the jobs go
+        back, and with `may_cancel` the taking itself is cancelled too.
+        """
+        channel = request.channel
+        asked_at = self._clock.seconds()
+
+        def client_left(_: Deferred[bytes]) -> None:
+            if may_cancel:
+                taking.cancel()
+
+        answered: Deferred[bytes] = Deferred(client_left)
+
+        def took(taken: Taken) -> None:
+            stale = not may_cancel and self._clock.seconds() - asked_at > STALE
+            if taken.numbers and (answered.called or stale):
+                self._give_back(taken)
+                if not answered.called:
+                    answered.errback(StoreUnavailable())
+            elif not answered.called:
+                body = compose(taken)
+                if taken.numbers:
+                    now = self._clock.seconds()
+                    self._written.setdefault(channel, []).append(_Delivery(taken, now, now))
+                    self._look_later(GATHER)
+                answered.callback(body)
+
+        def refused(failure: Any) -> None:
+            if not answered.called:
+                answered.errback(failure)
+
+        taking.addCallbacks(took, refused)
+        return answered
+
+    def awaits(self, channel: Channel) -> bool:
+        """Whether something written to this connection is not known to have arrived."""
+        return channel in self._written
+
+    def look_at(self, channel: Channel) -> None:
+        """The connection is about to close, or has: decide now about what was written to it."""
+        for delivery in self._written.pop(channel, []):
+            self._decide(delivery, channel)
+
+    def _look_later(self, seconds: float) -> None:
+        if self._next_look is None:
+            self._next_look = self._clock.callLater(seconds, self._look)
+
+    def _look(self) -> None:
+        self._next_look = None
+        now = self._clock.seconds()
+        for channel, deliveries in list(self._written.items()):
+            if deliveries[0].next_look <= now:
+                del self._written[channel]
+                for delivery in deliveries:
+                    self._decide(delivery, channel)
+                if channel not in self._written:
+                    channel.settled()
+        self._settle_arrived()
+        if self._written:
+            self._look_later(GATHER)
+
+    def _settle_arrived(self) -> None:
+        if self._arrived:
+            arrived, self._arrived = self._arrived, []
+            by_queue: dict[str, list[Taken]] = {}
+            for taken in arrived:
+                by_queue.setdefault(taken.queue, []).append(taken)
+            for several in by_queue.values():
+                ensureDeferred(self._settle(several))
+
+    def _decide(self, delivery: _Delivery, channel: Channel) -> None:
+        reached = channel.reached()
+        if reached:
+            self._arrived.append(delivery.taken)
+            self._look_later(GATHER)
+        elif channel.lost or reached is False:
+            self._give_back(delivery.taken)
+        else:
+            now = self._clock.seconds()
+            delivery.next_look = now + delivery.patience
+            delivery.patience = min(delivery.patience * 2, SLOWEST_LOOK)
+            self._written.setdefault(channel, []).append(delivery)
+            if now - delivery.held_at > STALE:
+                delivery.held_at = now
+                self._queues.extend(delivery.taken).addErrback(lambda failure: failure.trap(StoreError))  # soon again
+
+    async def _settle(self, several: list[Taken]) -> None:
+        """Settle deliveries of one queue. While Redis is away they are kept: settling late is harmless, and receipts tell
+        whose the jobs are.
+        """
+        self._settling += 1
+        try:
+            while several:
+                some, jobs = [], 0
+                while several and (not some or jobs + len(several[0].numbers) <= MOST_AT_ONCE):
+                    jobs += len(several[0].numbers)
+                    some.append(several.pop(0))
+                try:
+                    await self._queues.settle(some)
+                except StoreError:
+                    self._arrived += some + several
+                    self._look_later(RETRY)
+                    return
+        finally:
+            self._settling -= 1
+
+    def _give_back(self, taken: Taken) -> None:
+        self._settling += 1
+
+        def done(result: object) -> None:
+            self._settling -= 1
+
+        self._queues.give_back(taken).addErrback(lambda failure: failure.trap(StoreError)).addBoth(done)
+
+    @property
+    def pending(self) -> int:
+        """Deliveries whose end is not recorded in Redis yet."""
+        return sum(map(len, self._written.values())) + len(self._arrived) + self._settling

@@ -1,0 +1,173 @@
+"""What a request says: its parameters and its body, checked. What is wrong with them is a BadRequest."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from presque.errors import PresqueError
+from presque.workers import check_worker
+
+if TYPE_CHECKING:
+    from twisted.web.http import Request
+
+LATEST = 253402300800  # epoch seconds: the year 10000; a client that sends milliseconds learns it here
+LONGEST_WAIT = 60.0  # seconds
+DEFAULT_BATCH = 10  # jobs
+LARGEST_BATCH = 1000  # jobs fetched by one request
+MOST_INSERTED = 10_000  # jobs inserted by one request, so that no script holds Redis up for long
+
+_NUMBER = re.compile(rb"[+-]?\d{1,20}(\.\d{0,20})?")
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class BadRequest(PresqueError):
+    """A request that says something wrong; the text says what."""
+
+
+def query(request: Request, name: bytes) -> bytes:
+    """The last parameter of this name, or nothing."""
+    values = request.args.get(name)
+    return values[-1] if values else b""
+
+
+def text(request: Request, name: bytes) -> str:
+    """A parameter as text."""
+    try:
+        return query(request, name).decode()
+    except UnicodeDecodeError:
+        raise BadRequest(f"{name.decode()} must be in UTF-8") from None
+
+
+def flag(request: Request, name: bytes) -> bool:
+    """Whether a parameter is there and not 0."""
+    return query(request, name) not in (b"", b"0")
+
+
+def delayed(request: Request) -> float | None:
+    """`?delayed=`: epoch seconds."""
+    value = query(request, b"delayed")
+    if not value and b"delayed" not in request.args:
+        return None
+    due = _number(value)
+    if due is None or due > LATEST:
+        raise BadRequest("delayed must be a date in epoch")
+    return due
+
+
+def uniq(request: Request) -> bytes:
+    """`?uniq=`: any bytes."""
+    return query(request, b"uniq")
+
+
+def wait(request: Request) -> float:
+    """`?wait=`: seconds, more than LONGEST_WAIT counts as that."""
+    value = query(request, b"wait")
+    if not value:
+        return 0.0
+    seconds = _number(value)
+    if seconds is None or seconds < 0:
+        raise BadRequest("wait must be a number of seconds")
+    return min(seconds, LONGEST_WAIT)
+
+
+def batch_size(request: Request) -> int:
+    """`?batch_size=`: jobs, more than LARGEST_BATCH counts as that."""
+    value = query(request, b"batch_size")
+    if not value:
+        return DEFAULT_BATCH
+    if not value.isdigit() or len(value) > 20 or int(value) == 0:
+        raise BadRequest("batch_size must be a whole number above 0")
+    return min(int(value), LARGEST_BATCH)
+
+
+def worker(request: Request) -> str:
+    """The worker that the header or the query names, or nothing. Raises InvalidWorker."""
+    named = request.getHeader(b"X-presque-workerid") or query(request, b"worker_id")
+    if not named:
+        return ""
+    name = named.decode(errors="surrogateescape")  # which no printable character is
+    check_worker(name)
+    return name
+
+
+def worker_or_body(request: Request) -> str:
+    """As `worker`, else the one that the JSON body names, whatever its content type."""
+    if named := worker(request):
+        return named
+    try:
+        found = msgspec.json.decode(request.content.read(), type=dict[str, Any]).get("worker_id")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    named = str(found) if isinstance(found, (str, int)) and not isinstance(found, bool) else ""
+    if named:
+        check_worker(named)
+    return named
+
+
+def job(request: Request) -> bytes:
+    """The body: one job."""
+    body = _json_body(request)
+    _check_object(body)
+    return body
+
+
+def jobs(request: Request) -> list[bytes]:
+    """The body: `{"jobs":[…]}`; each job is the slice of the body that it was."""
+    listed = _check_object(_json_body(request)).get("jobs")
+    try:
+        found = [bytes(each) for each in _LIST.decode(listed)] if listed is not None else None
+    except msgspec.MsgspecError:
+        found = None
+    if found is None:
+        raise BadRequest("jobs should be an array of job")
+    if len(found) > MOST_INSERTED:
+        raise BadRequest(f"jobs should be at most {MOST_INSERTED}")
+    for each in found:
+        _check_object(each)
+    return found
+
+
+def status(request: Request) -> str:
+    """The body `{"status":"stop"}` or `{"status":"start"}`: `stop` or `start`."""
+    body = request.content.read()
+    if not body:
+        raise BadRequest("content is missing")
+    try:
+        given = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("status", msgspec.Raw(b""))
+        said = bytes(given)
+        if said[:1] == b'"':
+            said = msgspec.json.decode(said, type=str).encode()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        said = body
+    if said not in (b"stop", b"start"):
+        raise BadRequest(f"invalid status {said[:100].decode(errors='replace')}")
+    return said.decode()
+
+
+def _json_body(request: Request) -> bytes:
+    declared = request.getHeader(b"Content-Type") or b""
+    if declared.partition(b";")[0].strip().lower() != b"application/json":
+        raise BadRequest("content-type must be set to application/json")
+    body: bytes = request.content.read()
+    if not body:
+        raise BadRequest("job is missing")
+    return body
+
+
+def _check_object(body: bytes) -> dict[str, msgspec.Raw]:
+    """The parts of a JSON object. msgspec refuses what RFC 8259 does not allow, but skips over text without looking at its
+    encoding. Nesting is limited by the interpreter's stack, at some hundreds of levels.
+    """
+    try:
+        body.decode()
+        return _OBJECT.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise BadRequest("job must be a valid JSON object") from None
+
+
+def _number(value: bytes) -> float | None:
+    return float(value) if _NUMBER.fullmatch(value) else None

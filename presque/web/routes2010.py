@@ -1,0 +1,183 @@
+"""The routes of 2010, which existing producers and workers speak: `/q /qb /status /j /control /w`.
+
+What each answers, to the byte, is in the README. Here requests are parsed, called and answered; what a queue is and does
+is in `presque.queues`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from presque.web import params
+from presque.web.answers import answer, error, json
+from presque.web.params import BadRequest
+from presque.web.routing import route
+
+if TYPE_CHECKING:
+    from klein import Klein
+    from twisted.internet.defer import Deferred
+    from twisted.web.http import Request
+
+    from presque.queues import Counts, Queues, Taken
+    from presque.waiting import Waiting
+    from presque.web.handoff import Handoff
+    from presque.workers import Worker, Workers
+
+
+def add(app: Klein, queues: Queues, workers: Workers, waiting: Waiting, handoff: Handoff) -> None:
+    """Declare the routes of 2010."""
+    _add_queue(app, queues, waiting, handoff)
+    _add_batches(app, queues, waiting, handoff)
+    _add_knowledge(app, queues)
+    _add_control(app, queues)
+    _add_workers(app, workers)
+    _add_nameless(app)
+
+
+def _add_queue(app: Klein, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
+    @route(app, "POST", "/q/<queue>")
+    def push(request: Request, queue: str) -> Deferred[bytes]:
+        job, due = params.job(request), params.delayed(request)
+        pushed = queues.push(queue, [job], due, params.uniq(request))
+        return pushed.addCallback(lambda ids: answer(request, 201, b""))
+
+    @route(app, "PUT", "/q/<queue>")
+    def fail(request: Request, queue: str) -> Deferred[bytes]:
+        job, due = params.job(request), params.delayed(request)
+        failed = queues.fail(queue, job, due, params.uniq(request), params.worker(request))
+        return failed.addCallback(lambda ids: answer(request, 201, b""))
+
+    @route(app, "GET", "/q/<queue>", takes=True)
+    def take(request: Request, queue: str) -> Deferred[bytes]:
+        def compose(taken: Taken) -> bytes:
+            return answer(request, 200, taken.payloads[0]) if taken.payloads else error(request, 404, "no job")
+
+        wait = params.wait(request)
+        taking = waiting.take(queue, 1, params.worker(request), wait)
+        return handoff.deliver(request, taking, wait > 0, compose)
+
+    @route(app, "DELETE", "/q/<queue>")
+    def delete(request: Request, queue: str) -> Deferred[bytes]:
+        return queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
+
+
+def _add_batches(app: Klein, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
+    @route(app, "POST", "/qb/<queue>")
+    def push(request: Request, queue: str) -> Deferred[bytes]:
+        jobs, due = params.jobs(request), params.delayed(request)
+        return queues.push(queue, jobs, due).addCallback(lambda ids: answer(request, 201, b""))
+
+    @route(app, "GET", "/qb/<queue>", takes=True)
+    def take(request: Request, queue: str) -> Deferred[bytes]:
+        def compose(taken: Taken) -> bytes:
+            texts = [payload.decode() for payload in taken.payloads]
+            return json(request, texts) if texts else error(request, 404, "no job")
+
+        wait = params.wait(request)
+        taking = waiting.take(queue, params.batch_size(request), params.worker(request), wait)
+        return handoff.deliver(request, taking, wait > 0, compose)
+
+    @route(app, "PUT", "/qb/<queue>", "/qb", "/qb/")
+    def fail(request: Request, queue: str = "") -> bytes:
+        return error(request, 400, "PUT is not supported in batch mode")
+
+    @route(app, "DELETE", "/qb/<queue>", "/qb", "/qb/")
+    def delete(request: Request, queue: str = "") -> bytes:
+        return error(request, 400, "DELETE is not supported in batch mode")
+
+
+def _add_knowledge(app: Klein, queues: Queues) -> None:
+    @route(app, "GET", "/status", "/status/")
+    def names(request: Request) -> Deferred[bytes]:
+        return queues.names().addCallback(lambda names: json(request, {"queues": names, "size": len(names)}))
+
+    @route(app, "GET", "/status/<queue>")
+    async def status(request: Request, queue: str) -> bytes:
+        counts = await queues.counts(queue)
+        policy = "closed" if counts.paused else "open"
+        value: dict[str, Any] = {"queue": queue, "size": counts.ready, "policy": policy}
+        if params.flag(request, b"with_desc"):
+            value["jobs"] = [payload.decode() for payload in await queues.peek(queue)]
+        return json(request, value)
+
+    @route(app, "GET", "/j/<queue>")
+    def jobs(request: Request, queue: str) -> Deferred[bytes]:
+        def compose(counts: Counts) -> bytes:
+            figures = {"job_count": counts.ready, "job_failed": counts.failed, "job_processed": counts.processed}
+            return json(request, {"queue_name": queue, **figures})
+
+        return queues.counts(queue).addCallback(compose)
+
+
+def _add_control(app: Klein, queues: Queues) -> None:
+    @route(app, "GET", "/control/<queue>")
+    def policy(request: Request, queue: str) -> Deferred[bytes]:
+        def compose(counts: Counts) -> bytes:
+            return json(request, {"queue": queue, "status": "0" if counts.paused else "1"})
+
+        return queues.counts(queue).addCallback(compose)
+
+    @route(app, "POST", "/control/<queue>")
+    def control(request: Request, queue: str) -> Deferred[bytes]:
+        change = {"stop": queues.pause, "start": queues.resume}[params.status(request)]
+        return change(queue).addCallback(lambda _: json(request, {"response": "updated", "queue": queue}))
+
+
+def _add_workers(app: Klein, workers: Workers) -> None:
+    @route(app, "POST", "/w/<queue>")
+    def register(request: Request, queue: str) -> Deferred[bytes]:
+        registered = workers.register(queue, _named(params.worker_or_body(request)))
+        return registered.addCallback(lambda _: answer(request, 201, b""))
+
+    @route(app, "DELETE", "/w/<queue>")
+    def unregister(request: Request, queue: str) -> Deferred[bytes]:
+        unregistered = workers.unregister(queue, _named(params.worker_or_body(request)))
+        return unregistered.addCallback(lambda _: answer(request, 204, b""))
+
+    @route(app, "GET", "/w", "/w/")
+    async def look(request: Request) -> bytes:
+        if worker_id := params.text(request, b"worker_id"):
+            return json(request, _description(await workers.one(worker_id)))
+        if queue := params.text(request, b"queue_name"):
+            ids, processed, failed = await workers.on_queue(queue)
+            value = {"queue_name": queue, "workers_list": ids, "processed": processed, "failed": failed}
+            return json(request, value)
+        totals = await workers.all()
+        ids = [worker.worker_id for worker in totals.workers]
+        descriptions = [_description(worker) for worker in totals.workers]
+        sums = {"processed": totals.processed, "failed": totals.failed}
+        return json(request, {"workers_list": ids, "workers": descriptions, **sums})
+
+
+def _named(worker: str) -> str:
+    if not worker:
+        raise BadRequest("worker_id is missing")
+    return worker
+
+
+def _description(worker: Worker) -> dict[str, Any]:
+    return {
+        "worker_id": worker.worker_id,
+        "started_at": worker.started_at,
+        "processed": str(worker.processed),
+        "failed": str(worker.failed),
+        "queues": list(worker.queues),
+        "last_seen": worker.last_seen,
+    }
+
+
+def _add_nameless(app: Klein) -> None:
+    """The same routes without the name of a queue."""
+    paths = {
+        "/q": ("GET", "POST", "PUT", "DELETE"),
+        "/qb": ("GET", "POST"),
+        "/j": ("GET",),
+        "/control": ("GET", "POST"),
+        "/w": ("POST", "DELETE"),
+    }
+    for path, methods in paths.items():
+        for method in methods:
+
+            @route(app, method, path, path + "/", takes=path in ("/q", "/qb"))
+            def nameless(request: Request) -> bytes:
+                return error(request, 404, "queue name is missing")

@@ -1,0 +1,280 @@
+"""The site: what is done with bytes before there is a request, and after there is an answer.
+
+Here are the limits (size of a body, time to send a request, time not to read an answer), the refusals that need no route,
+and the knowledge of whether an answer has reached its client.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import socket
+import struct
+import sys
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.web import http, server
+from zope.interface import implementer
+
+from presque.web.answers import answer, error_body, raw_answer
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
+    from twisted.web.resource import IResource
+
+    from presque.web.handoff import Handoff
+
+IDLE = 60.0  # seconds that a connection may stay open between requests
+LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
+SIOCOUTQ = 0x5411  # <linux/sockios.h>: bytes in the send queue that the peer has not acknowledged (unix(7): not read)
+
+_PLAIN = re.compile(rb"[A-Za-z0-9._:@~!$&'()*+,;=-]*")
+
+
+@implementer(IHalfCloseableProtocol)
+class Channel(http.HTTPChannel):
+    """One client's connection."""
+
+    factory: Site
+    refused = False  # we have answered with a refusal and read no more
+    lost = False
+    _closing = False  # we have begun to close, with everything that was written still to be sent
+    _flushed = False
+    _begun = False  # bytes of a request have come, and not all of it
+    _deadline: IDelayedCall | None = None  # for all of a request, or for reading what we sent
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes from the client; the time for a whole request runs from its first byte."""
+        if self.refused:
+            return
+        self._begun = True
+        super().dataReceived(data)
+        if self._begun and not self._handlingRequest and self._deadline is None and not self.refused and not self.lost:
+            self._deadline = self.callLater(self.factory.request_timeout, self._too_slow)
+
+    def allContentReceived(self) -> None:
+        """A request is complete."""
+        self._begun = False
+        self._stop_deadline()
+        if not self.refused:
+            super().allContentReceived()
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of a request's head; of no interest once the request was refused."""
+        if not self.refused:
+            super().lineReceived(line)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Part of a request's body; of no interest once the request was refused."""
+        if not self.refused:
+            super().rawDataReceived(data)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if not self._handlingRequest:
+            self.refuse(http.REQUEST_TIMEOUT, "request took too long")
+
+    def pauseProducing(self) -> None:
+        """The client does not read: it has as long as for a request before it is cut off."""
+        super().pauseProducing()
+        self._stop_deadline()
+        self._deadline = self.callLater(self.factory.request_timeout, self.transport.abortConnection)
+
+    def resumeProducing(self) -> None:
+        """The client reads again."""
+        self._stop_deadline()
+        super().resumeProducing()
+
+    def refuse(self, status: int, message: str) -> None:
+        """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing with
+        unread bytes would reset the connection, and the client would never see the answer.
+        """
+        if self.refused:
+            return
+        self.refused = True
+        self._stop_deadline()
+        self.setTimeout(None)
+        self.transport.write(raw_answer(status, error_body(status, message)))
+        if hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseWriteConnection()
+            self._deadline = self.callLater(LINGER, self.transport.abortConnection)
+        else:
+            self.loseConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Twisted calls this for what is not HTTP; its own answer has no body."""
+        self.refuse(http.BAD_REQUEST, "bad request")
+
+    def _send100Continue(self) -> None:
+        """Twisted calls this even for a request that we have refused by its headers."""
+        if not self.refused:
+            super()._send100Continue()
+
+    def timeoutConnection(self) -> None:
+        """An idle connection is closed without a word, in the log either."""
+        self.loseConnection()
+        self._stop_deadline()
+        self._deadline = self.callLater(LINGER, self.transport.abortConnection)
+
+    def reached(self) -> bool | None:
+        """Whether all that we wrote has reached the client: True once its kernel has acknowledged it, False when it has
+        reset the connection, None while that is not known.
+        """
+        return self._flushed if self.lost else _reached(self.transport)
+
+    def loseConnection(self) -> None:
+        """Close from our side. While a delivery is not known to have arrived only our half is closed: a closed socket
+        could not tell any more.
+        """
+        if not self._closing and self.factory.handoff.awaits(self) and hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseWriteConnection()
+        else:
+            super().loseConnection()
+        self._closing = True
+
+    def settled(self) -> None:
+        """Nothing is awaited any more: close now what was to be closed."""
+        if self._closing and not self.lost:
+            super().loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """We have closed our side: what was written is out."""
+
+    def readConnectionLost(self) -> None:
+        """The client has closed its side: it has left. Look once more at what it was sent, while there is a socket."""
+        self.factory.handoff.look_at(self)
+        super().loseConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is gone, and with it whatever had not reached the client."""
+        self.lost = True
+        self._flushed = self._closing and reason.check(ConnectionDone) is not None  # we closed, after all was written
+        self._stop_deadline()
+        self.factory.channels.discard(self)
+        super().connectionLost(reason)
+        self.factory.handoff.look_at(self)
+
+
+def _reached(transport: Any) -> bool | None:
+    raw = getattr(transport, "transport", transport)  # below TLS
+    # Twisted has no public word for "everything was given to the kernel"; these are its two buffers.
+    if raw.dataBuffer or raw._tempDataBuffer:
+        return None
+    handle = raw.getHandle()
+    if handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        return False
+    if sys.platform != "linux":
+        return True
+    (unacknowledged,) = struct.unpack("i", fcntl.ioctl(handle, SIOCOUTQ, b"\0\0\0\0"))
+    return True if unacknowledged == 0 else None
+
+
+class Request(server.Request):
+    """One request: its body is kept in memory up to the limit, and its path is made safe before routing."""
+
+    channel: Channel
+    defaultContentType = b"application/json"
+
+    def gotLength(self, length: int | None) -> None:
+        """The headers are complete: refuse a body that says it is too long."""
+        self.content = BytesIO()
+        if length is not None and length > self.channel.factory.max_body:
+            self.channel.refuse(http.REQUEST_ENTITY_TOO_LARGE, "request body is too large")
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a part of the body, unless it grows too long without having said so."""
+        if self.channel is None or self.channel.refused:
+            return
+        if self.content.tell() + len(data) > self.channel.factory.max_body:
+            self.content = BytesIO()
+            self.channel.refuse(http.REQUEST_ENTITY_TOO_LARGE, "request body is too large")
+        else:
+            self.content.write(data)
+
+    def parseCookies(self) -> None:
+        """Nothing here reads a cookie."""
+
+    def getRequestHostname(self) -> bytes:
+        """Nothing here depends on what a client says that we are called."""
+        return b"presque"
+
+    def process(self) -> None:
+        """Hand the request to the application, with a path that is plain ASCII, or refuse it."""
+        self.site = self.channel.site
+        self.responseHeaders.setRawHeaders(b"Server", [b"presque"])
+        self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
+        path = self.path if self.path.startswith(b"/") else _origin_form(self.path)
+        if path == b"*" and self.method == b"OPTIONS":
+            self._end(http.NO_CONTENT, b"")
+        elif not path.startswith(b"/") or not self.method.isupper():
+            self._end(http.BAD_REQUEST, error_body(http.BAD_REQUEST, "bad request"))
+        elif b"//" in path:
+            self._end(http.NOT_FOUND, error_body(http.NOT_FOUND, "not found"))
+        else:
+            self.prepath = []
+            self.postpath = [_plain(segment) for segment in path[1:].split(b"/")]
+            self.render(self.site.resource)
+
+    def _end(self, status: int, body: bytes) -> None:
+        self.write(answer(self, status, body))
+        self.finish()
+
+
+def _origin_form(target: bytes) -> bytes:
+    """The path of `http://host/path`, as clients send it to a proxy (RFC 9112, 3.2.2)."""
+    scheme, separator, rest = target.partition(b"://")
+    if separator and scheme.lower() in (b"http", b"https"):
+        return b"/" + rest.partition(b"/")[2]
+    return target
+
+
+def _plain(segment: bytes) -> bytes:
+    """A segment of a path, decoded if that gives plain characters; else as ASCII that no route and no name accepts."""
+    if _PLAIN.fullmatch(segment):
+        return segment
+    decoded = unquote_to_bytes(segment)
+    return decoded if _PLAIN.fullmatch(decoded) else quote_from_bytes(decoded, safe="").encode() or segment
+
+
+class Site(server.Site):
+    """Makes a Channel for each client."""
+
+    protocol = Channel  # without Twisted's switch to HTTP/2
+    requestFactory = Request
+
+    def __init__(
+        self, resource: IResource, handoff: Handoff, max_body: int, request_timeout: float, reactor: IReactorTime
+    ) -> None:
+        super().__init__(resource, timeout=IDLE, reactor=reactor, parsePOSTFormSubmission=False)
+        self.handoff = handoff
+        self.max_body = max_body
+        self.request_timeout = request_timeout
+        self.channels: set[Channel] = set()
+
+    def buildProtocol(self, addr: Any) -> Channel:
+        """A Channel, noted so that a stopping daemon can wait for it."""
+        channel: Channel = super().buildProtocol(addr)
+        self.channels.add(channel)
+        return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 alone."""
+        return [b"http/1.1"]
+
+    def log(self, request: Request) -> None:
+        """No access log: a proxy in front writes a better one."""
+
+    @property
+    def busy(self) -> int:
+        """How many requests are being answered."""
+        return sum(channel._handlingRequest for channel in self.channels)

