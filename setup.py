@@ -37,6 +37,7 @@ setup(
             "hypothesis >= 6.100",
             "ruff >= 0.9",
             "mypy >= 1.11",
+            "mypy-zope >= 1.0.9",
             "build >= 1.2",
         ],
     },

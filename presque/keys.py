@@ -1,20 +1,21 @@
 """Every Redis key: the data model.
 
-All keys begin with `presque:{<partition>}`. The braces are a hash tag, so that everything that one script touches lies in
-one slot of a Redis Cluster. A queue belongs to partition `crc16(queue) % partitions`; the number of partitions is
+All keys begin with `presque:{<partition>}`. The braces are a hash tag, so that everything that one script touches lies
+in one slot of a Redis Cluster. A queue belongs to partition `crc16(queue) % partitions`; the number of partitions is
 recorded when a store is first used and checked at each start. A job's number is unique in its partition and never used
 again; its public id is `<queue>:<number>`.
 
-A queue's own keys, `presque:{<partition>}:<queue>:<name>`. No <name> has a colon in it, so the last colon ends the queue's
-name and two queues can never share a key.
+A queue's own keys, `presque:{<partition>}:<queue>:<name>`. No <name> has a colon in it, so the last colon ends the
+queue's name and two queues can never share a key.
 
     ready      LIST   numbers of the jobs that wait, oldest first
-    front      ZSET   number -> rank; handed out before `ready`, lowest rank first. A job that has come due ranks by its due
-                      time (epoch ms); one that was put back ranks by number - 2^53, so before those and in order of insertion
+    front      ZSET   number -> rank; handed out before `ready`, lowest rank first. A job that has come due ranks by its
+                      due time (epoch ms); one that was put back by number - 2^53, so before those, oldest first
     delayed    ZSET   number -> due time (epoch ms)
     leased     ZSET   number -> deadline (epoch ms); taken and not yet settled
     receipts   HASH   number -> receipt of the take that holds the job now; a stale receipt never matches
-    jobs       HASH   number -> 13 digits of creation time (epoch ms), one mark ("u": has a uniq key, "-": plain), payload
+    jobs       HASH   number -> 13 digits of creation time (epoch ms), one mark ("u": has a uniq key, "-": has none),
+                      payload
     uniq       HASH   uniq key -> number, while that job waits (ready or delayed)
     uniq_of    HASH   number -> uniq key, for as long as the job exists
     workers    SET    ids of the workers on this queue; it outlives the queue's deletion
@@ -46,12 +47,21 @@ from presque.errors import InvalidName
 
 STORE = b"presque:store"
 
-QUEUE_KEYS = frozenset(
-    ["ready", "front", "delayed", "leased", "receipts", "jobs", "uniq", "uniq_of", "workers"]
-)
+QUEUE_KEYS = frozenset(["ready", "front", "delayed", "leased", "receipts", "jobs", "uniq", "uniq_of", "workers"])
 PARTITION_KEYS = frozenset(
-    ["last_id", "queues", "paused", "processed", "failed", "due"]
-    + ["worker_started", "worker_seen", "worker_processed", "worker_failed", "worker_queues"]
+    [
+        "last_id",
+        "queues",
+        "paused",
+        "processed",
+        "failed",
+        "due",
+        "worker_started",
+        "worker_seen",
+        "worker_processed",
+        "worker_failed",
+        "worker_queues",
+    ]
 )
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}", re.ASCII)

@@ -1,4 +1,4 @@
-"""The loop that runs background work: it survives errors, never overlaps itself, and repeats at once while there is more."""
+"""The loop that runs background work: survives errors, never overlaps itself, repeats at once while there is more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ class Loop(Service):
     _log = Logger()
 
     def __init__(
-        self, name: str, work: Callable[[], Coroutine[Deferred[Any], Any, int]], tick: float, full: int, clock: IReactorTime
+        self,
+        name: str,
+        work: Callable[[], Coroutine[Deferred[Any], Any, int]],
+        tick: float,
+        full: int,
+        clock: IReactorTime,
     ) -> None:
         self.name = name
         self._work = work

@@ -17,7 +17,7 @@ QUEUES_AT_ONCE = 1000  # queues looked at in one turn, a partition
 
 
 async def move_due(queues: Queues) -> int:
-    """One turn: moves a batch in each queue that is due. Returns how many jobs were moved; a full batch is MOST_AT_ONCE."""
+    """One turn: moves a batch in each queue that is due. Returns how many jobs it moved; MOST_AT_ONCE is a lot."""
     moved = 0
     for partition in range(queues.partitions):
         due = await queues.due(partition, QUEUES_AT_ONCE)

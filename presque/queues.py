@@ -1,7 +1,7 @@
 """The queues: one method a verb, one script call a method.
 
-Every method returns a Deferred. Beside what its docstring names, each may fail with StoreUnavailable (nothing was done),
-OutcomeUnknown (the reply never came) or StoreFull (nothing was done). Names of queues are checked here: InvalidName.
+Every method returns a Deferred. Beside what its docstring names, each may fail with StoreUnavailable (nothing was
+done), OutcomeUnknown (the reply never came) or StoreFull (nothing was done). Names are checked here: InvalidName.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Queues:
     def push(
         self, queue: str, payloads: Sequence[bytes], due: float | None = None, uniq: bytes = b""
     ) -> Deferred[list[str]]:
-        """Insert jobs, all or none. Fires with their ids. `due`, epoch seconds, keeps them back until then; `uniq`, for one
-        job alone, fails with Duplicate while another with that key waits.
+        """Insert jobs, all or none. Fires with their ids. `due`, epoch seconds, keeps them back until then; `uniq`, for
+        one job alone, fails with Duplicate while another with that key waits.
         """
         inserted = self._run("push", queue, queue.encode(), _due(due), uniq, *payloads)
         return inserted.addCallback(_ids, queue, len(payloads))
@@ -80,8 +80,8 @@ class Queues:
         return failed.addCallback(_ids, queue, 1)
 
     def take(self, queue: str, most: int = 1, worker: str = "") -> Deferred[Taken]:
-        """Take up to `most` (1000) jobs: due ones first, then the oldest. They are held for HOLD seconds and must be settled
-        or given back. Fails with QueuePaused.
+        """Take up to `most` (1000) jobs: due ones first, then the oldest. They are held for HOLD seconds and must be
+        settled or given back. Fails with QueuePaused.
         """
         receipt = next(self._receipts)
         hold = b"%d" % (HOLD * 1000)
@@ -94,7 +94,7 @@ class Queues:
         return self._run("settle", queue, *pairs, until=NO_LIMIT)
 
     def give_back(self, taken: Taken) -> Deferred[int]:
-        """Put jobs that did not reach their consumer back to the front, uncounted. Fires with how many were put back."""
+        """Put jobs that did not reach their consumer back to the front, uncounted. Fires with how many it did."""
         queue, pairs = _pairs([taken])
         return self._run("give_back", queue, queue.encode(), taken.worker.encode(), *pairs, until=NO_LIMIT)
 
@@ -105,8 +105,12 @@ class Queues:
 
     def counts(self, queue: str) -> Deferred[Counts]:
         """The queue in numbers; one that does not exist has zeros and is open."""
-        reply = self._run("inspect", queue, queue.encode())
-        return reply.addCallback(lambda row: Counts(*row[:5], paused=bool(row[5])))
+
+        def counted(reply: Reply) -> Counts:
+            ready, delayed, leased, processed, failed, paused = reply
+            return Counts(ready, delayed, leased, processed, failed, bool(paused))
+
+        return self._run("inspect", queue, queue.encode()).addCallback(counted)
 
     def peek(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[list[bytes]]:
         """The payloads of ready jobs in the order in which they would be taken; they stay where they are."""
@@ -136,7 +140,7 @@ class Queues:
         return reply.addCallback(lambda names: [name.decode() for name in names])
 
     def move(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[int]:
-        """Move up to `most` due delayed jobs, and as many run-out holds, to the front. Fires with how many were moved."""
+        """Move up to `most` due delayed jobs, and as many run-out holds, to the front. Fires with how many it did."""
         return self._run("move", queue, queue.encode(), b"%d" % most)
 
     def _run_in(self, partition: int, verb: str, *args: bytes) -> Deferred[Reply]:

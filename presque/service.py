@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -30,6 +30,7 @@ from presque.workers import Workers
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
+    from twisted.python.failure import Failure
 
 FIRST_CONNECTION = 10.0  # seconds that we wait for Redis before we listen all the same, and answer 503
 STOP_PATIENCE = 10.0  # seconds that requests in flight may take to end when we stop
@@ -50,7 +51,7 @@ class Daemon(Service):
         url = settings.redis or RedisURL("unix", "", 0, cast("PrivateServer", self.server).socket, 0)
         self.store = Store(reactor, url, endpoint_for(reactor, url))
         self.store.checks.append(fitness(settings.partitions, private=self.server is not None))
-        self.store.pool.unfit = self._end
+        self.store.pool.on_unfit = self._end
         self.queues = Queues(self.store, settings.partitions, secrets.token_hex(6))
         self.workers = Workers(self.store, settings.partitions)
         self.waiting = Waiting(self.queues, self.store.listener, reactor)
@@ -65,7 +66,10 @@ class Daemon(Service):
         """Begin to start; `started` fires once we listen."""
         super().startService()
         self.started = ensureDeferred(self._start())
-        self.started.addErrback(lambda failure: self._end(failure.value))
+        self.started.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        self._end(cast("BaseException", failure.value))
 
     async def _start(self) -> None:
         if self.server is not None:
@@ -97,13 +101,13 @@ class Daemon(Service):
             self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
-        """Stop: listen no more, answer those who wait, end what is in flight, then everything below. Fires when all ended."""
+        """Stop: listen no more, answer those who wait, end what is in flight, then all below. Fires when all ended."""
         super().stopService()
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
         for port in self.ports:
-            await port.stopListening()
+            await maybeDeferred(port.stopListening)
         self.waiting.stop()
         await self._until(lambda: not self.site.busy and not self.handoff.pending, STOP_PATIENCE)
         for channel in list(self.site.channels):
@@ -112,7 +116,7 @@ class Daemon(Service):
             await self.mover.stopService()
         await self.store.stop()
         if self.server is not None and self.server.running:
-            await self.server.stopService()
+            await maybeDeferred(self.server.stopService)
 
 
 def _endpoint(reactor: Any, text: str) -> Any:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from presque.redis.url import RedisURL, parse_redis_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 class SettingError(Exception):
@@ -96,9 +98,7 @@ TABLE = (
         "where to listen, as a Twisted endpoint; may be given several times",
         _endpoints,
     ),
-    Setting(
-        "redis", "URL", "", "the Redis to use: redis://, rediss:// or unix:// (default: a private server)", _redis
-    ),
+    Setting("redis", "URL", "", "the Redis to use: redis://, rediss:// or unix:// (default: a private server)", _redis),
     Setting(
         "data-dir",
         "FOLDER",
@@ -114,9 +114,7 @@ TABLE = (
         _one_of("everysec", "always"),
     ),
     Setting("tick", "SECONDS", "0.1", "how often to move due jobs", _number(float, 0.01, 60, " seconds")),
-    Setting(
-        "max-body", "BYTES", "1048576", "the largest request body", _number(int, 1, 512 * 1024 * 1024, " bytes")
-    ),
+    Setting("max-body", "BYTES", "1048576", "the largest request body", _number(int, 1, 512 * 1024 * 1024, " bytes")),
     Setting(
         "request-timeout",
         "SECONDS",

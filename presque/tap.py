@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from twisted.python import usage
 
@@ -28,7 +28,7 @@ class Options(usage.Options):
         "variables, then the file."
     )
 
-    optParameters = [
+    optParameters: ClassVar[list[list[str | None]]] = [
         ["config", None, None, "a TOML file with options (also PRESQUE_CONFIG)"],
         *(
             [row.name, None, None, f"{row.help}{f' [default: {row.default}]' if row.default else ''}"]

@@ -15,12 +15,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from presque.errors import PresqueError, QueuePaused, StoreError
-from presque.queues import Taken
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from presque.queues import Queues
+    from presque.queues import Queues, Taken
     from presque.redis.connection import ListenerFactory
 
 POLL = 2.0  # seconds between two looks at each queue that is waited on
@@ -61,8 +60,8 @@ class Waiting:
         return sum(len(line.waiters) for _, line in self._lines.values())
 
     def take(self, queue: str, most: int, worker: str, patience: float) -> Deferred[Taken]:
-        """As `Queues.take`, but waits up to `patience` seconds for a job. Cancelling it leaves nothing behind: a job that
-        was on its way goes back.
+        """As `Queues.take`, but waits up to `patience` seconds for a job. Cancelling it leaves nothing behind: a job
+        that was on its way goes back.
         """
         if patience <= 0 or self._stopping:
             return self._queues.take(queue, most, worker)

@@ -1,7 +1,7 @@
 """The registry of workers: who works on what, since when, and how much.
 
-A worker is registered on a queue by itself, or by its first fetch or failure there. Its figures are kept in each partition
-in which it has a queue, and summed when read. Failures as in `presque.queues`.
+A worker is registered on a queue by itself, or by its first fetch or failure there. Its figures are kept in each
+partition in which it has a queue, and summed when read. Failures as in `presque.queues`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What holds here, whatever Redis or the network do:
 
 - bytes go in and bytes come out, nothing is decoded or taken for a number;
-- a command is sent on a connection that has passed its handshake, at once; where there is none, StoreUnavailable, at once;
+- a command is sent at once on a connection that has shaken hands; where there is none, StoreUnavailable at once;
 - nothing runs late: each script is told until when it may run (by Redis' own clock) and refuses after that;
 - a connection that stops answering is dropped after TIME_LIMIT, whatever was sent on it is then OutcomeUnknown;
 - a script that Redis has forgotten is sent again whole, once: NOSCRIPT means that nothing ran.
@@ -17,9 +17,12 @@ import txredisapi
 from twisted.application.internet import ClientService
 from twisted.internet import task
 from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from presque.errors import OutcomeUnknown, StoreFull, StoreUnavailable, StoreUnfit
 from presque.redis.scripts import SCRIPTS, Script
@@ -27,7 +30,7 @@ from presque.redis.scripts import SCRIPTS, Script
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+    from twisted.internet.interfaces import IAddress, IReactorTime
 
     from presque.redis.url import RedisURL
 
@@ -85,7 +88,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         if overdue.active():
             overdue.cancel()
         if isinstance(result, Failure):
-            self.factory.refused(result.value)
+            self.factory.refused(result)
             self.transport.abortConnection()
         else:
             txredisapi.RedisProtocol.connectionMade(self)
@@ -110,7 +113,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             self.transport.abortConnection()
 
     def run(self, script: Script, keys: bytes, args: Iterable[bytes], until: bytes | None) -> Deferred[Reply]:
-        """Send one script: `keys` as `presque.keys` encodes them, `until` the moment (epoch ms) from which it must refuse."""
+        """Send one script; `keys` as `presque.keys` encodes them, `until` the moment (epoch ms) when it must refuse."""
         if until is None:
             until = b"%d" % ((self._clock.seconds() + self.offset + TIME_LIMIT) * 1000)
         parts = [bulk(arg) for arg in args]
@@ -151,7 +154,7 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
 
     protocol = Connection
     initialDelay = 0.05  # seconds
-    maxDelay = 0.5  # seconds
+    maxDelay = 1.0  # seconds
     factor = 2
 
     _log = Logger()
@@ -165,11 +168,13 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         self.url = url
         self.check = check
         self.trouble = ""
+        self.on_unfit: Callable[[StoreUnfit], None] = lambda reason: None  # called when it can never be used
 
-    def refused(self, reason: BaseException) -> None:
+    def refused(self, failure: Failure) -> None:
         """Note why Redis did not let us in, once a reason."""
+        reason = failure.value
         if isinstance(reason, StoreUnfit):
-            self.unfit(reason)
+            self.on_unfit(reason)
         trouble = f"{type(reason).__name__}: {reason}"
         if trouble != self.trouble:
             self.trouble = trouble
@@ -180,9 +185,6 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         if self.trouble:
             self.trouble = ""
             self._log.info("{url} is back", url=str(self.url))
-
-    def unfit(self, reason: StoreUnfit) -> None:
-        """Called when this Redis can never be used; the owner sets what follows."""
 
 
 class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisapi has no types
@@ -252,9 +254,37 @@ def _command(*parts: bytes) -> bytes:
     return b"*%d\r\n%b" % (len(parts), b"".join(bulk(part) for part in parts))
 
 
+@implementer(IStreamClientEndpoint)
+class _Patient:
+    """An endpoint that tries until it succeeds. Twisted's own retries write a line each into the log."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, pool: ConnectionFactory) -> None:
+        self._endpoint = endpoint
+        self._pool = pool
+
+    @inlineCallbacks
+    def connect(self, protocolFactory: Any) -> Generator[Deferred[Any], Any, Any]:
+        """Fires with the protocol once there is a connection."""
+        attempt = 0
+        while True:
+            try:
+                protocol = yield self._endpoint.connect(protocolFactory)
+            except ConnectError:
+                self._pool.refused(Failure())
+                attempt += 1
+                yield task.deferLater(self._pool.clock, self._pool.retryDelay(attempt))
+            else:
+                return protocol
+
+
 def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
     """All results, in order; or, once all have ended, the first failure as it is."""
-    return gatherResults(list(asked), consumeErrors=True).addErrback(lambda failure: failure.value.subFailure)
+
+    def first(failure: Any) -> Failure:
+        cause: Failure = failure.value.subFailure
+        return cause
+
+    return gatherResults(list(asked), consumeErrors=True).addErrback(first)
 
 
 class Store:
@@ -262,11 +292,11 @@ class Store:
 
     def __init__(self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, size: int = 2) -> None:
         self.url = url
-        self._endpoint = endpoint
         self.checks: list[Callable[[Connection], Deferred[None]]] = []
         self.pool = ConnectionFactory(clock, url, size, self._check)
         self.listener = ListenerFactory(url)
-        self._listening = ClientService(endpoint, self.listener, retryPolicy=self.pool.retryDelay)
+        self._endpoint = _Patient(endpoint, self.pool)
+        self._listening = ClientService(self._endpoint, self.listener, retryPolicy=self.pool.retryDelay)
         self._beat = task.LoopingCall(self._beat_all)
         self._beat.clock = clock
 

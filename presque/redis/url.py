@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
@@ -78,4 +78,4 @@ def endpoint_for(reactor: object, url: RedisURL) -> IStreamClientEndpoint:
     plain = HostnameEndpoint(reactor, url.host, url.port, timeout=CONNECT_TIMEOUT)
     if url.scheme == "redis":
         return plain
-    return cast("IStreamClientEndpoint", wrapClientTLS(optionsForClientTLS(url.host), plain))
+    return wrapClientTLS(optionsForClientTLS(url.host), plain)

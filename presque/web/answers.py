@@ -45,7 +45,5 @@ def error_body(status: int, message: str) -> bytes:
 
 def raw_answer(status: int, body: bytes) -> bytes:
     """A whole answer, for what never became a request."""
-    head = (
-        b"HTTP/1.1 %d %b\r\nServer: presque\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-    )
+    head = b"HTTP/1.1 %d %b\r\nServer: presque\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
     return head % (status, RESPONSES[status], JSON, len(body)) + body

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from klein import Klein
 from twisted.logger import Logger
@@ -24,7 +24,6 @@ from presque.web.params import BadRequest
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
-    from twisted.web.http import Request
 
     from presque.queues import Queues
     from presque.waiting import Waiting
@@ -55,23 +54,23 @@ def make_app(queues: Queues, workers: Workers, waiting: Waiting, handoff: Handof
     dashboard.add(app, queues)
 
     @app.handle_errors(PresqueError)
-    def refused(request: Request, failure: Failure) -> bytes:
-        wrong = failure.value
+    def refused(request: Any, failure: Failure) -> bytes:
+        wrong = cast("PresqueError", failure.value)
         status = next(status for kind, status in STATUSES if isinstance(wrong, kind))
         return error(request, status, _message(wrong))
 
     @app.handle_errors(MethodNotAllowed)
-    def wrong_method(request: Request, failure: Failure) -> bytes:
-        allowed = sorted({*failure.value.valid_methods, "OPTIONS"})
+    def wrong_method(request: Any, failure: Failure) -> bytes:
+        allowed = sorted({*(cast("MethodNotAllowed", failure.value).valid_methods or ()), "OPTIONS"})
         request.setHeader(b"Allow", ", ".join(allowed).encode())
         return answer(request, 204, b"") if request.method == b"OPTIONS" else error(request, 405, "method not allowed")
 
     @app.handle_errors(HTTPException)
-    def no_route(request: Request, failure: Failure) -> bytes:
+    def no_route(request: Any, failure: Failure) -> bytes:
         return error(request, 404, "not found")
 
     @app.handle_errors(Exception)
-    def broken(request: Request, failure: Failure) -> bytes:
+    def broken(request: Any, failure: Failure) -> bytes:
         _log.failure("{method} {path} failed", failure=failure, method=request.method, path=request.path)
         return error(request, 500, "internal error")
 
@@ -81,5 +80,3 @@ def make_app(queues: Queues, workers: Workers, waiting: Waiting, handoff: Handof
 def _message(wrong: PresqueError) -> str:
     """What the 2010 routes say: the text of a bad request, for all else the class's docstring."""
     return str(wrong) if isinstance(wrong, BadRequest) else str(type(wrong).__doc__)
-
-

@@ -3,7 +3,7 @@
 The take holds the job in Redis. Then one of three things happens:
 
 - the client is gone before the answer is written: the job goes back at once;
-- the answer is written, and the connection tells that it arrived: the job ends, together with others in one script call;
+- the answer is written, and the connection tells that it arrived: the job ends, with others in one script call;
 - the answer is written, and the connection is lost or reset before that: the job goes back.
 
 When the daemon dies in between, the hold runs out and the job is handed out again: perhaps twice, never lost.
@@ -12,7 +12,7 @@ When the daemon dies in between, the hold runs out and the job is handed out aga
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
@@ -61,10 +61,10 @@ class Handoff:
     def deliver(
         self, request: Request, taking: Deferred[Taken], may_cancel: bool, compose: Callable[[Taken], bytes]
     ) -> Deferred[bytes]:
-        """Answer `request` with `compose(taken)`. Its Deferred may be cancelled when the client leaves: then the jobs go
-        back, and with `may_cancel` the taking itself is cancelled too.
+        """Answer `request` with `compose(taken)`. Its Deferred may be cancelled when the client leaves: then the jobs
+        go back, and with `may_cancel` the taking itself is cancelled too.
         """
-        channel = request.channel
+        channel = cast("Channel", request.channel)
         asked_at = self._clock.seconds()
 
         def client_left(_: Deferred[bytes]) -> None:
@@ -147,13 +147,14 @@ class Handoff:
                 self._queues.extend(delivery.taken).addErrback(lambda failure: failure.trap(StoreError))  # soon again
 
     async def _settle(self, several: list[Taken]) -> None:
-        """Settle deliveries of one queue. While Redis is away they are kept: settling late is harmless, and receipts tell
-        whose the jobs are.
+        """Settle deliveries of one queue. While Redis is away they are kept: settling late is harmless, and receipts
+        tell whose the jobs are.
         """
         self._settling += 1
         try:
             while several:
-                some, jobs = [], 0
+                some: list[Taken] = []
+                jobs = 0
                 while several and (not some or jobs + len(several[0].numbers) <= MOST_AT_ONCE):
                     jobs += len(several[0].numbers)
                     some.append(several.pop(0))

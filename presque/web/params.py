@@ -99,7 +99,7 @@ def worker_or_body(request: Request) -> str:
     if named := worker(request):
         return named
     try:
-        found = msgspec.json.decode(request.content.read(), type=dict[str, Any]).get("worker_id")
+        found = msgspec.json.decode(_body(request), type=dict[str, Any]).get("worker_id")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     named = str(found) if isinstance(found, (str, int)) and not isinstance(found, bool) else ""
@@ -133,7 +133,7 @@ def jobs(request: Request) -> list[bytes]:
 
 def status(request: Request) -> str:
     """The body `{"status":"stop"}` or `{"status":"start"}`: `stop` or `start`."""
-    body = request.content.read()
+    body = _body(request)
     if not body:
         raise BadRequest("content is missing")
     try:
@@ -152,21 +152,26 @@ def _json_body(request: Request) -> bytes:
     declared = request.getHeader(b"Content-Type") or b""
     if declared.partition(b";")[0].strip().lower() != b"application/json":
         raise BadRequest("content-type must be set to application/json")
-    body: bytes = request.content.read()
+    body = _body(request)
     if not body:
         raise BadRequest("job is missing")
     return body
 
 
 def _check_object(body: bytes) -> dict[str, msgspec.Raw]:
-    """The parts of a JSON object. msgspec refuses what RFC 8259 does not allow, but skips over text without looking at its
-    encoding. Nesting is limited by the interpreter's stack, at some hundreds of levels.
+    """The parts of a JSON object. msgspec refuses what RFC 8259 does not allow, but skips over text without looking at
+    its encoding. Nesting is limited by the interpreter's stack, at some hundreds of levels.
     """
     try:
         body.decode()
         return _OBJECT.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise BadRequest("job must be a valid JSON object") from None
+
+
+def _body(request: Any) -> bytes:
+    body: bytes = request.content.read()
+    return body
 
 
 def _number(value: bytes) -> float | None:

@@ -1,7 +1,7 @@
 """The routes of 2010, which existing producers and workers speak: `/q /qb /status /j /control /w`.
 
-What each answers, to the byte, is in the README. Here requests are parsed, called and answered; what a queue is and does
-is in `presque.queues`.
+What each answers, to the byte, is in the README. Here requests are parsed, called and answered; what a queue is and
+does is in `presque.queues`.
 """
 
 from __future__ import annotations

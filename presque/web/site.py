@@ -1,7 +1,7 @@
 """The site: what is done with bytes before there is a request, and after there is an answer.
 
-Here are the limits (size of a body, time to send a request, time not to read an answer), the refusals that need no route,
-and the knowledge of whether an answer has reached its client.
+Here are the limits (size of a body, time to send a request, time not to read an answer), the refusals that need no
+route, and the knowledge of whether an answer has reached its client.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.web import http, server
 from zope.interface import implementer
 
@@ -41,6 +42,8 @@ class Channel(http.HTTPChannel):
     """One client's connection."""
 
     factory: Site
+    site: Site
+    transport: Any
     refused = False  # we have answered with a refusal and read no more
     lost = False
     _closing = False  # we have begun to close, with everything that was written still to be sent
@@ -96,8 +99,8 @@ class Channel(http.HTTPChannel):
         super().resumeProducing()
 
     def refuse(self, status: int, message: str) -> None:
-        """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing with
-        unread bytes would reset the connection, and the client would never see the answer.
+        """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing
+        with unread bytes would reset the connection, and the client would never see the answer.
         """
         if self.refused:
             return
@@ -155,7 +158,7 @@ class Channel(http.HTTPChannel):
         self.factory.handoff.look_at(self)
         super().loseConnection()
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and with it whatever had not reached the client."""
         self.lost = True
         self._flushed = self._closing and reason.check(ConnectionDone) is not None  # we closed, after all was written
@@ -183,6 +186,7 @@ class Request(server.Request):
     """One request: its body is kept in memory up to the limit, and its path is made safe before routing."""
 
     channel: Channel
+    content: Any
     defaultContentType = b"application/json"
 
     def gotLength(self, length: int | None) -> None:
@@ -249,7 +253,7 @@ def _plain(segment: bytes) -> bytes:
 class Site(server.Site):
     """Makes a Channel for each client."""
 
-    protocol = Channel  # without Twisted's switch to HTTP/2
+    protocol = Channel  # type: ignore[assignment]  # without Twisted's switch to HTTP/2
     requestFactory = Request
 
     def __init__(
@@ -261,7 +265,7 @@ class Site(server.Site):
         self.request_timeout = request_timeout
         self.channels: set[Channel] = set()
 
-    def buildProtocol(self, addr: Any) -> Channel:
+    def buildProtocol(self, addr: Any) -> Channel:  # type: ignore[override]  # as above
         """A Channel, noted so that a stopping daemon can wait for it."""
         channel: Channel = super().buildProtocol(addr)
         self.channels.add(channel)
@@ -271,7 +275,7 @@ class Site(server.Site):
         """HTTP/1.1 alone."""
         return [b"http/1.1"]
 
-    def log(self, request: Request) -> None:
+    def log(self, request: http.Request) -> None:
         """No access log: a proxy in front writes a better one."""
 
     @property
