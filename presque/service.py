@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FIRST_CONNECTION = 10.0  # seconds that we wait for Redis before we listen all the same, and answer 503
 STOP_PATIENCE = 10.0  # seconds that requests in flight may take to end when we stop
+BACKLOG = 1024  # connections that may wait to be accepted, unless the endpoint says how many
 LOOK = 0.02  # seconds between two looks at something that is waited for at start and stop
 
 
@@ -120,8 +121,10 @@ class Daemon(Service):
 
 
 def _endpoint(reactor: Any, text: str) -> Any:
+    # Twisted lets 50 connections wait to be accepted, too few when many workers come at once.
+    waiting = f":backlog={BACKLOG}" if text.startswith(("tcp", "unix:")) and "backlog=" not in text else ""
     try:
-        return serverFromString(reactor, text)
+        return serverFromString(reactor, text + waiting)
     except (ValueError, TypeError, KeyError) as wrong:
         raise SettingError(f"--listen {text!r} is not a Twisted endpoint such as tcp:5000 ({wrong})") from None
 

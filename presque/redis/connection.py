@@ -11,6 +11,7 @@ What holds here, whatever Redis or the network do:
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import txredisapi
@@ -42,6 +43,8 @@ NO_LIMIT = b"9007199254740991"  # a moment (epoch ms) that never comes
 # The first words of those errors after which the connection is of no use: this server will not do our work for now.
 _LEAVE = frozenset(["READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "LOADING"])
 _UNAVAILABLE = _LEAVE | {"BUSY", "MISCONF", "LATE", "TRYAGAIN", "NOREPLICAS", "NOPERM"}
+
+_INNER_ERROR = re.compile(r"@user_script: \d+: -([A-Z]+) ")
 
 Reply = Any  # bytes, int, None, or a list of these: what Redis answered
 
@@ -126,8 +129,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
     def _interpret(self, reply: Reply, script: Script, count: int, tail: bytes) -> Reply:
         if not isinstance(reply, Exception):
             return reply
-        word, _, _ = str(reply).partition(" ")
-        if word == "NOSCRIPT" and self.connected:
+        if _word(reply) == "NOSCRIPT" and self.connected:
             numkeys = b"%d" % len(script.keys)
             head = b"*%d\r\n$4\r\nEVAL\r\n%b%b" % (count, bulk(script.source), bulk(numkeys))
             self.transport.write(head + tail)
@@ -137,9 +139,9 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
     def _raise_error(self, reply: Reply) -> Reply:
         if not isinstance(reply, Exception):
             return reply
-        word, _, _ = str(reply).partition(" ")
         if isinstance(reply, txredisapi.ConnectionError):
             raise OutcomeUnknown
+        word = _word(reply)
         if word == "OOM":
             raise StoreFull
         if word in _LEAVE:
@@ -147,6 +149,12 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         if word in _UNAVAILABLE:
             raise StoreUnavailable(str(reply))
         raise reply
+
+
+def _word(error: Exception) -> str:
+    """The word by which Redis tells its errors apart. Redis 6.2 puts that of a command inside a script behind others."""
+    inner = _INNER_ERROR.search(str(error))
+    return inner[1] if inner else str(error).partition(" ")[0]
 
 
 class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txredisapi has no types

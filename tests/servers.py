@@ -1,0 +1,255 @@
+"""Real servers and real clients for the tests: Redis processes, presque daemons (in this process and outside), HTTP."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hiredis
+import msgspec
+from treq.client import HTTPClient
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.protocol import ProcessProtocol, Protocol
+from twisted.internet.task import deferLater
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from presque.redis.server import find_program
+from presque.service import Daemon, make_service
+from presque.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parent.parent
+LOOPBACK = "tcp:0:interface=127.0.0.1"
+PATIENCE = 20.0  # seconds that a test waits for what must come
+
+
+def redis_program() -> str:
+    """The server under test: TEST_REDIS_SERVER, else the one that presque itself would run."""
+    return os.environ.get("TEST_REDIS_SERVER") or find_program()
+
+
+class RedisServer:
+    """A redis-server of our own on a Unix socket, which can be killed, stopped and started again on the same files."""
+
+    def __init__(self, *options: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="presque-test-"))
+        self.socket = str(self.folder / "redis.sock")
+        self.url = f"unix://{self.socket}"
+        self.options = options
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self, wait: bool = True) -> None:
+        command = [redis_program(), "--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "yes", "--logfile", str(self.folder / "log"), *self.options]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        while wait:
+            try:
+                self.command("PING")
+                return
+            except (OSError, hiredis.ReplyError):
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+
+    def session(self) -> Callable[..., Any]:
+        """A function that runs commands on one connection and returns their replies, in bytes."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE)
+        connection.connect(self.socket)
+
+        def command(*parts: Any) -> Any:
+            connection.sendall(hiredis.pack_command(parts))
+            reader = hiredis.Reader()
+            while (reply := reader.gets()) is False:
+                if not (data := connection.recv(65536)):
+                    raise OSError("Redis closed the connection")
+                reader.feed(data)
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply
+            return reply
+
+        return command
+
+    def command(self, *parts: Any) -> Any:
+        """Run one command on a connection of its own."""
+        return self.session()(*parts)
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def remove(self) -> None:
+        if self.process is not None:
+            self.kill()
+        shutil.rmtree(self.folder)
+
+
+def daemon_on(redis_url: str, **flags: str) -> Daemon:
+    """A daemon in this process; `started` fires once it listens."""
+    flags = {name.replace("_", "-"): value for name, value in flags.items()}
+    return make_service(settings({"listen": LOOPBACK, "redis": redis_url, **flags}, {}), reactor)
+
+
+def port_of(daemon: Daemon) -> int:
+    return daemon.ports[0].getHost().port
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class Client:
+    """Speaks HTTP through treq. It never repeats a request by itself, as Twisted's client otherwise does."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._pool = HTTPConnectionPool(reactor)
+        self._pool.retryAutomatically = False
+        self._treq = HTTPClient(Agent(reactor, pool=self._pool, connectTimeout=5))
+
+    async def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = await self._treq.request(method, url, data=body, headers=names, timeout=PATIENCE)
+        found = {name.decode().lower(): b",".join(value).decode() for name, value in response.headers.getAllRawHeaders()}
+        return Answer(response.code, await response.content(), found)
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self.request("GET", path, **headers)
+
+    async def delete(self, path: str, **headers: str) -> Answer:
+        return await self.request("DELETE", path, **headers)
+
+    async def post(self, path: str, body: bytes = b"", content_type: str = "application/json", **headers: str) -> Answer:
+        return await self.request("POST", path, body, Content_Type=content_type, **headers)
+
+    async def put(self, path: str, body: bytes = b"", **headers: str) -> Answer:
+        return await self.request("PUT", path, body, Content_Type="application/json", **headers)
+
+    def close(self) -> Deferred[None]:
+        return self._pool.closeCachedConnections()
+
+
+class Raw(Protocol):
+    """A connection on which bytes are sent and received as they are."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.closed = Deferred()
+        self.is_closed = False
+        self._waiting: list[tuple[bytes, Deferred[bytes]]] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        for wanted, found in list(self._waiting):
+            if wanted in self.received:
+                self._waiting.remove((wanted, found))
+                found.callback(self.received)
+
+    def connectionLost(self, reason: Any) -> None:
+        self.is_closed = True
+        self.closed.callback(None)
+
+    def until(self, wanted: bytes) -> Deferred[bytes]:
+        """Fires with all that came, once `wanted` has."""
+        found: Deferred[bytes] = Deferred()
+        self._waiting.append((wanted, found))
+        self.dataReceived(b"")
+        return found.addTimeout(PATIENCE, reactor)
+
+    def end(self) -> Deferred[bytes]:
+        """Fires with all that came, once the server has closed."""
+        return self.closed.addTimeout(PATIENCE, reactor).addCallback(lambda _: self.received)
+
+
+def raw_connection(port: int) -> Deferred[Raw]:
+    return connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", port), Raw())
+
+
+async def raw(port: int, data: bytes, until: bytes = b"") -> bytes:
+    """Send `data` on a new connection; all that comes, until the server closes, or `until` came."""
+    connection = await raw_connection(port)
+    connection.transport.write(data)
+    received = await (connection.until(until) if until else connection.end())
+    connection.transport.abortConnection()
+    return received
+
+
+async def eventually(check: Any, what: str = "") -> Any:
+    """Wait until `check()`, an async function, returns something true; that."""
+    ends = reactor.seconds() + PATIENCE
+    while not (found := await check()):
+        assert reactor.seconds() < ends, f"it never came: {what}"
+        await deferLater(reactor, 0.01)
+    return found
+
+
+class DaemonProcess(ProcessProtocol):
+    """`twistd presque` as a process of its own."""
+
+    def __init__(self, *flags: str, environ: dict[str, str] | None = None, listen: str = LOOPBACK) -> None:
+        self.log = ""
+        self.port = 0
+        self.listening: Deferred[int] = Deferred()
+        self.ended: Deferred[int] = Deferred()
+        self.status: int | None = None
+        code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
+        command = [sys.executable, "-c", code, "-n", "--pidfile=", "presque", "--listen", listen, *flags]
+        variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/nonexistent", **(environ or {})}
+        reactor.spawnProcess(self, command[0], command, env=variables, path=tempfile.gettempdir())
+
+    def outReceived(self, data: bytes) -> None:
+        self.log += data.decode(errors="replace")
+        found = re.search(r"listens on .*port=(\d+)", self.log)
+        if found and not self.port:
+            self.port = int(found[1])
+            self.listening.callback(self.port)
+
+    errReceived = outReceived
+
+    def processEnded(self, reason: Any) -> None:
+        self.status = reason.value.exitCode
+        if not self.port:
+            self.listening.errback(AssertionError(f"the daemon ended before it listened:\n{self.log}"))
+        self.ended.callback(self.status)
+
+    @inlineCallbacks
+    def stop(self, number: int = signal.SIGTERM) -> Any:
+        """Send a signal and wait until it has ended."""
+        if self.status is None and not self.ended.called:
+            self.transport.signalProcess(number)
+        yield self.ended.addTimeout(PATIENCE, reactor) if not self.ended.called else None
+
+    def kill(self) -> Any:
+        return self.stop(signal.SIGKILL)
+
+    @property
+    def pid(self) -> int:
+        return self.transport.pid
