@@ -9,9 +9,9 @@ A queue's own keys, `presque:{<partition>}:<queue>:<name>`. No <name> has a colo
 queue's name and two queues can never share a key.
 
     ready      LIST   numbers of the jobs that wait, oldest first
-    front      ZSET   number -> rank; handed out before `ready`, lowest rank first. A job that has come due ranks by its
-                      due time (epoch ms); one that was put back by number - 2^53, so before those, oldest first
-    delayed    ZSET   number -> due time (epoch ms)
+    front      ZSET   number (16 digits) -> rank; handed out before `ready`, lowest rank first. A job that has come due
+                      ranks by its due time (epoch ms); one that was put back by number - 2^53, so before those
+    delayed    ZSET   number (16 digits) -> due time (epoch ms)
     leased     ZSET   number -> deadline (epoch ms); taken and not yet settled
     receipts   HASH   number -> receipt of the take that holds the job now; a stale receipt never matches
     jobs       HASH   number -> 13 digits of creation time (epoch ms), one mark ("u": has a uniq key, "-": has none),

@@ -66,8 +66,11 @@ class Daemon(Service):
     def startService(self) -> None:
         """Begin to start; `started` fires once we listen."""
         super().startService()
-        self.started = ensureDeferred(self._start())
-        self.started.addErrback(self._failed)
+        self.started = Deferred()
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        ensureDeferred(self._start()).addErrback(self._failed).chainDeferred(self.started)
 
     def _failed(self, failure: Failure) -> None:
         self._end(cast("BaseException", failure.value))

@@ -4,6 +4,7 @@
 local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, failed, workers, worker_started, worker_seen,
   worker_failed, worker_queues = unpack(KEYS)
 --@include now
+--@include rank
 --@include wake
 --@include insert
 --@include worker

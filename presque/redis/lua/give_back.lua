@@ -3,6 +3,7 @@
 -- Reply  how many it put back
 local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed = unpack(KEYS)
 --@include now
+--@include rank
 --@include wake
 --@include front
 --@include held

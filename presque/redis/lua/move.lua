@@ -3,6 +3,7 @@
 -- Reply  how many were moved
 local due, ready, front, delayed, leased, receipts, uniq, uniq_of = unpack(KEYS)
 --@include now
+--@include rank
 --@include wake
 --@include front
 --@include move

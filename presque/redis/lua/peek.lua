@@ -3,12 +3,14 @@
 -- Reply  {job, job, …}; it ends early once 8 MiB are together
 local ready, front, delayed, jobs = unpack(KEYS)
 --@include now
-local ids, want = redis.call('ZRANGE', front, 0, ARGV[2] - 1), tonumber(ARGV[2])
+--@include rank
+local ids, want = {}, tonumber(ARGV[2])
 local function add(more)
   for _, id in ipairs(more) do
-    ids[#ids + 1] = id
+    ids[#ids + 1] = plain(id)
   end
 end
+add(redis.call('ZRANGE', front, 0, want - 1))
 add(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, want - #ids))
 if #ids < want then
   add(redis.call('LRANGE', ready, 0, want - #ids - 1))

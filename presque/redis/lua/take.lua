@@ -5,6 +5,7 @@
 local paused, processed, due, ready, front, delayed, leased, receipts, jobs, uniq, uniq_of, workers, worker_started,
   worker_seen, worker_processed, worker_queues = unpack(KEYS)
 --@include now
+--@include rank
 --@include front
 --@include move
 --@include worker
@@ -21,7 +22,7 @@ local function pop(count)
   local ids = {}
   local ranked = redis.call('ZPOPMIN', front, count)
   for i = 1, #ranked, 2 do
-    ids[#ids + 1] = ranked[i]
+    ids[#ids + 1] = plain(ranked[i])
   end
   if #ids < count then
     for _, id in ipairs(redis.call('LPOP', ready, count - #ids) or {}) do

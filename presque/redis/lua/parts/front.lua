@@ -3,7 +3,7 @@ local function to_front(ids)
   local ranks = {}
   for _, id in ipairs(ids) do
     ranks[#ranks + 1] = id - 9007199254740992
-    ranks[#ranks + 1] = id
+    ranks[#ranks + 1] = padded(id)
   end
   redis.call('ZADD', front, unpack(ranks))
   if redis.call('EXISTS', uniq_of) == 1 then

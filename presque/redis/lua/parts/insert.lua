@@ -30,7 +30,7 @@ local function insert(queue, due_at, key, at)
       local ranks = {}
       for _, id in ipairs(ids) do
         ranks[#ranks + 1] = due_at
-        ranks[#ranks + 1] = id
+        ranks[#ranks + 1] = padded(id)
       end
       redis.call('ZADD', later and delayed or front, unpack(ranks))
     end

@@ -1,0 +1,190 @@
+"""Bodies too long, clients too slow: refused before they cost anything, and told why."""
+
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred as awaiting
+from servers import Client, daemon_on, eventually, port_of, raw, raw_connection
+from twisted.internet.defer import gatherResults
+
+HEAD = b"POST /q/foo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+TOO_LARGE = b'{"error":"request body is too large"}'
+MIB = 1024 * 1024
+
+
+@pytest_twisted.async_yield_fixture(scope="module")
+async def shared_daemon(redis):
+    daemon = daemon_on(redis.url, request_timeout="0.3")
+    daemon.startService()
+    await daemon.started
+    yield daemon
+    await daemon.stopService()
+
+
+def job_of(size):
+    return b'{"t":"' + b"x" * (size - 8) + b'"}'
+
+
+@awaiting
+async def test_a_body_as_long_as_the_limit_is_taken(client):
+    assert (await client.post("/q/foo", job_of(MIB))).status == 201
+    assert (await client.get("/q/foo")).body == job_of(MIB)
+
+
+@awaiting
+async def test_a_body_that_says_it_is_too_long_is_refused_before_it_is_sent(daemon, client):
+    received = await raw(port_of(daemon), HEAD + b"Content-Length: %d\r\n\r\n" % (MIB + 1))
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert received.endswith(TOO_LARGE)
+    assert b"Content-Type: application/json\r\n" in received
+    assert (await client.get("/status/")).json["size"] == 0
+
+
+@awaiting
+async def test_a_client_that_sends_a_long_body_all_the_same_sees_why_it_was_refused(client):
+    for size in (MIB + 1, 8 * MIB):
+        answer = await client.post("/q/foo", job_of(size))
+        assert (answer.status, answer.body) == (413, TOO_LARGE)
+
+
+@awaiting
+async def test_a_client_that_asks_first_is_not_told_to_continue(daemon):
+    head = HEAD + b"Expect: 100-continue\r\n"
+    received = await raw(port_of(daemon), head + b"Content-Length: %d\r\n\r\n" % (MIB + 1))
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert b"100 Continue" not in received
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.write(head + b"Content-Length: 2\r\n\r\n")
+    await connection.until(b"HTTP/1.1 100 Continue\r\n\r\n")
+    connection.transport.write(b"{}")
+    assert b"HTTP/1.1 201 " in await connection.until(b"201")
+    connection.transport.abortConnection()
+
+
+@awaiting
+async def test_a_chunked_body_is_refused_once_it_is_too_long(daemon, client):
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    for _ in range(17):
+        connection.transport.write(b"10000\r\n" + b" " * 65536 + b"\r\n")
+    received = await connection.end()
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert received.endswith(TOO_LARGE)
+    assert (await client.get("/status/")).json["size"] == 0
+
+
+@awaiting
+async def test_a_body_longer_than_it_said_is_not_a_job(daemon, client):
+    received = await raw(port_of(daemon), HEAD + b'Content-Length: 2\r\n\r\n{}{"more":1}\r\n\r\n')
+    assert received.startswith(b"HTTP/1.1 201 ")
+    assert received.endswith(b'{"error":"bad request"}')
+    assert (await client.get("/status/foo")).json["size"] == 1
+
+
+@awaiting
+async def test_long_bodies_leave_no_file_and_no_memory(processes, redis, tmp_path):
+    process = processes("--redis", redis.url, environ={"TMPDIR": str(tmp_path)})
+    port = await process.listening
+
+    def resident():
+        return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
+
+    async def refuse(count):
+        connections = await gatherResults([raw_connection(port) for _ in range(count)])
+        for n, connection in enumerate(connections):
+            length = (b"Content-Length: 900000000", b"Transfer-Encoding: chunked")[n % 2]
+            connection.transport.write(HEAD + length + b"\r\n\r\n" + b"200000\r\n" + b" " * (2 * MIB))
+        await gatherResults([connection.end() for connection in connections])
+        assert all(connection.received.startswith(b"HTTP/1.1 413 ") for connection in connections)
+
+    await refuse(10)
+    before = resident()
+    for _ in range(10):
+        await refuse(10)
+    assert list(tmp_path.iterdir()) == []
+    assert resident() - before < 10 * MIB
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"G",
+        b"GET /q/foo HTTP/1.1\r\n",
+        b"GET /q/foo HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        HEAD + b"Content-Length: 100\r\n\r\n",
+        HEAD + b'Content-Length: 100\r\n\r\n{"a":',
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+    ],
+)
+@awaiting
+async def test_a_request_that_is_not_sent_in_time_is_answered_408(daemon, begun):
+    received = await raw(port_of(daemon), begun)
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b"Content-Type: application/json\r\n" in received
+    assert received.endswith(b'{"error":"request took too long"}')
+
+
+@awaiting
+async def test_the_time_for_a_request_does_not_begin_anew_with_each_byte(daemon):
+    from twisted.internet.task import LoopingCall
+
+    connection = await raw_connection(port_of(daemon))
+    dribble = LoopingCall(connection.transport.write, b"X")
+    dribble.start(0.05)
+    received = await connection.end()
+    dribble.stop()
+    assert received.startswith(b"HTTP/1.1 408 ")
+
+
+@awaiting
+async def test_a_connection_that_was_used_and_is_idle_stays_open(daemon, client):
+    connection = await raw_connection(port_of(daemon))
+    for _ in range(2):
+        connection.received = b""
+        connection.transport.write(b"GET /status/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.until(b'"size":0}')
+        await raw(port_of(daemon), b"GET / HTTP/1.1\r\n")  # as long as a request may take
+    assert not connection.is_closed
+    connection.transport.abortConnection()
+
+
+@awaiting
+async def test_a_client_that_never_reads_is_cut_off_and_its_jobs_go_back(daemon, client):
+    for _ in range(12):
+        assert (await client.post("/q/foo", job_of(MIB))).status == 201
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.pauseProducing()
+    connection.transport.write(b"GET /qb/foo?batch_size=8 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    async def put_back():
+        counts = await daemon.queues.counts("foo")
+        return counts.ready == 12 and counts.processed == 0 and not daemon.handoff.pending
+
+    async def taken():
+        return (await daemon.queues.counts("foo")).leased
+
+    await eventually(taken, "the take")
+    await eventually(put_back, "the jobs")
+
+
+@awaiting
+async def test_one_answer_of_a_batch_is_bounded_in_bytes_and_the_rest_stays(daemon, client):
+    for _ in range(120):
+        assert (await client.post("/q/foo", job_of(200_000))).status == 201
+    first = (await client.get("/qb/foo?batch_size=1000")).json
+    assert len(first) == 100
+    assert len((await client.get("/qb/foo?batch_size=1000")).json) == 20
+    assert (await client.get("/qb/foo")).status == 404
+
+
+@awaiting
+async def test_max_body_is_a_setting(redis):
+    daemon = daemon_on(redis.url, max_body="10")
+    daemon.startService()
+    await daemon.started
+    client = Client(port_of(daemon))
+    assert (await client.post("/q/foo", b'{"a":1234}')).status == 201
+    assert (await client.post("/q/foo", b'{"a":12345}')).status == 413
+    await client.close()
+    await daemon.stopService()

@@ -1,0 +1,159 @@
+"""What Twisted, Klein, txredisapi and Redis really do, where presque relies on it or guards against it."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import txredisapi
+from klein import Klein
+from pytest_twisted import ensureDeferred as awaiting
+from servers import eventually, port_of, raw_connection
+from twisted.application.service import Service
+from twisted.internet import reactor, task
+from twisted.internet.abstract import FileDescriptor
+from twisted.logger import globalLogPublisher
+from twisted.web import http
+
+from presque.redis.connection import MOST_WAITING, Connection
+from presque.redis.scripts import SCRIPTS
+from presque.web.app import make_app
+from presque.web.routing import route
+
+JOB = b'{"key":"value"}'
+
+
+def test_txredisapi_turns_bytes_into_numbers_unless_told_not_to():
+    assert txredisapi.RedisProtocol().tryConvertData(b"007") == 7
+    assert txredisapi.RedisProtocol(charset=None, convertNumbers=False).tryConvertData(b"007") == b"007"
+
+
+@awaiting
+async def test_redis_answers_in_bytes_whatever_they_look_like(daemon):
+    (connection, *_) = daemon.store.pool.pool
+    for value in (b"123", b"007", b"1.50", b"QUEUED", b"\xff\x00"):
+        await connection.execute_command("SET", "x", value)
+        assert await connection.execute_command("GET", "x") == value
+
+
+def test_hiredis_is_what_parses_replies():
+    assert issubclass(Connection, txredisapi.HiredisProtocol)
+
+
+def test_the_pool_has_neither_password_nor_database_for_then_it_would_give_up(daemon):
+    assert daemon.store.pool.password is None
+    assert daemon.store.pool.dbid is None
+    assert "stopTrying" in inspect.getsource(txredisapi.BaseRedisProtocol.connectionMade)
+
+
+@awaiting
+async def test_too_many_unanswered_commands_are_refused_and_not_sent(daemon, client):
+    waiting = daemon.store.pool.pool[0].replyQueue.waiting
+    others = [connection.replyQueue for connection in daemon.store.pool.pool]
+    for queue in others:
+        queue.waiting = [None] * MOST_WAITING
+    try:
+        answer = await client.post("/q/foo", JOB)
+    finally:
+        for queue in others:
+            queue.waiting = []
+    assert waiting == []
+    assert answer.status == 503
+    assert (await client.get("/status/foo")).json["size"] == 0
+
+
+@awaiting
+async def test_evalsha_of_an_unknown_script_runs_nothing_and_is_repeated_whole(daemon, client, redis):
+    redis.command("SCRIPT", "FLUSH")
+    assert (await client.post("/q/foo", JOB)).status == 201
+    assert redis.command("LLEN", "presque:{0}:foo:ready") == 1
+    assert redis.command("SCRIPT", "EXISTS", SCRIPTS["push"].digest) == [1]
+
+
+def test_klein_replaces_an_endpoint_of_the_same_name_without_a_word():
+    app = Klein()
+    app.route("/a", endpoint="same")(lambda request: b"a")
+    app.route("/b", endpoint="same")(lambda request: b"b")
+    assert len(app.endpoints) == 1
+    route(app, "GET", "/c")(lambda request: b"c")
+    with pytest.raises(AssertionError):
+        route(app, "GET", "/c")(lambda request: b"again")
+
+
+def test_every_route_takes_one_method_alone(daemon):
+    app = make_app(daemon.queues, daemon.workers, daemon.waiting, daemon.handoff)
+    for rule in app.url_map.iter_rules():
+        assert rule.methods in ({"GET", "HEAD"}, {"GET"}, {"POST"}, {"PUT"}, {"DELETE"}), rule
+
+
+def test_twisted_has_no_public_word_for_everything_was_sent():
+    """`presque.web.site` looks at these two."""
+    descriptor = FileDescriptor(reactor)
+    assert descriptor.dataBuffer == b""
+    assert descriptor._tempDataBuffer == []
+
+
+def test_the_hooks_that_the_channel_overrides_are_still_called():
+    source = inspect.getsource(http.HTTPChannel)
+    assert "self._respondToBadRequestAndDisconnect()" in source
+    assert "self._send100Continue()" in source
+    assert "self.requests[-1].handleContentChunk" in source
+
+
+@awaiting
+async def test_no_access_log_is_written(daemon, client):
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        await client.post("/q/foo", JOB)
+        await client.get("/q/foo")
+        await client.get("/nope")
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    assert [event for event in events if "HTTP" in str(event.get("log_text", "")) or "GET" in str(event)] == []
+
+
+def test_the_accept_backlog_is_not_twisteds_fifty(daemon):
+    assert daemon.ports[0].backlog == 1024
+
+
+def test_a_looping_call_stops_after_a_failure_so_the_loop_must_not_fail():
+    clock = task.Clock()
+    call = task.LoopingCall(lambda: 1 / 0)
+    call.clock = clock
+    failures = []
+    call.start(1).addErrback(failures.append)
+    clock.pump([1, 1])
+    assert len(failures) == 1
+    assert not call.running
+
+
+def test_a_service_collection_waits_for_nobody_so_one_service_does_the_wiring(daemon):
+    assert isinstance(daemon, Service)
+    assert not hasattr(daemon, "addService")
+
+
+@awaiting
+async def test_a_client_that_left_does_not_make_an_insertion_fail(daemon, client):
+    """Klein cancels the handler; the script has been sent and runs all the same."""
+    connection = await raw_connection(port_of(daemon))
+    request = b"POST /q/foo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    connection.transport.write(request)
+    connection.transport.loseConnection()
+
+    async def inserted():
+        return (await client.get("/status/foo")).json["size"] == 1
+
+    await eventually(inserted, "the job")
+
+
+def test_scripts_use_no_clock_but_redis_own_and_no_forbidden_command():
+    for script in SCRIPTS.values():
+        source = script.source.decode()
+        assert "redis.call('TIME')" in source
+        for word in ("os.", "cjson", "'KEYS'", "'EXPIRE'", "math.random", "redis.replicate_commands"):
+            assert word not in source, (script.name, word)
+
+
+def test_the_lua_files_are_all_there():
+    folder = Path(__file__).parent.parent / "presque" / "redis" / "lua"
+    assert {path.stem for path in folder.glob("*.lua")} == set(SCRIPTS)

@@ -1,0 +1,169 @@
+"""`GET /q/<queue>?wait=`: woken at once, first come first served, and nothing left behind."""
+
+import time
+
+import pytest
+from pytest_twisted import ensureDeferred as awaiting
+from servers import Client, daemon_on, eventually, port_of, raw_connection
+from twisted.internet.defer import Deferred, gatherResults
+
+JOB = b'{"key":"value"}'
+
+
+def begin(coroutine):
+    return Deferred.fromCoroutine(coroutine)
+
+
+async def waiters(daemon, count):
+    """Wait until `count` consumers wait, and Redis knows of the channel."""
+
+    async def all_there():
+        return len(daemon.waiting) == count
+
+    await eventually(all_there, f"{count} waiters")
+
+
+@awaiting
+async def test_a_waiting_consumer_gets_the_job_that_comes(daemon, client):
+    waiting = begin(client.get("/q/foo?wait=30", X_presque_workerid="w1"))
+    await waiters(daemon, 1)
+    began = time.monotonic()
+    await client.post("/q/foo", JOB)
+    answer = await waiting
+    assert (answer.status, answer.body) == (200, JOB)
+    assert time.monotonic() - began < 1
+    assert (await client.get("/w/?worker_id=w1")).json["processed"] == "1"
+
+
+@awaiting
+async def test_a_wait_ends_with_no_job(client):
+    began = time.monotonic()
+    answer = await client.get("/q/foo?wait=0.2")
+    assert (answer.status, answer.body) == (404, b'{"error":"no job"}')
+    assert time.monotonic() - began >= 0.2
+
+
+@awaiting
+async def test_a_job_that_is_there_is_not_waited_for(client):
+    await client.post("/q/foo", JOB)
+    assert (await client.get("/q/foo?wait=30")).body == JOB
+
+
+@pytest.mark.parametrize("wait", ["x", "-1", "nan", "inf", "1e3"])
+@awaiting
+async def test_wait_must_be_seconds(client, wait):
+    answer = await client.get(f"/q/foo?wait={wait}")
+    assert (answer.status, answer.body) == (400, b'{"error":"wait must be a number of seconds"}')
+
+
+@awaiting
+async def test_an_insertion_through_another_daemon_wakes_too(redis, daemon, client):
+    other = daemon_on(redis.url)
+    other.startService()
+    await other.started
+    waiting = begin(client.get("/q/foo?wait=30"))
+    await waiters(daemon, 1)
+    producer = Client(port_of(other))
+    assert (await producer.post("/q/foo", JOB)).status == 201
+    assert (await waiting).body == JOB
+    await producer.close()
+    await other.stopService()
+
+
+@awaiting
+async def test_a_delayed_job_coming_due_wakes(daemon, client):
+    waiting = begin(client.get("/q/foo?wait=30"))
+    await waiters(daemon, 1)
+    due = time.time() + 0.3
+    await client.post(f"/q/foo?delayed={due}", JOB)
+    assert (await waiting).body == JOB
+    assert due <= time.time() < due + 1
+
+
+@awaiting
+async def test_a_start_wakes_and_a_stopped_queue_says_so_in_the_end(daemon, client):
+    await client.post("/control/foo", b'{"status":"stop"}')
+    await client.post("/q/foo", JOB)
+    assert (await client.get("/q/foo?wait=0.1")).body == b'{"error":"queue is closed"}'
+    waiting = begin(client.get("/q/foo?wait=30"))
+    await waiters(daemon, 1)
+    await client.post("/control/foo", b'{"status":"start"}')
+    assert (await waiting).body == JOB
+
+
+@awaiting
+async def test_waiters_are_served_in_the_order_in_which_they_came(daemon, client):
+    waiting = []
+    for n in range(10):
+        waiting.append(begin(client.get("/q/foo?wait=30")))
+        await waiters(daemon, n + 1)
+    await client.post("/qb/foo", b'{"jobs":[' + b",".join(b'{"n":%d}' % n for n in range(10)) + b"]}")
+    answers = await gatherResults(waiting)
+    assert [answer.json["n"] for answer in answers] == list(range(10))
+
+
+@awaiting
+async def test_a_batch_can_be_waited_for(daemon, client):
+    waiting = begin(client.get("/qb/foo?wait=30&batch_size=5"))
+    await waiters(daemon, 1)
+    await client.post("/qb/foo", b'{"jobs":[{"n":1},{"n":2}]}')
+    assert (await waiting).json == ['{"n":1}', '{"n":2}']
+
+
+@awaiting
+async def test_an_abandoned_wait_takes_nothing_and_leaves_nothing(daemon, client, redis):
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.write(b"GET /q/foo?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
+    await waiters(daemon, 1)
+    connection.transport.loseConnection()
+    await waiters(daemon, 0)
+    await client.post("/q/foo", JOB)
+    assert (await client.get("/status/foo")).json["size"] == 1
+
+    async def forgotten():
+        return redis.command("PUBSUB", "CHANNELS", "*") == []
+
+    await eventually(forgotten, "the subscription")
+
+
+@awaiting
+async def test_waits_on_many_queues_cost_redis_one_connection(daemon, client, redis):
+    before = len(redis.command("CLIENT", "LIST").splitlines())
+    connections = await gatherResults([raw_connection(port_of(daemon)) for _ in range(200)])
+    for n, connection in enumerate(connections):
+        connection.transport.write(b"GET /q/q%d?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n" % n)
+    await waiters(daemon, 200)
+    assert len(redis.command("CLIENT", "LIST").splitlines()) == before
+    for n in range(200):
+        await client.post(f"/q/q{n}", b'{"n":%d}' % n)
+    for n, connection in enumerate(connections):
+        await connection.until(b'{"n":%d}' % n)
+        connection.transport.abortConnection()
+
+
+@awaiting
+async def test_a_lost_subscription_is_made_again(daemon, client, redis):
+    waiting = begin(client.get("/q/foo?wait=30"))
+    await waiters(daemon, 1)
+    redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+
+    async def subscribed():
+        return redis.command("PUBSUB", "CHANNELS", "*")
+
+    await eventually(subscribed, "the subscription")
+    await client.post("/q/foo", JOB)
+    assert (await waiting).body == JOB
+
+
+@awaiting
+async def test_a_stopping_daemon_answers_those_who_wait(redis, client):
+    daemon = daemon_on(redis.url)
+    daemon.startService()
+    await daemon.started
+    consumer = Client(port_of(daemon))
+    waiting = begin(consumer.get("/q/foo?wait=30"))
+    await waiters(daemon, 1)
+    stopping = daemon.stopService()
+    assert (await waiting).body == b'{"error":"no job"}'
+    await consumer.close()
+    await stopping
