@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from presque import keys
 from presque.errors import Duplicate, QueuePaused
-from presque.redis.connection import NO_LIMIT, gather
-from presque.redis.scripts import SCRIPTS
+from presque.redis.connection import NO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,15 +52,10 @@ class Counts:
 class Queues:
     """All queues of one store. `nonce` tells this daemon's receipts from those of others: a few random characters."""
 
-    def __init__(self, store: Store, partitions: int, nonce: str) -> None:
+    def __init__(self, store: Store, nonce: str) -> None:
         self._store = store
-        self.partitions = partitions
+        self.partitions = store.partitions
         self._receipts = (b"%b-%x" % (nonce.encode(), n) for n in count(1))
-
-    def _run(self, verb: str, queue: str, *args: bytes, until: bytes | None = None) -> Deferred[Reply]:
-        keys.check_name(queue)
-        names = keys.queue_keys(SCRIPTS[verb].keys, queue, self.partitions)
-        return self._store.run(verb, names, args, until)
 
     def push(
         self, queue: str, payloads: Sequence[bytes], due: float | None = None, uniq: bytes = b""
@@ -69,14 +63,14 @@ class Queues:
         """Insert jobs, all or none. Fires with their ids. `due`, epoch seconds, keeps them back until then; `uniq`, for
         one job alone, fails with Duplicate while another with that key waits.
         """
-        inserted = self._run("push", queue, queue.encode(), _due(due), uniq, *payloads)
+        inserted = self._store.on_queue("push", queue, _due(due), uniq, *payloads)
         return inserted.addCallback(_ids, queue, len(payloads))
 
     def fail(
         self, queue: str, payload: bytes, due: float | None = None, uniq: bytes = b"", worker: str = ""
     ) -> Deferred[list[str]]:
         """As `push` with one job, for a worker that failed at it: counts one failure on the queue and the worker."""
-        failed = self._run("fail", queue, queue.encode(), _due(due), uniq, worker.encode(), payload)
+        failed = self._store.on_queue("fail", queue, _due(due), uniq, worker.encode(), payload)
         return failed.addCallback(_ids, queue, 1)
 
     def take(self, queue: str, most: int = 1, worker: str = "") -> Deferred[Taken]:
@@ -85,23 +79,23 @@ class Queues:
         """
         receipt = next(self._receipts)
         hold = b"%d" % (HOLD * 1000)
-        reply = self._run("take", queue, queue.encode(), b"%d" % most, hold, receipt, worker.encode())
+        reply = self._store.on_queue("take", queue, b"%d" % most, hold, receipt, worker.encode())
         return reply.addCallback(_taken, queue, worker, receipt)
 
     def settle(self, taken: Iterable[Taken]) -> Deferred[int]:
         """End jobs, all of one queue, that have reached their consumers. Fires with how many were ended."""
         queue, pairs = _pairs(taken)
-        return self._run("settle", queue, *pairs, until=NO_LIMIT)
+        return self._store.on_queue("settle", queue, *pairs, until=NO_LIMIT)
 
     def give_back(self, taken: Taken) -> Deferred[int]:
         """Put jobs that did not reach their consumer back to the front, uncounted. Fires with how many it did."""
         queue, pairs = _pairs([taken])
-        return self._run("give_back", queue, queue.encode(), taken.worker.encode(), *pairs, until=NO_LIMIT)
+        return self._store.on_queue("give_back", queue, taken.worker.encode(), *pairs, until=NO_LIMIT)
 
     def extend(self, taken: Taken) -> Deferred[int]:
         """Hold jobs for another HOLD seconds from now. Fires with how many are still held."""
         queue, pairs = _pairs([taken])
-        return self._run("extend", queue, b"%d" % (HOLD * 1000), *pairs)
+        return self._store.on_queue("extend", queue, b"%d" % (HOLD * 1000), *pairs)
 
     def counts(self, queue: str) -> Deferred[Counts]:
         """The queue in numbers; one that does not exist has zeros and is open."""
@@ -110,41 +104,39 @@ class Queues:
             ready, delayed, leased, processed, failed, paused = reply
             return Counts(ready, delayed, leased, processed, failed, bool(paused))
 
-        return self._run("inspect", queue, queue.encode()).addCallback(counted)
+        return self._store.on_queue("inspect", queue).addCallback(counted)
 
     def peek(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[list[bytes]]:
         """The payloads of ready jobs in the order in which they would be taken; they stay where they are."""
-        reply = self._run("peek", queue, b"%d" % most)
+        reply = self._store.on_queue("peek", queue, b"%d" % most)
         return reply.addCallback(lambda jobs: [job[HEAD:] for job in jobs])
 
     def pause(self, queue: str) -> Deferred[int]:
         """Stop the queue: it takes insertions and hands nothing out."""
-        return self._run("pause", queue, queue.encode())
+        return self._store.on_queue("pause", queue)
 
     def resume(self, queue: str) -> Deferred[int]:
         """Open the queue again."""
-        return self._run("resume", queue, queue.encode())
+        return self._store.on_queue("resume", queue)
 
     def delete(self, queue: str) -> Deferred[int]:
         """Delete the queue with its jobs in every state, its uniq keys, counters and policy."""
-        return self._run("delete", queue, queue.encode())
+        return self._store.on_queue("delete", queue)
 
     def names(self) -> Deferred[list[str]]:
         """The names of all queues, sorted."""
-        asked = gather(self._run_in(partition, "names") for partition in range(self.partitions))
-        return asked.addCallback(lambda replies: sorted(name.decode() for names in replies for name in names))
+        return self._store.everywhere("names").addCallback(
+            lambda replies: sorted(name.decode() for names in replies for name in names)
+        )
 
     def due(self, partition: int, most: int) -> Deferred[list[str]]:
         """The queues of a partition that need moving now, the most overdue first."""
-        reply = self._run_in(partition, "due", b"%d" % most)
+        reply = self._store.in_partition("due", partition, b"%d" % most)
         return reply.addCallback(lambda names: [name.decode() for name in names])
 
     def move(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[int]:
         """Move up to `most` due delayed jobs, and as many run-out holds, to the front. Fires with how many it did."""
-        return self._run("move", queue, queue.encode(), b"%d" % most)
-
-    def _run_in(self, partition: int, verb: str, *args: bytes) -> Deferred[Reply]:
-        return self._store.run(verb, keys.partition_keys(SCRIPTS[verb].keys, partition), args)
+        return self._store.on_queue("move", queue, b"%d" % most)
 
     def channel(self, queue: str) -> bytes:
         """The channel on which it is published that `queue` may have a job."""

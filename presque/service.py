@@ -50,11 +50,11 @@ class Daemon(Service):
         self.ports: list[IListeningPort] = []
         self.server = None if settings.redis else PrivateServer(reactor, settings.data_dir, settings.fsync)
         url = settings.redis or RedisURL("unix", "", 0, cast("PrivateServer", self.server).socket, 0)
-        self.store = Store(reactor, url, endpoint_for(reactor, url))
+        self.store = Store(reactor, url, endpoint_for(reactor, url), settings.partitions)
         self.store.checks.append(fitness(settings.partitions, private=self.server is not None))
         self.store.pool.on_unfit = self._end
-        self.queues = Queues(self.store, settings.partitions, secrets.token_hex(6))
-        self.workers = Workers(self.store, settings.partitions)
+        self.queues = Queues(self.store, secrets.token_hex(6))
+        self.workers = Workers(self.store)
         self.waiting = Waiting(self.queues, self.store.listener, reactor)
         self.handoff = Handoff(self.queues, reactor)
         app = make_app(self.queues, self.workers, self.waiting, self.handoff)

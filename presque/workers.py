@@ -7,12 +7,9 @@ partition in which it has a queue, and summed when read. Failures as in `presque
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from presque import keys
 from presque.errors import InvalidWorker, UnknownWorker
-from presque.redis.connection import gather
-from presque.redis.scripts import SCRIPTS
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -52,29 +49,21 @@ def check_worker(worker: str) -> None:
 class Workers:
     """All workers of one store."""
 
-    def __init__(self, store: Store, partitions: int) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._partitions = partitions
 
-    def _run(self, verb: str, queue: str, *args: bytes) -> Deferred[Reply]:
-        keys.check_name(queue)
-        return self._store.run(verb, keys.queue_keys(SCRIPTS[verb].keys, queue, self._partitions), args)
-
-    def _run_everywhere(self, verb: str, *args: bytes) -> Deferred[list[Reply]]:
-        names = SCRIPTS[verb].keys
-        return gather(
-            self._store.run(verb, keys.partition_keys(names, partition), args) for partition in range(self._partitions)
-        )
-
-    def register(self, queue: str, worker: str) -> Deferred[int]:
-        """Register `worker` on `queue`; its counters start at 0 and its time now."""
+    def register(self, queue: str, worker: str) -> Deferred[Any]:
+        """Register `worker` on `queue`; its counters start at 0 and its time now, in every partition that knows it."""
         check_worker(worker)
-        return self._run("register", queue, queue.encode(), worker.encode())
+        registered = self._store.on_queue("register", queue, worker.encode())
+        if self._store.partitions == 1:
+            return registered
+        return registered.addCallback(lambda _: self._store.everywhere("restart_worker", worker.encode()))
 
     def unregister(self, queue: str, worker: str) -> Deferred[int]:
         """Take `worker` off `queue`, and forget it once it is on none; nothing happens when it was not there."""
         check_worker(worker)
-        return self._run("unregister", queue, queue.encode(), worker.encode())
+        return self._store.on_queue("unregister", queue, worker.encode())
 
     def one(self, worker: str) -> Deferred[Worker]:
         """What is known of `worker`. Fails with UnknownWorker."""
@@ -86,7 +75,7 @@ class Workers:
                 raise UnknownWorker
             return _worker(worker, rows)
 
-        return self._run_everywhere("worker", worker.encode()).addCallback(gathered)
+        return self._store.everywhere("worker", worker.encode()).addCallback(gathered)
 
     def all(self) -> Deferred[Totals]:
         """All workers, by id, and the sums over all queues."""
@@ -100,7 +89,7 @@ class Workers:
             workers = tuple(_worker(worker.decode(), rows[worker]) for worker in sorted(rows))
             return Totals(workers, sum(each[0] for each in partitions), sum(each[1] for each in partitions))
 
-        return self._run_everywhere("workers").addCallback(gathered)
+        return self._store.everywhere("workers").addCallback(gathered)
 
     def on_queue(self, queue: str) -> Deferred[tuple[list[str], int, int]]:
         """The ids of the workers on `queue`, sorted, and the queue's processed and failed."""
@@ -109,7 +98,7 @@ class Workers:
             processed, failed, workers = reply
             return sorted(worker.decode() for worker in workers), processed, failed
 
-        return self._run("queue_workers", queue, queue.encode()).addCallback(gathered)
+        return self._store.on_queue("queue_workers", queue).addCallback(gathered)
 
 
 def _worker(worker: str, rows: list[list[bytes | None]]) -> Worker:

@@ -138,7 +138,9 @@ class Client:
         url = f"http://127.0.0.1:{self.port}{path}"
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         response = await self._treq.request(method, url, data=body, headers=names, timeout=PATIENCE)
-        found = {name.decode().lower(): b",".join(value).decode() for name, value in response.headers.getAllRawHeaders()}
+        found = {
+            name.decode().lower(): b",".join(value).decode() for name, value in response.headers.getAllRawHeaders()
+        }
         return Answer(response.code, await response.content(), found)
 
     async def get(self, path: str, **headers: str) -> Answer:
@@ -147,7 +149,9 @@ class Client:
     async def delete(self, path: str, **headers: str) -> Answer:
         return await self.request("DELETE", path, **headers)
 
-    async def post(self, path: str, body: bytes = b"", content_type: str = "application/json", **headers: str) -> Answer:
+    async def post(
+        self, path: str, body: bytes = b"", content_type: str = "application/json", **headers: str
+    ) -> Answer:
         return await self.request("POST", path, body, Content_Type=content_type, **headers)
 
     async def put(self, path: str, body: bytes = b"", **headers: str) -> Answer:

@@ -42,7 +42,9 @@ async def test_a_delivered_job_leaves_redis(client, redis):
     await gone(redis)
 
 
-@pytest.mark.parametrize("request_", [GET.replace(b"1.1", b"1.0"), GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")])
+@pytest.mark.parametrize(
+    "request_", [GET.replace(b"1.1", b"1.0"), GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")]
+)
 @awaiting
 async def test_a_connection_that_closes_after_its_answer_has_delivered(daemon, client, redis, request_):
     await client.post("/q/foo", JOB)
@@ -222,7 +224,9 @@ async def test_clients_that_vanish_at_random_moments_lose_nothing(daemon, client
         await client.post("/q/foo", job)
     seen = []
     for _ in range(20):
-        seen += await gatherResults([Deferred.fromCoroutine(take_and_vanish(port_of(daemon), chance)) for _ in range(20)])
+        seen += await gatherResults(
+            [Deferred.fromCoroutine(take_and_vanish(port_of(daemon), chance)) for _ in range(20)]
+        )
 
     async def drained():
         answer = await client.get("/qb/foo?batch_size=1000")

@@ -108,7 +108,7 @@ async def test_what_redis_was_too_slow_for_is_refused_and_never_carried_out_late
 
 @awaiting
 async def test_a_script_that_comes_too_late_refuses(daemon, client):
-    late = daemon.queues._run("push", "foo", b"foo", b"", b"", JOB, until=b"1")
+    late = daemon.store.on_queue("push", "foo", b"", b"", JOB, until=b"1")
     with pytest.raises(StoreUnavailable):
         await late
     assert (await client.get("/status/")).json["size"] == 0

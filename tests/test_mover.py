@@ -132,5 +132,3 @@ def test_the_loop_repeats_at_once_while_there_is_more_and_survives_errors():
     loop.stopService()
     clock.advance(10)
     assert len(turns) == 6
-
-

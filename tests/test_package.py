@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import twisted
 from servers import LOOPBACK, PATIENCE, ROOT
+
+import twisted
 
 # prctl(PR_CAPBSET_DROP, …) of all capabilities: root too is then held to a folder's mode. Others have none to drop.
 POWERLESS = """

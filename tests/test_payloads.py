@@ -78,7 +78,10 @@ async def test_an_object_comes_back_byte_for_byte(exchange, body):
 
 
 @quick
-@given(st.binary(max_size=200) | objects().flatmap(lambda body: st.tuples(st.just(body), st.integers(0), st.binary(max_size=3))))
+@given(
+    st.binary(max_size=200)
+    | objects().flatmap(lambda body: st.tuples(st.just(body), st.integers(0), st.binary(max_size=3)))
+)
 @example(b'{"n":007}')
 @example(b'{"n":NaN}')
 @example(b'{"a":"\xff"}')

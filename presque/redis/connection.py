@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from presque import keys
 from presque.errors import OutcomeUnknown, StoreFull, StoreUnavailable, StoreUnfit
 from presque.redis.scripts import SCRIPTS, Script
 
@@ -115,13 +116,13 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             self._log.warn("Redis has not answered for {limit} s: dropping the connection", limit=TIME_LIMIT)
             self.transport.abortConnection()
 
-    def run(self, script: Script, keys: bytes, args: Iterable[bytes], until: bytes | None) -> Deferred[Reply]:
-        """Send one script; `keys` as `presque.keys` encodes them, `until` the moment (epoch ms) when it must refuse."""
+    def run(self, script: Script, names: bytes, args: Iterable[bytes], until: bytes | None) -> Deferred[Reply]:
+        """Send one script; `names` are its keys, encoded, and `until` the moment (epoch ms) when it must refuse."""
         if until is None:
             until = b"%d" % ((self._clock.seconds() + self.offset + TIME_LIMIT) * 1000)
         parts = [bulk(arg) for arg in args]
         count = 4 + len(script.keys) + len(parts)
-        tail = b"%b%b%b" % (keys, bulk(until), b"".join(parts))
+        tail = b"%b%b%b" % (names, bulk(until), b"".join(parts))
         self.transport.write(b"*%d\r\n%b%b" % (count, script.head, tail))
         answered: Deferred[Reply] = self.replyQueue.get()
         return answered.addCallback(self._interpret, script, count, tail)
@@ -296,10 +297,16 @@ def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
 
 
 class Store:
-    """What the rest of presque knows of Redis: `run` a script, whether there `is_up`, and how to hear publications."""
+    """What the rest of presque knows of Redis: run a script, whether it `is_up`, and how to hear publications.
 
-    def __init__(self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, size: int = 2) -> None:
-        self.url = url
+    What runs a script fires with Redis' reply. It fails with StoreUnavailable (nothing was done), OutcomeUnknown
+    (perhaps it was done) or StoreFull (nothing was done). With `until=NO_LIMIT` it runs however late it gets there.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, partitions: int, size: int = 2
+    ) -> None:
+        self.partitions = partitions
         self.checks: list[Callable[[Connection], Deferred[None]]] = []
         self.pool = ConnectionFactory(clock, url, size, self._check)
         self.listener = ListenerFactory(url)
@@ -336,16 +343,26 @@ class Store:
         for connection in list(self.pool.pool):
             connection.beat()
 
-    def run(self, name: str, keys: bytes, args: Iterable[bytes], until: bytes | None = None) -> Deferred[Reply]:
-        """Run the script `name`; `keys` as `presque.keys` encodes them for it.
+    def on_queue(self, verb: str, queue: str, *args: bytes, until: bytes | None = None) -> Deferred[Reply]:
+        """Run a script with the keys of `queue`; ARGV[2] is its name, `args` follow. Raises InvalidName."""
+        keys.check_name(queue)
+        script = SCRIPTS[verb]
+        return self._run(script, keys.queue_keys(script.keys, queue, self.partitions), (queue.encode(), *args), until)
 
-        Fires with Redis' reply. Fails with StoreUnavailable (nothing was done), OutcomeUnknown (perhaps it was done) or
-        StoreFull (nothing was done). With `until=NO_LIMIT` the script runs however late it gets there.
-        """
+    def in_partition(self, verb: str, partition: int, *args: bytes) -> Deferred[Reply]:
+        """Run a script with the keys of a partition."""
+        script = SCRIPTS[verb]
+        return self._run(script, keys.partition_keys(script.keys, partition), args, None)
+
+    def everywhere(self, verb: str, *args: bytes) -> Deferred[list[Reply]]:
+        """Run a script in every partition; fires with all replies."""
+        return gather(self.in_partition(verb, partition, *args) for partition in range(self.partitions))
+
+    def _run(self, script: Script, names: bytes, args: Iterable[bytes], until: bytes | None) -> Deferred[Reply]:
         connection = min(self.pool.pool, key=_owed, default=None)
         if connection is None or _owed(connection) >= MOST_WAITING:
             return fail(StoreUnavailable())
-        return connection.run(SCRIPTS[name], keys, args, until)  # type: ignore[no-any-return]  # txredisapi
+        return connection.run(script, names, args, until)  # type: ignore[no-any-return]  # txredisapi
 
 
 def _owed(connection: Connection) -> int:

@@ -49,7 +49,6 @@ def make_app(queues: Queues, workers: Workers, waiting: Waiting, handoff: Handof
     """The application over these."""
     app = Klein()
     app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = False
     routes2010.add(app, queues, workers, waiting, handoff)
     dashboard.add(app, queues)
 

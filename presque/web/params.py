@@ -35,11 +35,8 @@ def query(request: Request, name: bytes) -> bytes:
 
 
 def text(request: Request, name: bytes) -> str:
-    """A parameter as text."""
-    try:
-        return query(request, name).decode()
-    except UnicodeDecodeError:
-        raise BadRequest(f"{name.decode()} must be in UTF-8") from None
+    """A parameter as text; what is not UTF-8 becomes characters that no name accepts."""
+    return query(request, name).decode(errors="surrogateescape")
 
 
 def flag(request: Request, name: bytes) -> bool:
@@ -79,9 +76,9 @@ def batch_size(request: Request) -> int:
     value = query(request, b"batch_size")
     if not value:
         return DEFAULT_BATCH
-    if not value.isdigit() or len(value) > 20 or int(value) == 0:
+    if not value.strip(b"0") or not value.isdigit():
         raise BadRequest("batch_size must be a whole number above 0")
-    return min(int(value), LARGEST_BATCH)
+    return LARGEST_BATCH if len(value) > 20 else min(int(value), LARGEST_BATCH)
 
 
 def worker(request: Request) -> str:

@@ -72,6 +72,10 @@ class Channel(http.HTTPChannel):
         if not self.refused:
             super().lineReceived(line)
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line of a request's head is longer than 16 KiB."""
+        self.refuse(http.BAD_REQUEST, "bad request")
+
     def rawDataReceived(self, data: bytes) -> None:
         """Part of a request's body; of no interest once the request was refused."""
         if not self.refused:

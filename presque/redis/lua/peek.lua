@@ -1,10 +1,10 @@
 -- Reads ready jobs in the order in which they would be taken, and leaves them where they are.
--- ARGV   given up at (epoch ms), how many at most (up to 1000)
+-- ARGV   given up at (epoch ms), queue, how many at most (up to 1000)
 -- Reply  {job, job, …}; it ends early once 8 MiB are together
 local ready, front, delayed, jobs = unpack(KEYS)
 --@include now
 --@include rank
-local ids, want = {}, tonumber(ARGV[2])
+local ids, want = {}, tonumber(ARGV[3])
 local function add(more)
   for _, id in ipairs(more) do
     ids[#ids + 1] = plain(id)

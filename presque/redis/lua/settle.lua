@@ -1,10 +1,10 @@
 -- Ends jobs that have reached their consumers. Whoever no longer holds a job cannot end it.
--- ARGV   given up at (epoch ms), number, receipt, number, receipt, … (up to 1000 pairs)
+-- ARGV   given up at (epoch ms), queue, number, receipt, number, receipt, … (up to 1000 pairs)
 -- Reply  how many it ended
 local leased, receipts, jobs, uniq_of = unpack(KEYS)
 --@include now
 --@include held
-local ids = held(2)
+local ids = held(3)
 if #ids > 0 then
   redis.call('ZREM', leased, unpack(ids))
   redis.call('HDEL', receipts, unpack(ids))

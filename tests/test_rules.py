@@ -1,0 +1,342 @@
+"""The rules of every route: what a path, a method, a name and a host may be, and how all else is answered."""
+
+import json
+import random
+
+import pytest
+from pytest_twisted import ensureDeferred as awaiting
+from servers import Answer, port_of, raw
+from twisted.logger import LogLevel, globalLogPublisher
+
+JOB = b'{"key":"value"}'
+JSON = "Content-Type: application/json\r\n"
+NO_NAME = "queue name is missing"
+
+# Every route of the daemon and the methods that it has. A new route must be entered here.
+ROUTES = {
+    "/": "GET HEAD",
+    "/q/<queue>": "DELETE GET POST PUT",
+    "/q": "DELETE GET POST PUT",
+    "/q/": "DELETE GET POST PUT",
+    "/qb/<queue>": "DELETE GET POST PUT",
+    "/qb": "DELETE GET POST PUT",
+    "/qb/": "DELETE GET POST PUT",
+    "/status": "GET HEAD",
+    "/status/": "GET HEAD",
+    "/status/<queue>": "GET HEAD",
+    "/j/<queue>": "GET HEAD",
+    "/j": "GET HEAD",
+    "/j/": "GET HEAD",
+    "/control/<queue>": "GET HEAD POST",
+    "/control": "GET HEAD POST",
+    "/control/": "GET HEAD POST",
+    "/w": "DELETE GET HEAD POST",
+    "/w/": "DELETE GET HEAD POST",
+    "/w/<queue>": "DELETE POST",
+}
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "BREW"]
+EVERY_ROUTE = pytest.mark.parametrize("route", ROUTES)
+
+# Each request that names a queue, so that it succeeds with a good name.
+NAMING = [
+    ("POST", "/q/{}", JOB),
+    ("PUT", "/q/{}", JOB),
+    ("GET", "/q/{}", b""),
+    ("GET", "/q/{}?wait=30", b""),
+    ("DELETE", "/q/{}", b""),
+    ("POST", "/qb/{}", b'{"jobs":[{}]}'),
+    ("POST", "/qb/{}", b'{"jobs":[]}'),
+    ("GET", "/qb/{}", b""),
+    ("GET", "/status/{}", b""),
+    ("GET", "/status/{}?with_desc=1", b""),
+    ("GET", "/j/{}", b""),
+    ("GET", "/control/{}", b""),
+    ("POST", "/control/{}", b'{"status":"start"}'),
+    ("POST", "/w/{}?worker_id=w", b""),
+    ("DELETE", "/w/{}?worker_id=w", b""),
+    ("GET", "/w/?queue_name={}", b""),
+    ("GET", "/w?queue_name={}", b""),
+]
+WORDS = "a _ 9 A.b_c:d@e-f a..b a- a:ready q 0 __init__ a%2Eb %41 a%3Ab"
+GOOD_NAMES = ["x" * 128, *WORDS.split()]
+WORDS = r"""
+    . .. .a -a :a @a a%2Fb %2F %2f%2f a%2F..%2Fb %00 a%00 a%0A %0Aa a%0D%0Ab a%20b %20a a%20 a%09 a+b a~b a* a,b a%3Bb
+    a{0} % %zz a%2 %ff a%ff %80 %C0%AF %ED%A0%80 %C3%A9 %D9%A3 %EF%BC%A1 %C2%AD %E2%80%AE %F0%9F%98%80 %C4%B1 %252F a%25
+    %E2%84%AA <queue> a\b a%3Fb a%23b %27 "
+"""
+BAD_NAMES = ["x" * 129, "x" * 4000, *WORDS.split()]
+WORDS = """
+    /x /Q/foo /queue /q/foo/bar /q/foo/bar/ /status/foo/bar /w/foo/bar /j/a/b /favicon.ico /. /.. /q/../q/foo /./q/foo
+    /%2e%2e/etc/passwd /%C3%A9 /% /q%2Ffoo /%20x /<queue> /index.html /v1x /q/foo/%2F /qq/foo /robots.txt /- /%ff /%00
+"""
+PATHS = ["/" + "a/" * 2000, *WORDS.split()]
+WORDS = "[::1 x:99999999 ../.. .x.. \xff\xfe %00 http://x/ x: :0 xn--\x7f xn--a.\xe9 {} x:-1 *"
+HOSTS = ["", "Host: \r\n", "Host: a b\r\n", "Host: x\r\nHost: y\r\n", f"Host: {'a' * 5000}\r\n"]
+HOSTS += [f"Host: {host}\r\n" for host in WORDS.split()]
+
+
+async def ask(daemon, method, target, body=b"", headers=JSON, host="Host: x\r\n"):
+    """One request on a connection of its own, with the target as it stands."""
+    lines = f"{method} {target} HTTP/1.1\r\n{host}Connection: close\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+    return answer_in(await raw(port_of(daemon), lines.encode("latin-1") + body))
+
+
+def answer_in(received):
+    """The one answer in the bytes that came."""
+    assert received, "the connection was closed without an answer"
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.decode("latin-1").split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return Answer(int(status.split()[1]), body, headers)
+
+
+def is_error(answer, status, message=None):
+    """Assert that this is a refusal, in JSON, complete and alone."""
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert list(answer.json) == ["error"]
+    assert message in (None, answer.json["error"])
+    assert "location" not in answer.headers
+    return True
+
+
+def allowed(answer):
+    return set(answer.headers["allow"].upper().split(", "))
+
+
+@pytest.fixture
+def logged_errors():
+    """All that is logged as an error or with a traceback during the test."""
+    found = []
+
+    def observe(event):
+        level = event.get("log_level") or LogLevel.info
+        if level in (LogLevel.error, LogLevel.critical) or "log_failure" in event or event.get("isError"):
+            found.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    yield found
+    globalLogPublisher.removeObserver(observe)
+
+
+@awaiting
+async def test_every_route_is_in_the_table_above(daemon):
+    found = {}
+    for rule in daemon.site.resource._app.url_map.iter_rules():
+        assert rule.methods, f"{rule} takes any method"
+        found.setdefault(rule.rule, set()).update(rule.methods)
+    assert found == {route: set(methods.split()) for route, methods in ROUTES.items()}
+
+
+@EVERY_ROUTE
+@awaiting
+async def test_a_wrong_method_is_405_with_allow(daemon, route):
+    methods = set(ROUTES[route].split())
+    for method in METHODS:
+        if method not in methods:
+            answer = await ask(daemon, method, route.replace("<queue>", "foo"), JOB)
+            assert answer.status == 405
+            assert answer.headers["content-type"] == "application/json"
+            assert allowed(answer) == methods | {"OPTIONS"}
+            assert method == "HEAD" or is_error(answer, 405)
+    assert (await ask(daemon, "GET", "/status/")).json["size"] == 0
+
+
+@EVERY_ROUTE
+@awaiting
+async def test_options_is_204_with_allow(daemon, route):
+    for target in (route.replace("<queue>", "foo"), route.replace("<queue>", "foo") + "?worker_id=w"):
+        answer = await ask(daemon, "OPTIONS", target)
+        assert (answer.status, answer.body) == (204, b"")
+        assert allowed(answer) == {*ROUTES[route].split(), "OPTIONS"}
+
+
+@EVERY_ROUTE
+@awaiting
+async def test_every_answer_but_the_page_is_json(daemon, route):
+    for method in [*METHODS, "OPTIONS"]:
+        for body in (b"", b"nonsense", JOB):
+            answer = await ask(daemon, method, route.replace("<queue>", "foo"), body, headers="")
+            is_page = route == "/" and answer.status == 200
+            assert answer.headers["content-type"] == ("text/html; charset=utf-8" if is_page else "application/json")
+            assert answer.status < 500
+            assert is_page or not answer.body or json.loads(answer.body) is not None
+
+
+@EVERY_ROUTE
+@awaiting
+async def test_head_changes_nothing_and_answers_like_get(daemon, redis, route):
+    await ask(daemon, "POST", "/q/foo", JOB)
+    await ask(daemon, "POST", "/w/foo?worker_id=w")
+    before = [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "*"))]
+    target = route.replace("<queue>", "foo")
+    head = await ask(daemon, "HEAD", f"{target}?worker_id=w")
+    assert [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "*"))] == before
+    assert head.body == b""
+    if "HEAD" in ROUTES[route]:
+        get = await ask(daemon, "GET", f"{target}?worker_id=w")
+        assert (head.status, {**head.headers, "date": ""}) == (get.status, {**get.headers, "date": ""})
+        assert head.headers["content-length"] == str(len(get.body))
+    else:
+        assert head.status == 405
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path[:24])
+@awaiting
+async def test_an_unknown_path_is_not_found_by_any_method(daemon, path):
+    for method in (*METHODS, "OPTIONS"):
+        answer = await ask(daemon, method, path, JOB)
+        assert answer.status == 404
+        assert method == "HEAD" or is_error(answer, 404, "not found")
+        assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "path", ["//", "//q/foo", "/q//foo", "/q/foo//", "/status//", "//x.org/%2e%2e", "/w//", "/x//y", "///"]
+)
+@awaiting
+async def test_a_double_slash_is_not_found_and_leads_nowhere(daemon, path):
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        is_error(await ask(daemon, method, path, JOB), 404, "not found")
+    assert (await ask(daemon, "GET", "/status/")).json["size"] == 0
+
+
+@awaiting
+async def test_slashes_in_a_query_are_no_path(daemon):
+    assert (await ask(daemon, "POST", "/q/foo?uniq=a//b/?//", JOB)).status == 201
+    assert (await ask(daemon, "GET", "/q/foo?//")).body == JOB
+
+
+@pytest.mark.parametrize(("method", "target", "body"), NAMING)
+@awaiting
+async def test_a_good_name_is_taken_by_every_route(daemon, method, target, body):
+    for name in GOOD_NAMES:
+        await ask(daemon, "POST", f"/q/{name}", JOB)
+        assert (await ask(daemon, method, target.format(name), body)).status in (200, 201, 204), name
+
+
+@pytest.mark.parametrize(("method", "target", "body"), NAMING)
+@awaiting
+async def test_a_bad_name_is_refused_by_every_route(daemon, redis, method, target, body):
+    for name in BAD_NAMES:
+        answer = await ask(daemon, method, target.replace("{}", name), body)
+        assert is_error(answer, 400, "invalid queue name"), name
+    assert redis.command("KEYS", "presque:{*") == []
+
+
+@awaiting
+async def test_a_percent_encoded_name_is_the_same_name(daemon):
+    await ask(daemon, "POST", "/q/a%3A%62%2E%5f%2d%40", JOB)
+    assert (await ask(daemon, "GET", "/status/")).body == b'{"queues":["a:b._-@"],"size":1}'
+    assert (await ask(daemon, "GET", "/%71/a:b._-@")).body == JOB
+
+
+@awaiting
+async def test_names_that_look_like_keys_are_queues_of_their_own(daemon):
+    names = ["a", "a:ready", "a:jobs", "a:a", "a:a:ready", "A", "a.", "a-"]
+    for name in names:
+        await ask(daemon, "POST", f"/q/{name}", b'{"q":"%b"}' % name.encode())
+    for name in names:
+        assert (await ask(daemon, "GET", f"/q/{name}")).json == {"q": name}
+        assert (await ask(daemon, "GET", f"/q/{name}")).status == 404
+
+
+NAMELESS = [("POST", "/w"), ("DELETE", "/w"), ("GET", "/qb"), ("POST", "/qb"), ("GET", "/j"), ("GET", "/control")]
+NAMELESS += [("POST", "/control"), ("GET", "/q"), ("POST", "/q"), ("PUT", "/q"), ("DELETE", "/q")]
+
+
+@pytest.mark.parametrize(("method", "path"), NAMELESS)
+@pytest.mark.parametrize("slash", ["", "/", "?worker_id=w&batch_size=x", "/?worker_id=w&delayed=x"])
+@awaiting
+async def test_a_missing_name_is_404_on_every_route(daemon, method, path, slash):
+    for body in (b"", JOB, b"nonsense"):
+        is_error(await ask(daemon, method, path + slash, body), 404, NO_NAME)
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: repr(host[:24]))
+@awaiting
+async def test_what_a_client_calls_us_does_not_matter(daemon, host):
+    assert (await ask(daemon, "POST", "/q/foo", JOB, host=host)).status == 201
+    assert (await ask(daemon, "GET", "/status/", host=host)).body == b'{"queues":["foo"],"size":1}'
+    assert (await ask(daemon, "GET", "/q/foo", host=host)).body == JOB
+    is_error(await ask(daemon, "GET", "/x", host=host), 404, "not found")
+    assert (await ask(daemon, "BREW", "/q/foo", host=host)).status == 405
+
+
+@awaiting
+async def test_a_target_in_absolute_form_is_its_path(daemon):
+    for origin in ("http://x", "HTTP://x:80", "https://x", "http://[::1]:5000", "http://", "http://u:p@x"):
+        assert (await ask(daemon, "POST", f"{origin}/q/foo?uniq=http://x", JOB)).status == 201
+        assert (await ask(daemon, "GET", f"{origin}/q/foo")).body == JOB
+        is_error(await ask(daemon, "GET", f"{origin}/q/.foo"), 400, "invalid queue name")
+        is_error(await ask(daemon, "GET", f"{origin}//q/foo"), 404, "not found")
+    assert (await ask(daemon, "GET", "http://x")).headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize(
+    "target", ["q/foo", "*", "ftp://x/q/foo", "x:80", "?a=/q/foo", "://x/q/foo", "http:/q/foo", "#"]
+)
+@awaiting
+async def test_any_other_target_is_refused(daemon, target):
+    for method in ("GET", "POST", "DELETE", "CONNECT"):
+        is_error(await ask(daemon, method, target, JOB), 400)
+    assert (await ask(daemon, "OPTIONS", "*")).status == 204
+
+
+@pytest.mark.parametrize("method", ["get", "Get", "post", "delete", "options", "head", "brew"])
+@awaiting
+async def test_a_method_in_lower_case_is_no_method_of_ours(daemon, method):
+    await ask(daemon, "POST", "/q/foo", JOB)
+    answer = await ask(daemon, method, "/q/foo", JOB)
+    assert answer.status in (400, 405)
+    assert is_error(answer, answer.status)
+    assert (await ask(daemon, "GET", "/j/foo")).json["job_count"] == 1
+
+
+GET, CHUNKED = b"GET / HTTP/1.1\r\n", b"POST /q/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+LINES = (
+    b"hello|GET|GET /q/foo|GET  /q/foo HTTP/1.1|GET / HTTP/9.9|GET /q/foo HTTP/1.1 | GET / HTTP/1.1|GET / FTP/1.1|{}|\0"
+)
+LINES += b"|PRI * HTTP/2.0|\x16\x03\x01\x02\x00\x01\x00|*1\r\n$4\r\nPING|\r\n\r\n|G\xffT / HTTP/1.1|GET /q/f\0 HTTP/1.1"
+LINES += b"|GET /q/\xff HTTP/1.1|\xff"
+HEADERS = (
+    b"bad header|: x|A : b| folded: b|A: b\0c|\xff\xff|Content-Length: 2\r\nContent-Length: 3|Transfer-Encoding: gzip"
+)
+LENGTHS = b"-1|x|1.5|0x10|+1|1, 2||99999999999999999999x"
+LONG = b"a" * 70_000
+GARBAGE = [*LINES.split(b"|"), *(GET + line for line in HEADERS.split(b"|"))]
+GARBAGE += [GET + b"Content-Length: " + length for length in LENGTHS.split(b"|")]
+GARBAGE += [CHUNKED + b"Content-Length: 2", CHUNKED + b"\r\nzz", CHUNKED + b"\r\n-1", GET + b"A: b\r\n" * 5000]
+GARBAGE += [LONG, b"GET /" + LONG + b" HTTP/1.1", GET + b"A: " + LONG]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=lambda garbage: repr(garbage[:40]) + str(len(garbage)))
+@awaiting
+async def test_what_is_not_http_is_answered_once_in_json_and_the_connection_closed(daemon, logged_errors, garbage):
+    answer = answer_in(await raw(port_of(daemon), garbage + b"\r\n\r\n"))
+    assert is_error(answer, answer.status)
+    assert answer.status in (400, 414, 431)
+    assert logged_errors == []
+
+
+@awaiting
+async def test_no_input_gives_a_500_or_an_error_in_the_log(daemon, logged_errors):
+    chance = random.Random(2010)
+    paths = [route.replace("<queue>", name) for route in ROUTES for name in ("foo", *BAD_NAMES[::5])] + PATHS
+    words = "0 -1 1e9 nan %ff %00 foo [] %F0%9F%98%80 a%20b & ; = %"
+    words = ["", "9" * 400, *words.split()]
+    names = "worker_id queue_name delayed uniq batch_size with_desc wait %ff"
+    bodies = b'{ \xff {"jobs":[{}]} {"jobs":[[]]} {"status":"stop"} {"worker_id":1e999}'
+    bodies = [b"", JOB, b"[" * 9999, *bodies.split()]
+    lines = "|Content-Type: \xff|X-presque-workerid: \xff|Cookie: \xff=;;=|Expect: x|Range: x|Accept: \xff"
+    lines += "|Upgrade: h2c|Host: y|X-presque-workerid: a\tb|Authorization: Basic \xff"
+    lines = [JSON, JSON, *(line + "\r\n" for line in lines.split("|") if line), ""]
+    for _ in range(1000):
+        query = "&".join(f"{chance.choice(names.split())}={chance.choice(words)}" for _ in range(chance.randrange(4)))
+        target = f"{chance.choice(paths)}?{query}"
+        method = chance.choice([*METHODS, "OPTIONS", "GET", "POST", "PUT", "DELETE"])
+        answer = await ask(daemon, method, target, chance.choice(bodies), chance.choice(lines))
+        assert 200 <= answer.status < 500, (method, target)
+        assert answer.headers["content-type"] == "application/json" or (answer.status == 200 and target[:2] == "/?")
+    assert logged_errors == []

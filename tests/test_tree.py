@@ -1,0 +1,207 @@
+"""The shape of the code: who may import whom, and what the design promises of every file."""
+
+import ast
+import http
+import re
+from importlib.util import resolve_name
+
+import pytest
+from servers import ROOT
+
+from presque.keys import PARTITION_KEYS, QUEUE_KEYS
+from presque.redis.scripts import SCRIPTS
+
+FILES = sorted((ROOT / "presque").rglob("*.py"))
+SCRIPT_FILES = sorted((ROOT / "presque" / "redis" / "lua").glob("*.lua"))
+PART_FILES = sorted((ROOT / "presque" / "redis" / "lua" / "parts").glob("*.lua"))
+LONGEST_FUNCTION = 45  # lines
+
+# Room -> what it may import besides itself; `presque` is the package's own file, "*" everything.
+MAY_IMPORT = {
+    "presque": set(),
+    "presque.errors": set(),
+    "presque.tap": {"presque", "presque.settings", "presque.service", "presque.errors"},
+    "presque.settings": {"presque.redis.url"},
+    "presque.service": {"*"},
+    "presque.web": {"presque.queues", "presque.workers", "presque.waiting", "presque.errors"},
+    "presque.waiting": {"presque.queues", "presque.errors"},
+    "presque.mover": {"presque.queues", "presque.redis.connection"},
+    "presque.loop": {"presque.errors"},
+    "presque.queues": {"presque.redis", "presque.keys", "presque.errors"},
+    "presque.workers": {"presque.redis", "presque.keys", "presque.errors"},
+    "presque.redis": {"presque.keys", "presque.errors"},
+    "presque.keys": {"presque.errors"},
+}
+
+
+def name_of(path):
+    """`presque/web/site.py` -> `presque.web.site`; `presque/web/__init__.py` -> `presque.web`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): ast.parse(path.read_text(), path) for path in FILES}
+PACKAGES = {name_of(path) for path in FILES if path.name == "__init__.py"}
+
+
+def room_of(module):
+    return ".".join(module.split(".")[:2])
+
+
+def nodes(tree, typing=True):
+    """All nodes of `tree`; without `typing` not those under `if TYPE_CHECKING:`."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if typing or not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+            yield from nodes(child, typing)
+
+
+def imports(module, typing=True):
+    """The dotted names that `module` imports, at its top or within functions: modules, and names of modules."""
+    package = module if module in PACKAGES else module.rpartition(".")[0]
+    for node in nodes(MODULES[module], typing):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def imported_modules(module, typing=True):
+    """Those modules of presque that `module` imports."""
+    for name in imports(module, typing):
+        if room_of(name).split(".")[0] == "presque":
+            yield name if name in MODULES else name.rpartition(".")[0]
+
+
+def within(module, room):
+    return module == room or (room != "presque" and module.startswith(f"{room}."))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_room_imports_only_from_the_rooms_below_it(module):
+    room = room_of(module)
+    allowed = MAY_IMPORT[room] | {room}
+    imported = set(imported_modules(module, typing=False))
+    assert imported <= set(MODULES), "it imports what is not there"
+    if "*" not in allowed:
+        assert {name for name in imported if not any(within(name, room) for room in allowed)} == set()
+
+
+def test_every_room_is_there_and_has_its_rule():
+    assert {room_of(module) for module in MODULES} == set(MAY_IMPORT)
+
+
+def test_only_the_connection_imports_txredisapi():
+    importing = {module for module in MODULES for name in imports(module) if name.split(".")[0] == "txredisapi"}
+    assert importing == {"presque.redis.connection"}
+
+
+def test_only_the_plugin_and_the_wiring_touch_the_global_reactor():
+    importing = {module for module in MODULES for name in imports(module) if within(name, "twisted.internet.reactor")}
+    assert importing
+    assert importing <= {"presque.tap", "presque.service"}
+
+
+def test_nothing_runs_when_a_module_is_only_imported_for_its_types():
+    for module, tree in MODULES.items():
+        guards = [
+            node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        ]
+        for guard in guards:
+            assert ast.unparse(guard.test) == "TYPE_CHECKING", module
+            assert all(isinstance(node, ast.Import | ast.ImportFrom) for node in guard.body), module
+            assert not guard.orelse, module
+
+
+@pytest.mark.parametrize("module", ["errors", "keys", "queues", "workers", "waiting", "mover", "loop"])
+def test_http_is_unknown_outside_the_web(module):
+    web = {
+        name for name in imports(f"presque.{module}") if re.match(r"(twisted\.web|http|klein|treq|werkzeug)\b", name)
+    }
+    # 100, 200, … may well be a number of something; 404 and 503 may not.
+    known = {status.value for status in http.HTTPStatus if status % 100}
+    found = []
+    for node in ast.walk(MODULES[f"presque.{module}"]):
+        if isinstance(node, ast.Constant) and type(node.value) is int and node.value in known:
+            found.append((node.lineno, node.value))
+        words = [getattr(node, field, None) for field in ("id", "attr", "arg", "name")]
+        found += [
+            word for word in words if isinstance(word, str) and re.search(r"(?i)status|response_?code|http", word)
+        ]
+    assert (web, found) == (set(), [])
+
+
+@pytest.mark.parametrize("path", SCRIPT_FILES + PART_FILES, ids=lambda path: path.name)
+def test_a_script_opens_with_a_sentence(path):
+    comment = re.match(r"(--.*\n)*", path.read_text())[0].replace("--", "").partition(" ARGV ")[0]
+    assert re.fullmatch(r"[A-Z`].{15,}\.", " ".join(comment.split())), comment
+
+
+@pytest.mark.parametrize("path", SCRIPT_FILES, ids=lambda path: path.name)
+def test_a_script_says_its_arguments_and_its_reply_before_it_names_its_keys(path):
+    head, found, _ = path.read_text().partition("\nlocal ")
+    assert found
+    assert [line.split()[1] for line in head.splitlines() if re.match(r"-- (ARGV|Reply) +\S", line)] == [
+        "ARGV",
+        "Reply",
+    ]
+
+
+@pytest.mark.parametrize("path", SCRIPT_FILES, ids=lambda path: path.name)
+def test_a_script_refuses_before_anything_else_when_its_caller_has_given_up(path):
+    statements = path.read_text().partition("= unpack(KEYS)\n")[2]
+    assert statements.startswith("--@include now\n")
+    assert re.search(r"^-- ARGV +given up at \(epoch ms\)", path.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_asks_only_for_keys_that_there_are(name):
+    assert SCRIPTS[name].keys
+    assert set(SCRIPTS[name].keys) <= QUEUE_KEYS | PARTITION_KEYS
+    assert len(set(SCRIPTS[name].keys)) == len(SCRIPTS[name].keys)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_asks_for_every_key_that_it_uses_and_for_no_other(name):
+    text = re.sub(r"--.*|'[^']*'", "", SCRIPTS[name].source.decode())
+    body = text.replace(re.search(r"local [^=]+= unpack\(KEYS\)", text)[0], "")
+    own = {word for names in re.findall(r"local (?!function)([^=\n]+)", body) for word in re.findall(r"\w+", names)}
+    own |= {word for names in re.findall(r"function \w*\(([^)]*)\)", body) for word in re.findall(r"\w+", names)}
+    used = set(re.findall(r"\w+", body))
+    asked = set(SCRIPTS[name].keys)
+    assert (used & (QUEUE_KEYS | PARTITION_KEYS)) - own <= asked, "it uses a key that it did not ask for"
+    assert asked <= used, "it asks for a key that it does not use"
+
+
+def test_every_script_and_part_is_in_use():
+    assert {path.stem for path in SCRIPT_FILES} == set(SCRIPTS)
+    included = {
+        name for path in SCRIPT_FILES for name in re.findall(r"^--@include (\w+)$", path.read_text(), re.MULTILINE)
+    }
+    assert included == {path.stem for path in PART_FILES}
+    strings = {node.value for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert set(SCRIPTS) <= strings
+
+
+def test_nothing_is_left_for_later():
+    words = "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3])
+    for path in [*FILES, *SCRIPT_FILES, *PART_FILES]:
+        assert not re.search(rf"\b({words})\b", path.read_text()), path
+
+
+def declares_only(function):
+    """Whether it does nothing but declare decorated functions and call others that do."""
+    return any(isinstance(step, ast.FunctionDef) for step in function.body) and all(
+        (isinstance(step, ast.FunctionDef) and step.decorator_list)
+        or (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant | ast.Call))
+        or isinstance(step, ast.Return)
+        for step in function.body
+    )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_function_fits_a_screen(module):
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not declares_only(node):
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, node.name

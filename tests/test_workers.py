@@ -1,0 +1,312 @@
+"""`/w/`, row by row."""
+
+import json
+import time
+from urllib.parse import quote
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred as awaiting
+from servers import Client, daemon_on, port_of
+from twisted.internet.defer import maybeDeferred
+
+from presque.keys import partition_key
+
+JOB = b'{"key":"value"}'
+MISSING = (400, b'{"error":"worker_id is missing"}')
+UNKNOWN = (404, b'{"error":"unknown worker"}')
+LONGEST = "\u00e9" * 256
+IDS = [
+    "w",
+    "x" * 256,
+    LONGEST,
+    "\u65e5\u672c 1",
+    "a/b?c&d=e#f",
+    "h:1,2;3",
+    '"\\q',
+    "\U0001f600",
+    "{0}",
+    "100%25",
+    "a b",
+]
+
+
+async def workers_of(client, queue):
+    return (await client.get(f"/w/?queue_name={queue}")).json["workers_list"]
+
+
+@pytest_twisted.async_yield_fixture()
+async def partitioned(redises):
+    """The client of a daemon whose queues lie in several partitions."""
+    daemon = daemon_on(redises().url, partitions="8")
+    daemon.startService()
+    await daemon.started
+    client = Client(port_of(daemon))
+    yield client
+    await client.close()
+    await maybeDeferred(daemon.stopService)
+
+
+@awaiting
+async def test_a_registered_worker_starts_now_with_nothing_done(client):
+    before = int(time.time())
+    answer = await client.post("/w/foo?worker_id=w1")
+    assert (answer.status, answer.body) == (201, b"")
+    assert answer.headers["content-type"] == "application/json"
+    answer = await client.get("/w/?worker_id=w1")
+    found = answer.json
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert before <= found["started_at"] <= time.time()
+    assert found["started_at"] <= found["last_seen"] <= time.time()
+    assert answer.body == (
+        b'{"worker_id":"w1","started_at":%d,"processed":"0","failed":"0","queues":["foo"],"last_seen":%d}'
+        % (found["started_at"], found["last_seen"])
+    )
+
+
+@awaiting
+async def test_registering_again_begins_anew(client, redis):
+    await client.post("/w/foo?worker_id=w1")
+    await client.post("/q/foo", JOB)
+    await client.get("/q/foo?worker_id=w1")
+    await client.put("/q/foo?worker_id=w1", JOB)
+    redis.command("HSET", partition_key("worker_started", 0), "w1", 1273923534000)
+    found = (await client.get("/w/?worker_id=w1")).json
+    assert (found["started_at"], found["processed"], found["failed"]) == (1273923534, "1", "1")
+    before = int(time.time())
+    assert (await client.post("/w/foo?worker_id=w1")).status == 201
+    found = (await client.get("/w/?worker_id=w1")).json
+    assert (found["processed"], found["failed"], found["queues"]) == ("0", "0", ["foo"])
+    assert before <= found["started_at"] <= time.time()
+
+
+@awaiting
+async def test_registering_on_another_queue_begins_anew_wherever_the_queues_lie(partitioned):
+    for n in range(8):
+        await partitioned.post(f"/q/q{n}", JOB)
+        await partitioned.get(f"/q/q{n}?worker_id=w1")
+        await partitioned.put(f"/q/q{n}?worker_id=w1", JOB)
+    found = (await partitioned.get("/w/?worker_id=w1")).json
+    assert (found["processed"], found["failed"]) == ("8", "8")
+    assert (await partitioned.post("/w/another?worker_id=w1")).status == 201
+    found = (await partitioned.get("/w/?worker_id=w1")).json
+    assert found["queues"] == ["another", *(f"q{n}" for n in range(8))]
+    assert (found["processed"], found["failed"]) == ("0", "0")
+
+
+@awaiting
+async def test_a_worker_is_described_once_wherever_its_queues_lie(partitioned):
+    for n in range(8):
+        await partitioned.post(f"/w/q{n}?worker_id=w1")
+        await partitioned.post(f"/q/q{n}", JOB)
+        await partitioned.post(f"/w/q{n}?worker_id=w{n}x")
+    for n in range(8):
+        await partitioned.get(f"/q/q{n}?worker_id=w1")
+    answer = (await partitioned.get("/w/")).json
+    assert answer["workers_list"] == sorted(["w1", *(f"w{n}x" for n in range(8))])
+    assert [worker["worker_id"] for worker in answer["workers"]] == answer["workers_list"]
+    assert (answer["processed"], answer["failed"]) == (8, 0)
+    one = next(worker for worker in answer["workers"] if worker["worker_id"] == "w1")
+    assert one == (await partitioned.get("/w/?worker_id=w1")).json
+    assert (one["processed"], one["queues"]) == ("8", [f"q{n}" for n in range(8)])
+    for n in range(8):
+        assert (await partitioned.get("/w/?worker_id=w1")).status == 200
+        await partitioned.delete(f"/w/q{n}?worker_id=w1")
+    assert (await partitioned.get("/w/?worker_id=w1")).status == 404
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json", "aplication/json", "text/plain", "", "\xff", ";;"])
+@awaiting
+async def test_the_body_names_the_worker_whatever_its_content_type(client, content_type):
+    headers = {} if content_type is None else {"Content_Type": content_type}
+    body = b' {"worker_id" : "w\\u0031", "pid":[1]}'
+    assert (await client.request("POST", "/w/foo", body, **headers)).status == 201
+    assert await workers_of(client, "foo") == ["w1"]
+
+
+@awaiting
+async def test_header_goes_before_query_and_query_before_body(client):
+    body = b'{"worker_id":"body"}'
+    await client.post("/w/a?worker_id=query", body, X_presque_workerid="header")
+    await client.post("/w/b?worker_id=query", body)
+    await client.post("/w/c", body)
+    await client.post("/w/d?worker_id=query", b"not JSON")
+    assert [await workers_of(client, queue) for queue in "abcd"] == [["header"], ["query"], ["body"], ["query"]]
+    await client.delete("/w/a?worker_id=query", X_presque_workerid="header")
+    assert await workers_of(client, "a") == []
+    await client.delete("/w/b?worker_id=query")
+    assert await workers_of(client, "b") == []
+
+
+@awaiting
+async def test_the_header_is_read_in_any_case_of_letters(client):
+    for number, name in enumerate(("X-presque-workerid", "x-presque-workerid", "X-PRESQUE-WORKERID")):
+        await client.post("/w/foo", **{name: f"w{number}"})
+    assert await workers_of(client, "foo") == ["w0", "w1", "w2"]
+
+
+NAMELESS = rb"""|{}|[]|null|"w1"|w1|worker_id=w1|{|{"worker_id":""}|{"worker_id":null}|{"worker_id":["w1"]}"""
+NAMELESS += (
+    b'|{"worker_id":{"a":1}}|{"Worker_id":"w1"}|{"worker_id":"\xff"}|{"worker_id":"\\ud800"}|{"worker_id":'
+    + b"[" * 100_000
+)
+
+
+@pytest.mark.parametrize("body", NAMELESS.split(b"|"), ids=lambda body: repr(body[:24]))
+@awaiting
+async def test_who_names_no_worker_is_refused(client, body):
+    answer = await client.post("/w/foo", body)
+    assert (answer.status, answer.body) == MISSING
+    answer = await client.delete("/w/foo?worker_id=")
+    assert (answer.status, answer.body) == MISSING
+    assert (await client.get("/w/")).json["workers_list"] == []
+
+
+@pytest.mark.parametrize("worker", IDS, ids=lambda worker: worker[:12])
+@awaiting
+async def test_an_id_is_up_to_256_printable_characters(client, worker):
+    await client.post(f"/w/by.query?worker_id={quote(worker, safe='')}")
+    await client.post("/w/by.body", json.dumps({"worker_id": worker}).encode())
+    await client.post("/w/by.header", X_presque_workerid=worker)
+    answer = await client.get(f"/w/?worker_id={quote(worker, safe='')}")
+    assert (answer.status, answer.json["worker_id"]) == (200, worker)
+    assert answer.json["queues"] == ["by.body", "by.header", "by.query"]
+    assert (await client.get("/w/")).json["workers_list"] == [worker]
+    await client.post("/q/by.query", JOB)
+    await client.get("/q/by.query", X_presque_workerid=worker)
+    assert (await client.get("/w/")).json["workers"][0]["processed"] == "1"
+
+
+@pytest.mark.parametrize(
+    "worker", ["a" * 257, LONGEST + "x", "a\0", "\n", "a\tb", "\x7f", "\u200b", "\u2028", "\ue000"]
+)
+@awaiting
+async def test_an_impossible_id_is_refused_everywhere(client, worker):
+    query = f"?worker_id={quote(worker)}"
+    for answer in (
+        await client.post(f"/w/foo{query}"),
+        await client.post("/w/foo", json.dumps({"worker_id": worker}).encode()),
+        await client.delete(f"/w/foo{query}"),
+        await client.get(f"/w/{query}"),
+        await client.put(f"/q/foo{query}", JOB),
+        await client.get(f"/qb/foo{query}"),
+    ):
+        assert answer.status == 400
+        assert list(answer.json) == ["error"]
+    assert (await client.get("/w/")).body == b'{"workers_list":[],"workers":[],"processed":0,"failed":0}'
+    assert (await client.get("/status/")).json["size"] == 0
+
+
+@awaiting
+async def test_an_id_that_is_not_utf8_is_refused(client):
+    for path in ("/w/foo?worker_id=%ff%fe", "/w/foo?worker_id=%ed%a0%80"):
+        assert (await client.post(path)).status == 400
+        assert (await client.get(path.replace("foo", ""))).status == 400
+    assert (await client.get("/w/")).json["workers_list"] == []
+
+
+@awaiting
+async def test_an_unregistered_worker_is_gone_from_that_queue_and_forgotten_once_on_none(client):
+    await client.post("/w/foo?worker_id=w1")
+    await client.post("/w/bar?worker_id=w1")
+    await client.post("/q/bar", JOB)
+    await client.get("/q/bar?worker_id=w1")
+    answer = await client.delete("/w/foo?worker_id=w1")
+    assert (answer.status, answer.body) == (204, b"")
+    assert await workers_of(client, "foo") == []
+    found = (await client.get("/w/?worker_id=w1")).json
+    assert (found["queues"], found["processed"]) == (["bar"], "1")
+    assert (await client.delete("/w/bar", X_presque_workerid="w1")).status == 204
+    answer = await client.get("/w/?worker_id=w1")
+    assert (answer.status, answer.body) == UNKNOWN
+    assert (await client.get("/w/")).json["workers_list"] == []
+
+
+@awaiting
+async def test_unregistering_an_unknown_worker_is_no_error(client):
+    await client.post("/w/bar?worker_id=w1")
+    for path in ("/w/foo?worker_id=w1", "/w/foo?worker_id=nobody"):
+        answer = await client.delete(path)
+        assert (answer.status, answer.body) == (204, b"")
+    assert await workers_of(client, "bar") == ["w1"]
+
+
+@awaiting
+async def test_a_forgotten_worker_that_comes_back_has_done_nothing(client):
+    await client.post("/q/foo", JOB)
+    await client.get("/q/foo?worker_id=w1")
+    await client.delete("/w/foo?worker_id=w1")
+    await client.get("/q/foo?worker_id=w1")
+    assert (await client.get("/w/?worker_id=w1")).json["processed"] == "0"
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@awaiting
+async def test_an_unknown_worker_is_404(client, slash):
+    await client.post("/w/foo?worker_id=w1")
+    answer = await client.get(f"/w{slash}?worker_id=w2")
+    assert (answer.status, answer.body) == UNKNOWN
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@awaiting
+async def test_the_workers_of_a_queue_come_with_the_counts_of_the_queue(client, slash):
+    path = f"/w{slash}?queue_name=foo"
+    assert (await client.get(path)).body == b'{"queue_name":"foo","workers_list":[],"processed":0,"failed":0}'
+    await client.post("/w/foo?worker_id=w2")
+    await client.post("/w/foo?worker_id=w1")
+    await client.post("/w/foo?worker_id=w1")
+    await client.post("/w/bar?worker_id=w3")
+    await client.post("/qb/foo", b'{"jobs":[{},{},{}]}')
+    await client.get("/qb/foo?worker_id=w1")
+    await client.put("/q/foo?worker_id=w2", JOB)
+    await client.put("/q/foo", JOB)
+    answer = await client.get(path)
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.body == b'{"queue_name":"foo","workers_list":["w1","w2"],"processed":3,"failed":2}'
+
+
+@pytest.mark.parametrize("path", ["/w", "/w/", "/w?", "/w/?worker_id="])
+@awaiting
+async def test_all_workers_come_with_the_sums_over_all_queues(client, path):
+    assert (await client.get(path)).body == b'{"workers_list":[],"workers":[],"processed":0,"failed":0}'
+    for queue in ("foo", "bar"):
+        await client.post(f"/qb/{queue}", b'{"jobs":[{},{},{}]}')
+        await client.get(f"/qb/{queue}?worker_id=w-{queue}")
+    await client.put("/q/foo?worker_id=w-bar", JOB)
+    await client.get("/q/foo")
+    ones = [(await client.get(f"/w/?worker_id={worker}")).body for worker in ("w-bar", "w-foo")]
+    answer = await client.get(path)
+    assert answer.status == 200
+    assert answer.body == (
+        b'{"workers_list":["w-bar","w-foo"],"workers":[%b,%b],"processed":7,"failed":1}' % (ones[0], ones[1])
+    )
+    assert answer.json["workers"][0]["queues"] == ["bar", "foo"]
+
+
+@awaiting
+async def test_a_fetch_registers_an_unregistered_worker_on_that_queue(client):
+    for path in ("/q/foo", "/qb/bar"):
+        await client.post(f"/q/{path[-3:]}", JOB)
+        before = int(time.time())
+        assert (await client.get(path, X_presque_workerid="w1")).status == 200
+        assert await workers_of(client, path[-3:]) == ["w1"]
+    found = (await client.get("/w/?worker_id=w1")).json
+    assert (found["queues"], found["processed"], found["failed"]) == (["bar", "foo"], "2", "0")
+    assert before - 1 <= found["started_at"] <= time.time()
+
+
+@awaiting
+async def test_registering_does_not_make_a_queue(client):
+    await client.post("/w/foo?worker_id=w1")
+    assert (await client.get("/status/")).json == {"queues": [], "size": 0}
+
+
+@awaiting
+async def test_workers_stay_when_their_queue_is_purged(client):
+    await client.post("/w/foo?worker_id=w1")
+    await client.post("/q/foo", JOB)
+    await client.delete("/q/foo")
+    assert (await client.get("/w/?worker_id=w1")).json["queues"] == ["foo"]
