@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 FIRST_CONNECTION = 10.0  # seconds that we wait for Redis before we listen all the same, and answer 503
+IDLE_PATIENCE = 1.0  # seconds that open connections have for one more request when we stop, before they are closed
 STOP_PATIENCE = 10.0  # seconds that requests in flight may take to end when we stop
 BACKLOG = 1024  # connections that may wait to be accepted, unless the endpoint says how many
 LOOK = 0.02  # seconds between two looks at something that is waited for at start and stop
@@ -92,9 +93,9 @@ class Daemon(Service):
             self.mover.startService()
 
     async def _until(self, condition: Any, patience: float) -> None:
-        """Wait until `condition()`, but no longer than `patience` seconds, nor when we are asked to stop."""
-        ends = self._reactor.seconds() + patience
-        while not condition() and self._reactor.seconds() < ends and (self.running or patience == STOP_PATIENCE):
+        """Wait until `condition()`, but no longer than `patience` seconds, nor when we begin to stop meanwhile."""
+        ends, began_running = self._reactor.seconds() + patience, self.running
+        while not condition() and self._reactor.seconds() < ends and self.running == began_running:
             await deferLater(self._reactor, LOOK)
 
     def _end(self, reason: BaseException) -> None:
@@ -112,7 +113,9 @@ class Daemon(Service):
     async def _stop(self) -> None:
         for port in self.ports:
             await maybeDeferred(port.stopListening)
+        self.site.stopping = True
         self.waiting.stop()
+        await self._until(lambda: not self.site.channels, IDLE_PATIENCE)
         await self._until(lambda: not self.site.busy and not self.handoff.pending, STOP_PATIENCE)
         for channel in list(self.site.channels):
             channel.loseConnection()

@@ -254,6 +254,10 @@ class DaemonProcess(ProcessProtocol):
     def kill(self) -> Any:
         return self.stop(signal.SIGKILL)
 
+    def end(self) -> Deferred[int]:
+        """Fires with its status once it has ended by itself."""
+        return self.ended.addTimeout(PATIENCE, reactor)
+
     @property
     def pid(self) -> int:
         return self.transport.pid

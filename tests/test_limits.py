@@ -188,3 +188,13 @@ async def test_max_body_is_a_setting(redis):
     assert (await client.post("/q/foo", b'{"a":12345}')).status == 413
     await client.close()
     await daemon.stopService()
+
+
+@awaiting
+async def test_another_sites_page_cannot_take_a_job_through_a_browser(client):
+    await client.post("/q/foo", b"{}")
+    for site in ("cross-site", "same-site"):
+        answer = await client.get("/q/foo", Sec_Fetch_Site=site)
+        assert (answer.status, answer.body) == (403, b'{"error":"forbidden"}')
+        assert (await client.get("/", Sec_Fetch_Site=site)).status == 200
+    assert (await client.get("/q/foo", Sec_Fetch_Site="none")).status == 200

@@ -85,10 +85,8 @@ async def test_a_daemon_waits_for_the_server_of_one_that_was_killed(processes, f
 async def test_a_server_that_dies_is_started_again_with_its_jobs(processes, folder):
     daemon = processes("--data-dir", str(folder))
     client = Client(await daemon.listening)
-    inserted = 0
-    for _ in range(3):
+    for inserted in range(1, 4):
         assert (await client.post("/q/foo", JOB)).status == 201
-        inserted += 1
         (server,) = redis_on(folder)
         os.kill(server, signal.SIGKILL)
 

@@ -153,7 +153,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
 
 
 def _word(error: Exception) -> str:
-    """The word by which Redis tells its errors apart. Redis 6.2 puts that of a command inside a script behind others."""
+    """The word by which Redis tells its errors apart; 6.2 puts that of a command inside a script behind others."""
     inner = _INNER_ERROR.search(str(error))
     return inner[1] if inner else str(error).partition(" ")[0]
 

@@ -12,7 +12,7 @@ When the daemon dies in between, the hold runs out and the job is handed out aga
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
     from twisted.web.http import Request
 
     from presque.queues import Queues, Taken
@@ -56,7 +57,7 @@ class Handoff:
         self._written: dict[Channel, list[_Delivery]] = {}  # not known to have arrived
         self._arrived: list[Taken] = []  # to be settled
         self._next_look: IDelayedCall | None = None
-        self._settling = 0
+        self._asked = 0  # takes and settlements that Redis has not answered
 
     def deliver(
         self, request: Request, taking: Deferred[Taken], may_cancel: bool, compose: Callable[[Taken], bytes]
@@ -73,6 +74,10 @@ class Handoff:
 
         answered: Deferred[bytes] = Deferred(client_left)
 
+        def ended(result: Taken | Failure) -> Taken | Failure:
+            self._asked -= 1
+            return result
+
         def took(taken: Taken) -> None:
             stale = not may_cancel and self._clock.seconds() - asked_at > STALE
             if taken.numbers and (answered.called or stale):
@@ -87,11 +92,12 @@ class Handoff:
                     self._look_later(GATHER)
                 answered.callback(body)
 
-        def refused(failure: Any) -> None:
+        def refused(failure: Failure) -> None:
             if not answered.called:
                 answered.errback(failure)
 
-        taking.addCallbacks(took, refused)
+        self._asked += 1
+        taking.addBoth(ended).addCallback(took).addErrback(refused)
         return answered
 
     def awaits(self, channel: Channel) -> bool:
@@ -150,7 +156,7 @@ class Handoff:
         """Settle deliveries of one queue. While Redis is away they are kept: settling late is harmless, and receipts
         tell whose the jobs are.
         """
-        self._settling += 1
+        self._asked += 1
         try:
             while several:
                 some: list[Taken] = []
@@ -165,17 +171,17 @@ class Handoff:
                     self._look_later(RETRY)
                     return
         finally:
-            self._settling -= 1
+            self._asked -= 1
 
     def _give_back(self, taken: Taken) -> None:
-        self._settling += 1
+        self._asked += 1
 
         def done(result: object) -> None:
-            self._settling -= 1
+            self._asked -= 1
 
         self._queues.give_back(taken).addErrback(lambda failure: failure.trap(StoreError)).addBoth(done)
 
     @property
     def pending(self) -> int:
-        """Deliveries whose end is not recorded in Redis yet."""
-        return sum(map(len, self._written.values())) + len(self._arrived) + self._settling
+        """How much there is whose end is not recorded in Redis yet."""
+        return sum(map(len, self._written.values())) + len(self._arrived) + self._asked

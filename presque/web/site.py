@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 IDLE = 60.0  # seconds that a connection may stay open between requests
 LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
+OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from: no other site's page takes jobs
 SIOCOUTQ = 0x5411  # <linux/sockios.h>: bytes in the send queue that the peer has not acknowledged (unix(7): not read)
 
 _PLAIN = re.compile(rb"[A-Za-z0-9._:@~!$&'()*+,;=-]*")
@@ -80,6 +81,13 @@ class Channel(http.HTTPChannel):
         """Part of a request's body; of no interest once the request was refused."""
         if not self.refused:
             super().rawDataReceived(data)
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Whether the connection may serve another request: not while we stop."""
+        if self.factory.stopping:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return bool(super().checkPersistence(request, version))
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
@@ -226,6 +234,8 @@ class Request(server.Request):
             self._end(http.NO_CONTENT, b"")
         elif not path.startswith(b"/") or not self.method.isupper():
             self._end(http.BAD_REQUEST, error_body(http.BAD_REQUEST, "bad request"))
+        elif path != b"/" and self.requestHeaders.getRawHeaders(b"Sec-Fetch-Site", OURS)[0] not in OURS:
+            self._end(http.FORBIDDEN, error_body(http.FORBIDDEN, "forbidden"))
         elif b"//" in path:
             self._end(http.NOT_FOUND, error_body(http.NOT_FOUND, "not found"))
         else:
@@ -268,6 +278,7 @@ class Site(server.Site):
         self.max_body = max_body
         self.request_timeout = request_timeout
         self.channels: set[Channel] = set()
+        self.stopping = False  # each connection is closed after its next answer
 
     def buildProtocol(self, addr: Any) -> Channel:  # type: ignore[override]  # as above
         """A Channel, noted so that a stopping daemon can wait for it."""

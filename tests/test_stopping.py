@@ -1,0 +1,86 @@
+"""SIGTERM under load: what was accepted is answered, and the daemon ends in time."""
+
+import signal
+import time
+
+from pytest_twisted import ensureDeferred as awaiting
+from servers import Client, eventually, raw_connection
+from twisted.internet.defer import Deferred, gatherResults
+
+JOB = b'{"key":"value"}'
+
+
+@awaiting
+async def test_no_accepted_request_is_cut_and_no_job_is_lost_when_the_daemon_stops(processes, redises):
+    redis = redises()
+    acknowledged = 0
+    for _ in range(5):
+        daemon = processes("--redis", redis.url)
+        port = await daemon.listening
+        stopped, answered = [], []
+
+        async def produce(connection, daemon=daemon, stopped=stopped, answered=answered):
+            """Insert over one connection until the daemon says that it closes it; every request gets its answer."""
+            nonlocal acknowledged
+            head = b"POST /q/foo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+            while True:
+                connection.received = b""
+                connection.transport.write(head)
+                answer = await connection.until(b"\r\n\r\n")
+                assert answer.startswith(b"HTTP/1.1 201 "), answer
+                acknowledged += 1
+                answered.append(1)
+                if b"Connection: close" in answer:
+                    await connection.end()
+                    return
+
+        connections = await gatherResults([raw_connection(port) for _ in range(8)])
+        producing = [Deferred.fromCoroutine(produce(connection)) for connection in connections]
+
+        async def under_load(answered=answered):
+            return len(answered) > 50
+
+        await eventually(under_load, "some answers")
+        began = time.monotonic()
+        daemon.transport.signalProcess(signal.SIGTERM)
+        await gatherResults(producing)
+        await daemon.end()
+        assert time.monotonic() - began < 5
+        assert "Traceback" not in daemon.log, daemon.log
+    assert redis.command("LLEN", "presque:{0}:foo:ready") == acknowledged
+
+
+@awaiting
+async def test_an_idle_connection_does_not_hold_the_daemon_up(processes, redises):
+    daemon = processes("--redis", redises().url)
+    client = Client(await daemon.listening)
+    await client.post("/q/foo", JOB)
+    connection = await raw_connection(daemon.port)
+    began = time.monotonic()
+    await daemon.stop()
+    assert time.monotonic() - began < 5
+    await connection.end()
+    await client.close()
+
+
+@awaiting
+async def test_what_was_taken_and_not_delivered_is_given_back(processes, redises):
+    redis = redises()
+    daemon = processes("--redis", redis.url)
+    client = Client(await daemon.listening)
+    for _ in range(12):
+        assert (await client.post("/q/foo", b'{"t":"' + b"x" * 900_000 + b'"}')).status == 201
+    await client.close()
+    connection = await raw_connection(daemon.port)
+    connection.transport.pauseProducing()
+    connection.transport.write(b"GET /qb/foo?batch_size=9 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    async def taken():
+        return redis.command("ZCARD", "presque:{0}:foo:leased") == 9
+
+    await eventually(taken, "the take")
+    stopping = daemon.stop()
+    connection.transport.abortConnection()
+    await stopping
+    assert redis.command("ZCARD", "presque:{0}:foo:front") == 9
+    assert redis.command("LLEN", "presque:{0}:foo:ready") == 3
