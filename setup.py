@@ -38,7 +38,7 @@ setup(
             "ruff >= 0.9",
             "mypy >= 1.11",
             "mypy-zope >= 1.0.9",
-            "build >= 1.2",
+            "setuptools >= 77",
         ],
     },
     classifiers=[

@@ -21,7 +21,6 @@ from presque.redis.connection import Store
 from presque.redis.fitness import fitness
 from presque.redis.server import LOCK_PATIENCE, PrivateServer
 from presque.redis.url import RedisURL, endpoint_for
-from presque.settings import SettingError, Settings
 from presque.waiting import Waiting
 from presque.web.app import make_app
 from presque.web.handoff import Handoff
@@ -31,6 +30,8 @@ from presque.workers import Workers
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
     from twisted.python.failure import Failure
+
+    from presque.settings import Settings
 
 FIRST_CONNECTION = 10.0  # seconds that we wait for Redis before we listen all the same, and answer 503
 IDLE_PATIENCE = 1.0  # seconds that open connections have for one more request when we stop, before they are closed
@@ -129,14 +130,11 @@ class Daemon(Service):
 def _endpoint(reactor: Any, text: str) -> Any:
     # Twisted lets 50 connections wait to be accepted, too few when many workers come at once.
     waiting = f":backlog={BACKLOG}" if text.startswith(("tcp", "unix:")) and "backlog=" not in text else ""
-    try:
-        return serverFromString(reactor, text + waiting)
-    except (ValueError, TypeError, KeyError) as wrong:
-        raise SettingError(f"--listen {text!r} is not a Twisted endpoint such as tcp:5000 ({wrong})") from None
+    return serverFromString(reactor, text + waiting)
 
 
 def make_service(settings: Settings, reactor: Any = None) -> Daemon:
-    """The daemon that `settings` describe, on the global reactor unless another is given. Raises SettingError."""
+    """The daemon that `settings` describe, on the global reactor unless another is given. Raises StoreUnfit."""
     if reactor is None:
         from twisted.internet import reactor
     return Daemon(settings, reactor)

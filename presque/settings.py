@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.endpoints import serverFromString
+
 from presque.redis.url import RedisURL, parse_redis_url
 
 if TYPE_CHECKING:
@@ -52,6 +54,11 @@ def _endpoints(text: str) -> tuple[str, ...]:
     found = tuple(text.split())
     if not found:
         raise ValueError("must be an endpoint such as tcp:5000:interface=127.0.0.1")
+    for endpoint in found:
+        try:
+            serverFromString(None, endpoint)  # only read here; the wiring makes those that are used
+        except Exception as wrong:  # whatever the parser of that kind of endpoint, or a certificate's, raises
+            raise ValueError(f"must be a Twisted endpoint such as tcp:5000 ({wrong})") from None
     return found
 
 
@@ -61,11 +68,18 @@ def _redis(text: str) -> RedisURL | None:
 
 def _folder(text: str) -> Path:
     if text:
-        return Path(text).expanduser().absolute()
+        return _expanded(text)
     if state := os.environ.get("STATE_DIRECTORY"):  # systemd.exec(5), StateDirectory=; colons separate several
         return Path(state.split(":")[0])
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(home).expanduser().absolute() / "presque"
+    return _expanded(home) / "presque"
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:  # there is no such user, or none that has a home
+        raise ValueError("must be a folder that can be found: there is no such home") from None
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -137,27 +151,21 @@ def settings(flags: Mapping[str, str], environ: Mapping[str, str] | None = None)
     """The Settings made of `flags` (name -> text), the variables and the file. Raises SettingError."""
     environ = os.environ if environ is None else environ
     variables = _variables(environ)
-    file = flags.get("config") or variables.pop("config", "")
+    named_by, file = "--config", flags.get("config")
+    if not file:
+        named_by, file = "PRESQUE_CONFIG", variables.pop("config", ("", ""))[1]
     sources = (
-        ("--{}", flags),
-        ("PRESQUE_{}", variables),
-        (f"{file}: {{}}", _file(file) if file else {}),
+        {name: (f"--{name}", text) for name, text in flags.items()},
+        variables,
+        _file(named_by, file) if file else {},
     )
     values = {}
     for row in TABLE:
-        label, text = "--{}", row.default
-        for form, source in sources:
-            if row.name in source:
-                label, text = form, source[row.name]
-                break
-        values[row.name.replace("-", "_")] = _parse(row, _spelt(label, row.name), text)
+        label, text = next(
+            (source[row.name] for source in sources if row.name in source), (f"--{row.name}", row.default)
+        )
+        values[row.name.replace("-", "_")] = _parse(row, label, text)
     return Settings(**values)
-
-
-def _spelt(form: str, name: str) -> str:
-    if form.startswith("PRESQUE_"):
-        name = name.upper().replace("-", "_")
-    return form.format(name)
 
 
 def _parse(row: Setting, label: str, text: str) -> Any:
@@ -168,32 +176,34 @@ def _parse(row: Setting, label: str, text: str) -> Any:
         raise SettingError(f"{label} {wrong}{shown}") from None
 
 
-def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Setting -> (the variable that gives it, its text)."""
     names = {"PRESQUE_" + name.upper().replace("-", "_"): name for name in [*_ROWS, "config"]}
     found = {}
     for variable, text in environ.items():
         if variable.startswith("PRESQUE_"):
             if variable not in names:
                 raise SettingError(f"{variable} is not a setting{_nearest(variable, names)}")
-            found[names[variable]] = text
+            found[names[variable]] = variable, text
     return found
 
 
-def _file(path: str) -> dict[str, str]:
+def _file(named_by: str, path: str) -> dict[str, tuple[str, str]]:
+    """Setting -> (the file and the key that give it, its text)."""
     try:
         content = tomllib.loads(Path(path).read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
-        raise SettingError(f"--config {path}: {wrong}") from None
+        raise SettingError(f"{named_by} {path}: {wrong}") from None
     found = {}
     for key, value in content.items():
         name = key.replace("_", "-")
         if name not in _ROWS:
             raise SettingError(f"{path}: {key} is not a setting{_nearest(name, _ROWS)}")
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        if name == "listen" and isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = " ".join(value)
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise SettingError(f"{path}: {key} must be a text or a number")
-        found[name] = str(value)
+        found[name] = f"{path}: {key}", str(value)
     return found
 
 

@@ -226,7 +226,7 @@ class DaemonProcess(ProcessProtocol):
         self.status: int | None = None
         code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
         command = [sys.executable, "-c", code, "-n", "--pidfile=", "presque", "--listen", listen, *flags]
-        variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/nonexistent", **(environ or {})}
+        variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/dev/null", **(environ or {})}
         reactor.spawnProcess(self, command[0], command, env=variables, path=tempfile.gettempdir())
 
     def outReceived(self, data: bytes) -> None:

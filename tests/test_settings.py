@@ -361,9 +361,9 @@ def test_a_redis_url_does_not_show_its_password(where):
     ],
 )
 def test_what_is_no_endpoint_is_refused_before_anything_is_started(endpoint):
-    found = settings({"listen": f"{LOOPBACK} {endpoint}", "redis": "redis://127.0.0.1:1"}, {})
-    with pytest.raises(SettingError, match=f"^[^\n]*{re.escape(endpoint)}[^\n]*$"):
-        make_service(found, reactor)
+    flags = {"listen": f"{LOOPBACK} {endpoint}", "redis": "redis://127.0.0.1:1"}
+    with pytest.raises(SettingError, match=f"^--listen [^\n]*{re.escape(endpoint)}[^\n]*$"):
+        make_service(settings(flags, {}), reactor)
 
 
 def twistd(command, folder):
@@ -393,10 +393,10 @@ def twistd(command, folder):
         ("listen tcp:0", r"listen is not an option; did you mean --listen\?"),
         ("-l tcp:0", "-l is not an option.*"),
         ("--config none.toml", "--config none.toml: .*No such file.*"),
-        ("--listen tpc:5000", "--listen 'tpc:5000' is not a Twisted endpoint .*"),
+        ("--listen tpc:5000", "(?=.* endpoint )--listen .*'tpc:5000'.*"),
         ("--redis localhost", "--redis must be redis://.*"),
         ("PRESQUE_LISTNE=tcp:0", r"PRESQUE_LISTNE is not a setting; did you mean PRESQUE_LISTEN\?"),
-        ("PRESQUE_LISTEN=tpc:0", "PRESQUE_LISTEN 'tpc:0' is not a Twisted endpoint .*"),
+        ("PRESQUE_LISTEN=tpc:0", "(?=.* endpoint )PRESQUE_LISTEN .*'tpc:0'.*"),
     ],
 )
 def test_the_command_refuses_in_one_line_and_with_status_2(tmp_path, command, line):
@@ -416,26 +416,27 @@ def test_the_version_is_told(tmp_path):
     assert twistd("--version", tmp_path) == (0, [f"presque {__version__}"])
 
 
+async def log_about_redis(daemon):
+    """What it has written once it said why it cannot use its Redis; it is ended then."""
+    daemon.listening.addErrback(lambda failure: None)  # it ends before it listens
+
+    async def told():
+        return "no use of" in daemon.log
+
+    await eventually(told, "a word on Redis")
+    await daemon.stop()
+    return daemon.log
+
+
 @awaiting
 async def test_a_password_does_not_reach_the_log_while_nothing_listens_there(processes):
-    daemon = processes("--redis", f"redis://user:{SECRET}@127.0.0.1:1/0")
-    await eventually(told(daemon), "a word on Redis")
-    await daemon.stop()
-    assert "127.0.0.1:1 (database 0)" in daemon.log
-    assert SECRET not in daemon.log
+    log = await log_about_redis(processes("--redis", f"redis://user:{SECRET}@127.0.0.1:1/0"))
+    assert "127.0.0.1:1 (database 0)" in log
+    assert SECRET not in log
 
 
 @awaiting
 async def test_a_password_does_not_reach_the_log_when_redis_refuses_it(processes, redis):
-    daemon = processes("--redis", f"unix://user:{SECRET}@{redis.socket}")
-    await eventually(told(daemon), "a word on Redis")
-    await daemon.stop()
-    assert "WRONGPASS" in daemon.log
-    assert SECRET not in daemon.log
-
-
-def told(daemon):
-    async def check():
-        return "no use of" in daemon.log
-
-    return check
+    log = await log_about_redis(processes("--redis", f"unix://user:{SECRET}@{redis.socket}"))
+    assert "WRONGPASS" in log
+    assert SECRET not in log

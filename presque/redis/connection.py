@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 TIME_LIMIT = 2.0  # seconds in which Redis has to answer
 BEAT = 0.5  # seconds between two looks at each connection
+LEAVE_AFTER = 1.0  # seconds until the listening connection leaves a Redis that has refused it
 MOST_WAITING = 10_000  # commands sent on one connection and not answered yet
 NO_LIMIT = b"9007199254740991"  # a moment (epoch ms) that never comes
 
@@ -177,6 +178,7 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         self.url = url
         self.check = check
         self.trouble = ""
+        self.was_up = False
         self.on_unfit: Callable[[StoreUnfit], None] = lambda reason: None  # called when it can never be used
 
     def refused(self, failure: Failure) -> None:
@@ -187,10 +189,12 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         trouble = f"{type(reason).__name__}: {reason}"
         if trouble != self.trouble:
             self.trouble = trouble
-            self._log.warn("no use of {url} for now: {trouble}", url=str(self.url), trouble=trouble)
+            tell = self._log.warn if self.was_up else self._log.info  # it may only be starting
+            tell("no use of {url} for now: {trouble}", url=str(self.url), trouble=trouble)
 
     def greeted(self) -> None:
         """Note that Redis has let us in."""
+        self.was_up = True
         if self.trouble:
             self.trouble = ""
             self._log.info("{url} is back", url=str(self.url))
@@ -207,13 +211,17 @@ class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisa
         self.listening = False
         if url.password is not None:
             login = ["AUTH", *([url.user] if url.user else []), url.password]
-            self.execute_command(*login).addErrback(lambda failure: self.transport.abortConnection())
+            self.execute_command(*login).addErrback(self._refused)
         self.listening = True
         self.factory.listener = self
         if self.factory.channels:
             self.transport.write(_command(b"SUBSCRIBE", *self.factory.channels))
             for channel in list(self.factory.channels):
                 self.factory.heard(channel)
+
+    def _refused(self, failure: Failure) -> None:
+        """Leave, but not at once: a connection that was made counts as success, and is tried again without delay."""
+        self.factory.clock.callLater(LEAVE_AFTER, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure) -> None:
         """Forget the connection; its service connects again."""
@@ -234,7 +242,8 @@ class ListenerFactory(Factory):
 
     noisy = False
 
-    def __init__(self, url: RedisURL) -> None:
+    def __init__(self, clock: IReactorTime, url: RedisURL) -> None:
+        self.clock = clock
         self.url = url
         self.channels: set[bytes] = set()
         self.listener: Listener | None = None
@@ -309,7 +318,7 @@ class Store:
         self.partitions = partitions
         self.checks: list[Callable[[Connection], Deferred[None]]] = []
         self.pool = ConnectionFactory(clock, url, size, self._check)
-        self.listener = ListenerFactory(url)
+        self.listener = ListenerFactory(clock, url)
         self._endpoint = _Patient(endpoint, self.pool)
         self._listening = ClientService(self._endpoint, self.listener, retryPolicy=self.pool.retryDelay)
         self._beat = task.LoopingCall(self._beat_all)

@@ -190,7 +190,7 @@ class _Child(ProcessProtocol):
         """Keep what it says of trouble; the rest is of no interest to whoever runs presque."""
         for line in data.decode(errors="replace").splitlines():
             if " # " in line and " WARNING " not in line:
-                self._log.warn("{line}", line=line)
+                self._log.info("{line}", line=line)
 
     errReceived = outReceived
 

@@ -50,8 +50,8 @@ def parse_redis_url(text: str) -> RedisURL:
     if user and password is None:
         raise ValueError("names a user but no password")
     if parts.scheme == "unix":
-        query = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
-        if not parts.path.startswith("/") or set(query) - {"db"}:
+        query = parse_qs(parts.query, keep_blank_values=True)
+        if not parts.path.startswith("/") or parts.hostname or set(query) - {"db"} or parts.fragment:
             raise ValueError("must be unix:///path/to/socket, with ?db=N at most")
         database = query.get("db", ["0"])[-1]
         return RedisURL("unix", "", 0, unquote(parts.path), _database(database), user, password)
@@ -61,6 +61,8 @@ def parse_redis_url(text: str) -> RedisURL:
         port = 6379 if parts.port is None else parts.port
     except ValueError:
         raise ValueError("has a port that is not a number from 1 to 65535") from None
+    if port == 0:
+        raise ValueError("has a port that is not a number from 1 to 65535")
     database = parts.path.strip("/") or "0"
     return RedisURL(parts.scheme, parts.hostname, port, "", _database(database), user, password)
 
