@@ -4,8 +4,13 @@
       InvalidName          invalid-name        no queue can be called that
       InvalidWorker        bad-request         no worker can be called that
       Duplicate            duplicate           a job with this uniq key waits already
+      QueueFull            queue-full          the queue has as many jobs as it may
+      IdempotencyMismatch  idempotency-mismatch  another request had this idempotency key
       QueuePaused          wrong-state         the queue is stopped: it hands nothing out
+      LeaseLost            lease-lost          the receipt is not, or no longer, the job's
       UnknownWorker        not-found           nobody of that name is registered
+      UnknownJob           not-found           there is no such job
+      UnknownQueue         not-found           there is no such queue
       StoreError
         StoreUnavailable   store-unavailable   nothing was done
           OutcomeUnknown   store-unavailable   the reply never came: perhaps it was done
@@ -42,6 +47,36 @@ class Duplicate(PresqueError):
     def __init__(self, existing: str) -> None:
         super().__init__(existing)
         self.existing = existing
+
+
+class QueueFull(PresqueError):
+    """queue is full"""
+
+    code = "queue-full"
+
+
+class IdempotencyMismatch(PresqueError):
+    """another request was made with this idempotency key"""
+
+    code = "idempotency-mismatch"
+
+
+class LeaseLost(PresqueError):
+    """the receipt is no longer the job's"""
+
+    code = "lease-lost"
+
+
+class UnknownJob(PresqueError):
+    """unknown job"""
+
+    code = "not-found"
+
+
+class UnknownQueue(PresqueError):
+    """unknown queue"""
+
+    code = "not-found"
 
 
 class QueuePaused(PresqueError):

@@ -13,11 +13,22 @@ queue's name and two queues can never share a key.
                       ranks by its due time (epoch ms); one that was put back by number - 2^53, so before those
     delayed    ZSET   number (16 digits) -> due time (epoch ms)
     leased     ZSET   number -> deadline (epoch ms); taken and not yet settled
-    receipts   HASH   number -> receipt of the take that holds the job now; a stale receipt never matches
+    receipts   HASH   number -> receipt of the take that holds the job now; a stale receipt never matches. Its first
+                      letter: h, a hold until it is known whether the job was delivered; k, kept in a worker's name;
+                      l, a lease
+    dead       ZSET   number -> when it died (epoch ms)
     jobs       HASH   number -> 13 digits of creation time (epoch ms), one mark ("u": has a uniq key, "-": has none),
                       payload
     uniq       HASH   uniq key -> number, while that job waits (ready or delayed)
     uniq_of    HASH   number -> uniq key, for as long as the job exists
+    attempts   HASH   number -> attempts that failed, once there are any
+    limits     HASH   number -> its own most attempts, where it has one
+    history    HASH   number -> its last failures, MessagePack: [[attempt, when (epoch ms), why], …]
+    settings   HASH   name -> value, where it was set: lease, backoff_first, backoff_max, dead_age, redeliver_after
+                      (ms), max_attempts, backoff_factor, max_length, dead_count
+    acked      ZSET   number -> when it was acknowledged (epoch ms); the last 10,000 or the last hour
+    acked_by   HASH   number -> the receipt that did it, so that it can do it again
+    kept       HASH   worker -> "number receipt …" of what it was given last, where `redeliver_after` is set
     workers    SET    ids of the workers on this queue; it outlives the queue's deletion
 
 A partition's own keys, `presque:{<partition>}/<name>`:
@@ -31,6 +42,8 @@ A partition's own keys, `presque:{<partition>}/<name>`:
     worker_started, worker_seen          HASH  worker -> epoch ms
     worker_processed, worker_failed      HASH  worker -> count
     worker_queues                        HASH  worker -> its queues' names, separated by spaces
+
+    idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day
 
 And one of the whole store, `presque:store`: HASH, partitions -> their number.
 
@@ -47,22 +60,15 @@ from presque.errors import InvalidName
 
 STORE = b"presque:store"
 
-QUEUE_KEYS = frozenset(["ready", "front", "delayed", "leased", "receipts", "jobs", "uniq", "uniq_of", "workers"])
-PARTITION_KEYS = frozenset(
-    [
-        "last_id",
-        "queues",
-        "paused",
-        "processed",
-        "failed",
-        "due",
-        "worker_started",
-        "worker_seen",
-        "worker_processed",
-        "worker_failed",
-        "worker_queues",
-    ]
+QUEUE_KEYS = frozenset(
+    ("ready", "front", "delayed", "leased", "dead", "receipts", "jobs", "uniq", "uniq_of", "attempts", "limits")
+    + ("history", "settings", "acked", "acked_by", "kept", "workers")
 )
+PARTITION_KEYS = frozenset(
+    ("last_id", "queues", "paused", "processed", "failed", "due", "worker_started", "worker_seen")
+    + ("worker_processed", "worker_failed", "worker_queues")
+)
+CALL_KEYS = frozenset(["remembered"])  # made for one call: see `idempotency_key`
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}", re.ASCII)
 
@@ -84,6 +90,11 @@ def queue_key(name: str, queue: str, partitions: int) -> bytes:
     if name in QUEUE_KEYS:
         return b"presque:{%d}:%b:%b" % (partition, queue.encode(), name.encode())
     return partition_key(name, partition)
+
+
+def idempotency_key(queue: str, key: bytes, partitions: int) -> bytes:
+    """Where it is remembered what was answered to an insertion into `queue` with this idempotency key."""
+    return b"presque:{%d}/idempotency/%b/%b" % (partition_of(queue, partitions), queue.encode(), key)
 
 
 def partition_key(name: str, partition: int) -> bytes:

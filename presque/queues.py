@@ -11,11 +11,11 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from presque import keys
-from presque.errors import Duplicate, QueuePaused
+from presque.errors import Duplicate, IdempotencyMismatch, QueueFull, QueuePaused
 from presque.redis.connection import NO_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -24,29 +24,56 @@ if TYPE_CHECKING:
 HOLD = 5.0  # seconds that a taken job is kept for its consumer before it is handed out again, unless extended
 HEAD = 14  # bytes before the payload in a stored job: see `jobs` in presque.keys
 MOST_AT_ONCE = 1000  # jobs taken, settled, given back or moved by one script call
+REMEMBERED = 24 * 3600.0  # seconds that an idempotency key is kept
+STATES = ("ready", "delayed", "leased", "dead")
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Jobs taken from a queue and held under one receipt. Without jobs there is nothing held."""
+    """Jobs taken from a queue and held under one receipt. Without jobs there is nothing held.
+
+    Those taken for good `end_on_arrival` at their consumer; those leased do not, and their consumer ends them.
+    """
 
     queue: str
     worker: str
     receipt: bytes
     numbers: tuple[bytes, ...]
     payloads: tuple[bytes, ...]
+    end_on_arrival: bool
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to insert. `due` is epoch seconds, or `delay` seconds from now by Redis' clock; with neither, at once.
+
+    `limit` is its own most attempts, None the queue's.
+    """
+
+    payload: bytes
+    due: float | None = None
+    delay: float | None = None
+    uniq: bytes = b""
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Counts:
-    """A queue in numbers: jobs by state, what was fetched and failed since it began, and whether it is stopped."""
+    """A queue in numbers: jobs by state, what was fetched and failed since it began, its policy and settings.
+
+    `oldest` is the age of the oldest ready job in seconds, None without one. Of `settings`, times are ms; "" is none.
+    """
 
     ready: int
     delayed: int
     leased: int
+    dead: int
     processed: int
     failed: int
     paused: bool
+    exists: bool
+    oldest: float | None
+    settings: Mapping[str, str]
 
 
 class Queues:
@@ -61,10 +88,34 @@ class Queues:
         self, queue: str, payloads: Sequence[bytes], due: float | None = None, uniq: bytes = b""
     ) -> Deferred[list[str]]:
         """Insert jobs, all or none. Fires with their ids. `due`, epoch seconds, keeps them back until then; `uniq`, for
-        one job alone, fails with Duplicate while another with that key waits.
+        one job alone, fails with Duplicate while another with that key waits. Fails with QueueFull.
         """
         inserted = self._store.on_queue("push", queue, _due(due), uniq, *payloads)
         return inserted.addCallback(_ids, queue, len(payloads))
+
+    def insert(
+        self, queue: str, jobs: Sequence[NewJob], key: bytes = b"", fingerprint: bytes = b""
+    ) -> Deferred[list[tuple[str, str]]]:
+        """Insert jobs, all or none. Fires with the id and the state of each. Fails with Duplicate or QueueFull.
+
+        With an idempotency `key`, only the first call inserts; each later one with the same fingerprint of the request
+        fires with what the first did, and one with another fails with IdempotencyMismatch.
+        """
+        args = [fingerprint if key else b"", _ms(REMEMBERED)]
+        for job in jobs:
+            due = b"+" + _ms(job.delay) if job.delay else _due(job.due)
+            args += (due, job.uniq, b"" if job.limit is None else b"%d" % job.limit, job.payload)
+        remembered = keys.idempotency_key(queue, key, self.partitions)
+
+        def inserted(reply: Reply) -> list[tuple[str, str]]:
+            _raise_refusal(reply, queue)
+            print_, number, letters = reply[1].decode().split(" ")
+            if print_ != args[0].decode():
+                raise IdempotencyMismatch
+            states = {"r": "ready", "d": "delayed"}
+            return [(f"{queue}:{int(number) + n}", states[letter]) for n, letter in enumerate(letters)]
+
+        return self._store.on_queue("insert", queue, *args, key=remembered).addCallback(inserted)
 
     def fail(
         self, queue: str, payload: bytes, due: float | None = None, uniq: bytes = b"", worker: str = ""
@@ -74,37 +125,53 @@ class Queues:
         return failed.addCallback(_ids, queue, 1)
 
     def take(self, queue: str, most: int = 1, worker: str = "") -> Deferred[Taken]:
-        """Take up to `most` (1000) jobs: due ones first, then the oldest. They are held for HOLD seconds and must be
-        settled or given back. Fails with QueuePaused.
+        """Take up to `most` (1000) jobs for good: due ones first, then the oldest. They are held for HOLD seconds and
+        must be delivered or given back. Where the queue has `redeliver_after`, a worker's are leased in its name for
+        that long instead. Fails with QueuePaused.
         """
         receipt = next(self._receipts)
-        hold = b"%d" % (HOLD * 1000)
-        reply = self._store.on_queue("take", queue, b"%d" % most, hold, receipt, worker.encode())
-        return reply.addCallback(_taken, queue, worker, receipt)
 
-    def settle(self, taken: Iterable[Taken]) -> Deferred[int]:
+        def taken(reply: Reply) -> Taken:
+            if reply == 0:
+                raise QueuePaused
+            kept, *jobs = reply
+            payloads = tuple([job[HEAD:] for job in jobs[1::2]])
+            return Taken(queue, worker, (b"k" if kept else b"h") + receipt, tuple(jobs[::2]), payloads, not kept)
+
+        reply = self._store.on_queue("take", queue, b"%d" % most, _ms(HOLD), receipt, worker.encode())
+        return reply.addCallback(taken)
+
+    def deliver(self, taken: Iterable[Taken]) -> Deferred[int]:
         """End jobs, all of one queue, that have reached their consumers. Fires with how many were ended."""
         queue, pairs = _pairs(taken)
-        return self._store.on_queue("settle", queue, *pairs, until=NO_LIMIT)
+        return self._store.on_queue("deliver", queue, *pairs, until=NO_LIMIT)
 
     def give_back(self, taken: Taken) -> Deferred[int]:
         """Put jobs that did not reach their consumer back to the front, uncounted. Fires with how many it did."""
         queue, pairs = _pairs([taken])
         return self._store.on_queue("give_back", queue, taken.worker.encode(), *pairs, until=NO_LIMIT)
 
-    def extend(self, taken: Taken) -> Deferred[int]:
+    def hold(self, taken: Taken) -> Deferred[int]:
         """Hold jobs for another HOLD seconds from now. Fires with how many are still held."""
         queue, pairs = _pairs([taken])
-        return self._store.on_queue("extend", queue, b"%d" % (HOLD * 1000), *pairs)
+        return self._store.on_queue("extend", queue, _ms(HOLD), *pairs).addCallback(lambda reply: reply[0])
 
     def counts(self, queue: str) -> Deferred[Counts]:
         """The queue in numbers; one that does not exist has zeros and is open."""
 
         def counted(reply: Reply) -> Counts:
-            ready, delayed, leased, processed, failed, paused = reply
-            return Counts(ready, delayed, leased, processed, failed, bool(paused))
+            ready, delayed, leased, dead, processed, failed, paused, exists, oldest, flat = reply
+            settings = {flat[n].decode(): flat[n + 1].decode() for n in range(0, len(flat), 2)}
+            age = None if oldest < 0 else oldest / 1000
+            figures = (ready, delayed, leased, dead, processed, failed)
+            return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, settings=settings)
 
         return self._store.on_queue("inspect", queue).addCallback(counted)
+
+    def configure(self, queue: str, settings: Mapping[str, str]) -> Deferred[int]:
+        """Change settings, named and measured as `settings` in presque.keys; "" puts one back to its default."""
+        pairs = [part.encode() for pair in settings.items() for part in pair]
+        return self._store.on_queue("configure", queue, *pairs)
 
     def peek(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[list[bytes]]:
         """The payloads of ready jobs in the order in which they would be taken; they stay where they are."""
@@ -120,8 +187,21 @@ class Queues:
         return self._store.on_queue("resume", queue)
 
     def delete(self, queue: str) -> Deferred[int]:
-        """Delete the queue with its jobs in every state, its uniq keys, counters and policy."""
+        """Delete the queue with its jobs in every state, its uniq keys, counters, settings and policy."""
         return self._store.on_queue("delete", queue)
+
+    async def purge(self, queue: str, states: Iterable[str] = STATES) -> int:
+        """Delete the jobs in these states; the queue stays. Returns how many. One script call a thousand jobs."""
+        purged = 0
+        for state in states:
+            while some := await self._store.on_queue("purge", queue, state.encode(), b"%d" % MOST_AT_ONCE):
+                purged += some
+        return purged
+
+    def retry_dead(self, queue: str, numbers: Sequence[bytes] | None = None, most: int = 0) -> Deferred[int]:
+        """Make dead jobs ready again with all their attempts: these, or up to `most`. Fires with how many."""
+        args = [b"%d" % most] if numbers is None else [b"", *numbers]
+        return self._store.on_queue("retry_dead", queue, *args)
 
     def names(self) -> Deferred[list[str]]:
         """The names of all queues, sorted."""
@@ -140,23 +220,29 @@ class Queues:
 
     def channel(self, queue: str) -> bytes:
         """The channel on which it is published that `queue` may have a job."""
+        keys.check_name(queue)
         return keys.queue_key("ready", queue, self.partitions)
 
 
+def _ms(seconds: float) -> bytes:
+    return b"%d" % (seconds * 1000)
+
+
 def _due(due: float | None) -> bytes:
-    return b"" if due is None else b"%d" % max(0, due * 1000)
+    return b"" if due is None else _ms(max(0, due))
 
 
 def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:
-    if isinstance(reply, list):
-        raise Duplicate(f"{queue}:{reply[0].decode()}")
+    _raise_refusal(reply, queue)
     return [f"{queue}:{number}" for number in range(reply, reply + jobs)]
 
 
-def _taken(reply: Reply, queue: str, worker: str, receipt: bytes) -> Taken:
-    if reply == 0:
-        raise QueuePaused
-    return Taken(queue, worker, receipt, tuple(reply[::2]), tuple([job[HEAD:] for job in reply[1::2]]))
+def _raise_refusal(reply: Reply, queue: str) -> None:
+    if isinstance(reply, list) and reply[0] == b"duplicate":
+        existing = reply[1]  # 0: another of the jobs that were to be inserted
+        raise Duplicate(f"{queue}:{existing.decode()}" if existing else "")
+    if isinstance(reply, list) and reply[0] == b"full":
+        raise QueueFull
 
 
 def _pairs(taken: Iterable[Taken]) -> tuple[str, list[bytes]]:

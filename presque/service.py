@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import secrets
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from presque.errors import StoreUnfit
+from presque.leases import Leases
 from presque.loop import Loop
 from presque.mover import move_due
 from presque.queues import MOST_AT_ONCE, Queues
@@ -22,7 +24,7 @@ from presque.redis.fitness import fitness
 from presque.redis.server import LOCK_PATIENCE, PrivateServer
 from presque.redis.url import RedisURL, endpoint_for
 from presque.waiting import Waiting
-from presque.web.app import make_app
+from presque.web.app import make_routes
 from presque.web.handoff import Handoff
 from presque.web.site import Site
 from presque.workers import Workers
@@ -56,11 +58,13 @@ class Daemon(Service):
         self.store.checks.append(fitness(settings.partitions, private=self.server is not None))
         self.store.pool.on_unfit = self._end
         self.queues = Queues(self.store, secrets.token_hex(6))
+        self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
         self.waiting = Waiting(self.queues, self.store.listener, reactor)
         self.handoff = Handoff(self.queues, reactor)
-        app = make_app(self.queues, self.workers, self.waiting, self.handoff)
-        self.site = Site(app.resource(), self.handoff, settings.max_body, settings.request_timeout, reactor)
+        self.routes = make_routes(self.queues, self.leases, self.workers, self.waiting, self.handoff)
+        resource = self.routes.app.resource()
+        self.site = Site(resource, self.handoff, settings.max_body, settings.request_timeout, reactor)
         self.mover = Loop("mover", lambda: move_due(self.queues), settings.tick, MOST_AT_ONCE, reactor)
         self._endpoints = [_endpoint(reactor, text) for text in settings.listen]
         self.started: Deferred[None] = succeed(None)

@@ -60,7 +60,8 @@ class Options(usage.Options):
     def parseArgs(self, *args: str) -> None:
         """No arguments: what stands there was meant to be an option."""
         if args:
-            refuse(f"{args[0]} is not an option{nearest_flag('--' + args[0].lstrip('-'))}")
+            shown = args[0] if "://" not in args[0] else "a URL without --redis"  # there may be a password in it
+            refuse(f"{shown} is not an option{nearest_flag('--' + args[0].lstrip('-'))}")
 
 
 def _explained(wrong: str) -> str:

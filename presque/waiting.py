@@ -17,19 +17,23 @@ from twisted.python.failure import Failure
 from presque.errors import PresqueError, QueuePaused, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from presque.queues import Queues, Taken
     from presque.redis.connection import ListenerFactory
+
 
 POLL = 2.0  # seconds between two looks at each queue that is waited on
 
 
 @dataclass(eq=False)
 class _Waiter:
-    most: int
-    worker: str
-    done: Deferred[Taken]
+    queues: Sequence[str]
+    take: Callable[[str], Deferred[Any]]
+    done: Deferred[Any]
     timer: IDelayedCall | None = None
 
 
@@ -37,6 +41,7 @@ class _Waiter:
 class _Line:
     """Those who wait on one queue, and whether somebody is taking for them now, or must look once more."""
 
+    queue: str
     waiters: deque[_Waiter] = field(default_factory=deque)
     serving: bool = False
     look_again: bool = False
@@ -52,101 +57,147 @@ class Waiting:
         self._queues = queues
         self._listener = listener
         self._clock = clock
-        self._lines: dict[bytes, tuple[str, _Line]] = {}
+        self._lines: dict[bytes, _Line] = {}
         self._stopping = False
         listener.heard = self._heard
 
     def __len__(self) -> int:
-        return sum(len(line.waiters) for _, line in self._lines.values())
+        return len({waiter for line in self._lines.values() for waiter in line.waiters})
 
-    def take(self, queue: str, most: int, worker: str, patience: float) -> Deferred[Taken]:
-        """As `Queues.take`, but waits up to `patience` seconds for a job. Cancelling it leaves nothing behind: a job
-        that was on its way goes back.
+    def take(self, queues: Sequence[str], take: Callable[[str], Deferred[Any]], patience: float) -> Deferred[Any]:
+        """Take from the first of `queues` that has a job, by `take`, or wait up to `patience` seconds until one has.
+
+        Fires with what `take` gave, without jobs when the time is over; fails as `take` does. While it waits it may be
+        cancelled, which leaves nothing behind: a job that was on its way goes back.
         """
+        for queue in queues:
+            self._queues.channel(queue)  # raises InvalidName before anything is taken
         if patience <= 0 or self._stopping:
-            return self._queues.take(queue, most, worker)
-        channel = self._queues.channel(queue)
-        waiter = _Waiter(most, worker, Deferred(lambda _: self._leave(channel, waiter)))
-        waiter.timer = self._clock.callLater(patience, self._give_up, channel, waiter)
-        if channel not in self._lines:
-            self._lines[channel] = queue, _Line()
-            self._listener.subscribe(channel)
-        self._lines[channel][1].waiters.append(waiter)
-        self._heard(channel)
+            return ensureDeferred(self._look(queues, take))
+        waiter = _Waiter(queues, take, Deferred(lambda _: self._leave(waiter)))
+        waiter.timer = self._clock.callLater(patience, self._give_up, waiter)
+        ensureDeferred(self._begin(waiter)).addErrback(self._failed)
         return waiter.done
 
-    def _heard(self, channel: bytes) -> None:
-        if channel not in self._lines:
+    async def _look(self, queues: Sequence[str], take: Callable[[str], Deferred[Any]]) -> Taken:
+        """Take from one queue after the other until there is a job. Of what failed, QueuePaused counts last."""
+        taken: Taken | None = None
+        for queue in queues:
+            try:
+                taken = await take(queue)
+            except QueuePaused:
+                continue
+            if taken.numbers:
+                break
+        if taken is None:
+            raise QueuePaused
+        return taken
+
+    async def _begin(self, waiter: _Waiter) -> None:
+        """Look at once; when there is nothing, join the lines."""
+        try:
+            taken = await self._look(waiter.queues, waiter.take)
+        except QueuePaused:
+            pass
+        except PresqueError:
+            self._fail(waiter)
             return
-        queue, line = self._lines[channel]
-        if line.serving:
-            line.look_again = True
         else:
+            if taken.numbers:
+                self._answer(taken, waiter)
+                return
+        if waiter.done.called:  # it left, or its time is over
+            return
+        for queue in waiter.queues:
+            channel = self._queues.channel(queue)
+            if channel not in self._lines:
+                self._lines[channel] = _Line(queue)
+                self._listener.subscribe(channel)
+            self._lines[channel].waiters.append(waiter)
+        for queue in waiter.queues:
+            self._heard(self._queues.channel(queue))
+
+    def _heard(self, channel: bytes) -> None:
+        line = self._lines.get(channel)
+        if line is None:
+            return
+        line.look_again = True
+        if not line.serving:
             line.serving = True
-            ensureDeferred(self._serve(queue, channel, line)).addErrback(self._failed)
+            ensureDeferred(self._serve(line)).addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
         self._log.failure("serving a waiting consumer failed", failure=failure)
 
-    async def _serve(self, queue: str, channel: bytes, line: _Line) -> None:
+    async def _serve(self, line: _Line) -> None:
+        """Take for those in the line, the first first, until a look finds nothing."""
         if line.poll is not None:
             line.poll.cancel()
             line.poll = None
-        line.look_again = True
         while line.waiters and line.look_again:
             line.look_again = False
             waiter = line.waiters[0]
             try:
-                taken = await self._queues.take(queue, waiter.most, waiter.worker)
+                taken = await waiter.take(line.queue)
             except QueuePaused:
                 continue
             except PresqueError:
-                for waiter in list(line.waiters):
-                    self._leave(channel, waiter)
-                    waiter.done.errback(Failure())
+                for each in list(line.waiters):
+                    self._fail(each)
                 break
             if taken.numbers:
                 line.look_again = True
-                self._leave(channel, waiter)
                 self._answer(taken, waiter)
         line.serving = False
         if line.waiters:
-            line.poll = self._clock.callLater(POLL, self._poll, channel, line)
+            line.poll = self._clock.callLater(POLL, self._poll, line)
 
-    def _poll(self, channel: bytes, line: _Line) -> None:
+    def _poll(self, line: _Line) -> None:
         line.poll = None
-        self._heard(channel)
+        self._heard(self._queues.channel(line.queue))
 
-    def _leave(self, channel: bytes, waiter: _Waiter) -> None:
-        _, line = self._lines.get(channel, ("", _Line()))
-        if waiter not in line.waiters:
-            return
-        line.waiters.remove(waiter)
-        if waiter.timer is not None and waiter.timer.active():
-            waiter.timer.cancel()
-        if not line.waiters:
-            del self._lines[channel]
-            self._listener.unsubscribe(channel)
-            if line.poll is not None:
-                line.poll.cancel()
-                line.poll = None
-
-    def _give_up(self, channel: bytes, waiter: _Waiter) -> None:
-        """The patience is over: one last look answers, with a job that came just now, nothing, or QueuePaused."""
-        queue, _ = self._lines[channel]
-        self._leave(channel, waiter)
-        last_look = self._queues.take(queue, waiter.most, waiter.worker)
-        last_look.addCallback(self._answer, waiter).addErrback(waiter.done.errback)
+    def _fail(self, waiter: _Waiter) -> None:
+        """Fail with the exception that is being handled."""
+        self._leave(waiter)
+        if not waiter.done.called:
+            waiter.done.errback(Failure())
 
     def _answer(self, taken: Taken, waiter: _Waiter) -> None:
+        self._leave(waiter)
         if not waiter.done.called:
             waiter.done.callback(taken)
         elif taken.numbers:  # it left while we took for it
             self._queues.give_back(taken).addErrback(lambda failure: failure.trap(StoreError))  # the hold runs out
 
+    def _leave(self, waiter: _Waiter) -> None:
+        """Out of all lines; a line that nobody is in is not listened to."""
+        if waiter.timer is not None and waiter.timer.active():
+            waiter.timer.cancel()
+        for queue in waiter.queues:
+            channel = self._queues.channel(queue)
+            line = self._lines.get(channel)
+            if line is None or waiter not in line.waiters:
+                continue
+            line.waiters.remove(waiter)
+            if not line.waiters:
+                del self._lines[channel]
+                self._listener.unsubscribe(channel)
+                if line.poll is not None:
+                    line.poll.cancel()
+                    line.poll = None
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        """The patience is over: one last look answers, with a job that came just now, nothing, or QueuePaused."""
+        self._leave(waiter)
+        last_look = ensureDeferred(self._look(waiter.queues, waiter.take))
+        last_look.addCallback(self._answer, waiter).addErrback(self._fail_with, waiter)
+
+    def _fail_with(self, failure: Failure, waiter: _Waiter) -> None:
+        if not waiter.done.called:
+            waiter.done.errback(failure)
+
     def stop(self) -> None:
         """Answer everybody now; whoever comes later is answered at once."""
         self._stopping = True
-        for channel, (_, line) in list(self._lines.items()):
-            for waiter in list(line.waiters):
-                self._give_up(channel, waiter)
+        for waiter in {waiter for line in self._lines.values() for waiter in line.waiters}:
+            self._give_up(waiter)

@@ -66,7 +66,7 @@ async def test_pipelined_fetches_deliver_one_job_each(daemon, client, redis):
     await gone(redis)
 
 
-@pytest.mark.parametrize("leave", ["abortConnection", "loseConnection", "loseWriteConnection"])
+@pytest.mark.parametrize("leave", ["abortConnection", "loseConnection"])
 @awaiting
 async def test_a_client_that_leaves_before_its_answer_gets_the_job_put_back_at_the_front(daemon, client, redis, leave):
     await client.post("/q/foo?uniq=k", b'{"n":1}')
@@ -83,7 +83,7 @@ async def test_a_client_that_leaves_before_its_answer_gets_the_job_put_back_at_t
     getattr(connection.transport, leave)()
 
     async def left():
-        return not site.busy
+        return not any(channel.requests and channel.persistent for channel in site.channels)
 
     await eventually(left, "the client's departure")
     redis.signal(signal.SIGCONT)
@@ -96,6 +96,39 @@ async def test_a_client_that_leaves_before_its_answer_gets_the_job_put_back_at_t
     assert (await client.get("/w/?worker_id=w1")).json["processed"] == "0"
     assert (await client.post("/q/foo?uniq=k", JOB)).status == 400
     assert [(await client.get("/q/foo")).json["n"] for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@awaiting
+async def test_a_client_that_has_only_no_more_to_ask_gets_its_answer(daemon, client, redis, version):
+    """`nc -N` closes its side once it has sent the request."""
+    await client.post("/q/foo", JOB)
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.write(GET.replace(b"1.1", version))
+    connection.transport.loseWriteConnection()
+    assert (await connection.end()).endswith(JOB)
+    await gone(redis)
+    assert (await client.get("/j/foo")).json["job_processed"] == 1
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@awaiting
+async def test_clients_that_close_at_once_lose_nothing(daemon, client, redis, version):
+    for n in range(100):
+        await client.post("/q/foo", b'{"n":%d}' % n)
+    for _ in range(100):
+        connection = await raw_connection(port_of(daemon))
+        connection.transport.write(GET.replace(b"1.1", version))
+        connection.transport.loseConnection()
+
+    async def all_back():
+        return not redis.command("EXISTS", "presque:{0}:foo:leased") and not daemon.site.busy
+
+    await eventually(all_back, "the jobs")
+    seen = []
+    while (answer := await client.get("/q/foo")).status == 200:
+        seen.append(answer.json["n"])
+    assert sorted(seen) == list(range(100))
 
 
 @awaiting
@@ -139,11 +172,11 @@ async def test_only_whoever_holds_a_job_can_end_it_or_put_it_back(daemon, client
     first = await daemon.queues.take("foo")
     assert await daemon.queues.give_back(first) == 1
     second = await daemon.queues.take("foo")
-    assert await daemon.queues.settle([first]) == 0
+    assert await daemon.queues.deliver([first]) == 0
     assert await daemon.queues.give_back(first) == 0
-    assert await daemon.queues.extend(first) == 0
-    assert await daemon.queues.settle([second]) == 1
-    assert await daemon.queues.settle([second]) == 0
+    assert await daemon.queues.hold(first) == 0
+    assert await daemon.queues.deliver([second]) == 1
+    assert await daemon.queues.deliver([second]) == 0
     await gone(redis)
 
 
@@ -152,14 +185,14 @@ async def test_a_hold_can_be_extended_and_runs_out(daemon, client, redis):
     await client.post("/q/foo?uniq=k", JOB)
     taken = await daemon.queues.take("foo")
     redis.command("ZADD", "presque:{0}:foo:leased", 1, taken.numbers[0])
-    assert await daemon.queues.extend(taken) == 1
+    assert await daemon.queues.hold(taken) == 1
     seconds, _ = redis.command("TIME")
     left = int(redis.command("ZSCORE", "presque:{0}:foo:leased", taken.numbers[0])) - int(seconds) * 1000
     assert (HOLD - 1) * 1000 < left <= (HOLD + 1) * 1000
     redis.command("ZADD", "presque:{0}:foo:leased", 1, taken.numbers[0])
     assert await daemon.queues.move("foo") == 1
     assert (await client.post("/q/foo?uniq=k", JOB)).status == 400
-    assert await daemon.queues.settle([taken]) == 0
+    assert await daemon.queues.deliver([taken]) == 0
     assert (await client.get("/q/foo")).body == JOB
 
 

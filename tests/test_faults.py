@@ -202,7 +202,7 @@ async def test_a_full_redis_refuses_insertions_and_lets_workers_go_on(daemon, cl
         assert (answer.status, answer.body) == (503, b'{"error":"the store is full, nothing was done"}')
         assert answer.headers["retry-after"] == "1"
     taken = await daemon.queues.take("foo", worker="w1")
-    assert await daemon.queues.extend(taken) == 1
+    assert await daemon.queues.hold(taken) == 1
     assert await daemon.queues.give_back(taken) == 1
 
     async def due():

@@ -16,8 +16,7 @@ from twisted.web import http
 
 from presque.redis.connection import MOST_WAITING, Connection
 from presque.redis.scripts import SCRIPTS
-from presque.web.app import make_app
-from presque.web.routing import route
+from presque.web.routing import Routes
 
 JOB = b'{"key":"value"}'
 
@@ -74,15 +73,15 @@ def test_klein_replaces_an_endpoint_of_the_same_name_without_a_word():
     app.route("/a", endpoint="same")(lambda request: b"a")
     app.route("/b", endpoint="same")(lambda request: b"b")
     assert len(app.endpoints) == 1
-    route(app, "GET", "/c")(lambda request: b"c")
+    routes = Routes()
+    routes.at("GET", "/c")(lambda request: b"c")
     with pytest.raises(AssertionError):
-        route(app, "GET", "/c")(lambda request: b"again")
+        routes.at("GET", "/c")(lambda request: b"again")
 
 
 def test_every_route_takes_one_method_alone(daemon):
-    app = make_app(daemon.queues, daemon.workers, daemon.waiting, daemon.handoff)
-    for rule in app.url_map.iter_rules():
-        assert rule.methods in ({"GET", "HEAD"}, {"GET"}, {"POST"}, {"PUT"}, {"DELETE"}), rule
+    for rule in daemon.routes.app.url_map.iter_rules():
+        assert rule.methods in ({"GET", "HEAD"}, {"GET"}, {"POST"}, {"PUT"}, {"PATCH"}, {"DELETE"}), rule
 
 
 def test_twisted_has_no_public_word_for_everything_was_sent():

@@ -8,7 +8,7 @@ from importlib.util import resolve_name
 import pytest
 from servers import ROOT
 
-from presque.keys import PARTITION_KEYS, QUEUE_KEYS
+from presque.keys import CALL_KEYS, PARTITION_KEYS, QUEUE_KEYS
 from presque.redis.scripts import SCRIPTS
 
 FILES = sorted((ROOT / "presque").rglob("*.py"))
@@ -23,11 +23,12 @@ MAY_IMPORT = {
     "presque.tap": {"presque", "presque.settings", "presque.service", "presque.errors"},
     "presque.settings": {"presque.redis.url"},
     "presque.service": {"*"},
-    "presque.web": {"presque.queues", "presque.workers", "presque.waiting", "presque.errors"},
+    "presque.web": {"presque.queues", "presque.leases", "presque.workers", "presque.waiting", "presque.errors"},
     "presque.waiting": {"presque.queues", "presque.errors"},
     "presque.mover": {"presque.queues", "presque.redis.connection"},
     "presque.loop": {"presque.errors"},
     "presque.queues": {"presque.redis", "presque.keys", "presque.errors"},
+    "presque.leases": {"presque.queues", "presque.redis", "presque.errors"},
     "presque.workers": {"presque.redis", "presque.keys", "presque.errors"},
     "presque.redis": {"presque.keys", "presque.errors"},
     "presque.keys": {"presque.errors"},
@@ -158,7 +159,7 @@ def test_a_script_refuses_before_anything_else_when_its_caller_has_given_up(path
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_asks_only_for_keys_that_there_are(name):
     assert SCRIPTS[name].keys
-    assert set(SCRIPTS[name].keys) <= QUEUE_KEYS | PARTITION_KEYS
+    assert set(SCRIPTS[name].keys) <= QUEUE_KEYS | PARTITION_KEYS | CALL_KEYS
     assert len(set(SCRIPTS[name].keys)) == len(SCRIPTS[name].keys)
 
 

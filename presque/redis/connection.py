@@ -67,6 +67,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+        self.greeting: Deferred[bool] = Deferred()
         self.asked_at: float | None = None
         self.offset = 0.0
         self._clock = self.factory.clock
@@ -98,6 +99,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         else:
             txredisapi.RedisProtocol.connectionMade(self)
             self.factory.greeted()
+        self.greeting.callback(not isinstance(result, Failure))
 
     def ask_time(self) -> Deferred[None]:
         """Ask Redis for its time: keeps `offset` (its clock less ours, seconds) and shows that it answers."""
@@ -272,9 +274,26 @@ def _command(*parts: bytes) -> bytes:
     return b"*%d\r\n%b" % (len(parts), b"".join(bulk(part) for part in parts))
 
 
+class _Trial(Factory):
+    """Makes a connection that shakes hands as those of the pool do, and does not join it."""
+
+    noisy = False
+
+    def __init__(self, pool: ConnectionFactory) -> None:
+        self._pool = pool
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        """A Connection on its own."""
+        connection = Connection(charset=None, convertNumbers=False)
+        connection.factory = self._pool
+        return connection
+
+
 @implementer(IStreamClientEndpoint)
 class _Patient:
-    """An endpoint that tries until it succeeds. Twisted's own retries write a line each into the log."""
+    """An endpoint that tries until Redis lets us in. Twisted counts a connection that was made as a success, tries
+    again without delay when it is dropped, and logs each time; so a first connection shakes hands on trial.
+    """
 
     def __init__(self, endpoint: IStreamClientEndpoint, pool: ConnectionFactory) -> None:
         self._endpoint = endpoint
@@ -286,13 +305,16 @@ class _Patient:
         attempt = 0
         while True:
             try:
-                protocol = yield self._endpoint.connect(protocolFactory)
+                trial = yield self._endpoint.connect(_Trial(self._pool))
+                welcome = yield trial.greeting
+                trial.transport.loseConnection()
+                if welcome:
+                    protocol = yield self._endpoint.connect(protocolFactory)
+                    return protocol
             except ConnectError:
                 self._pool.refused(Failure())
-                attempt += 1
-                yield task.deferLater(self._pool.clock, self._pool.retryDelay(attempt))
-            else:
-                return protocol
+            attempt += 1
+            yield task.deferLater(self._pool.clock, self._pool.retryDelay(attempt))
 
 
 def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
@@ -352,11 +374,18 @@ class Store:
         for connection in list(self.pool.pool):
             connection.beat()
 
-    def on_queue(self, verb: str, queue: str, *args: bytes, until: bytes | None = None) -> Deferred[Reply]:
-        """Run a script with the keys of `queue`; ARGV[2] is its name, `args` follow. Raises InvalidName."""
+    def on_queue(
+        self, verb: str, queue: str, *args: bytes, until: bytes | None = None, key: bytes = b""
+    ) -> Deferred[Reply]:
+        """Run a script with the keys of `queue`; ARGV[2] is its name, `args` follow. Raises InvalidName.
+
+        `key` is one that only this call knows; the script has to name it last.
+        """
         keys.check_name(queue)
         script = SCRIPTS[verb]
-        return self._run(script, keys.queue_keys(script.keys, queue, self.partitions), (queue.encode(), *args), until)
+        known = script.keys[:-1] if key else script.keys
+        names = keys.queue_keys(known, queue, self.partitions) + (bulk(key) if key else b"")
+        return self._run(script, names, (queue.encode(), *args), until)
 
     def in_partition(self, verb: str, partition: int, *args: bytes) -> Deferred[Reply]:
         """Run a script with the keys of a partition."""

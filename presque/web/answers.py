@@ -7,11 +7,33 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from twisted.web.http import RESPONSES, SERVICE_UNAVAILABLE
 
+from presque.web.models import Problem
+
 if TYPE_CHECKING:
     from twisted.web.http import Request
 
 JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+MODERN = b"/v1/"  # errors below this path are problems
 RETRY_AFTER = b"1"  # seconds
+
+TITLES = {
+    "bad-request": "The request says something wrong",
+    "invalid-name": "No queue can be called that",
+    "not-found": "There is no such thing",
+    "lease-lost": "The receipt is no longer the job's",
+    "duplicate": "A job with this unique key waits already",
+    "idempotency-mismatch": "Another request was made with this idempotency key",
+    "queue-full": "The queue has as many jobs as it may",
+    "too-large": "The request is too large",
+    "wrong-state": "The queue is stopped",
+    "unauthorized": "Who are you?",
+    "forbidden": "This request is not allowed",
+    "store-unavailable": "Redis is not available",
+    "store-full": "Redis is full",
+    "draining": "The daemon is stopping",
+}
+SLUGS = {400: "bad-request", 403: "forbidden", 404: "not-found", 413: "too-large"}
 
 encode = msgspec.json.Encoder().encode
 
@@ -33,17 +55,24 @@ def json(request: Request, value: Any, status: int = 200) -> bytes:
     return answer(request, status, encode(value))
 
 
-def error(request: Request, status: int, message: str) -> bytes:
-    """A refusal."""
-    return answer(request, status, error_body(status, message))
+def error(request: Request, status: int, message: str, slug: str = "", existing: str | None = None) -> bytes:
+    """A refusal; below /v1 a problem, named by `slug` or else by its status."""
+    body, content_type = error_body(request.path, status, message, slug, existing)
+    return answer(request, status, body, content_type)
 
 
-def error_body(status: int, message: str) -> bytes:
-    """The body of a refusal."""
-    return encode({"error": message})
+def error_body(
+    path: bytes, status: int, message: str, slug: str = "", existing: str | None = None
+) -> tuple[bytes, bytes]:
+    """The body of a refusal, and its type."""
+    if not path.startswith(MODERN):
+        return encode({"error": message}), JSON
+    slug = slug or SLUGS.get(status, "")
+    title = TITLES[slug] if slug else RESPONSES[status].decode()
+    return encode(Problem(f"/problems/{slug}" if slug else "about:blank", title, status, message, existing)), PROBLEM
 
 
-def raw_answer(status: int, body: bytes) -> bytes:
+def raw_answer(status: int, body: bytes, content_type: bytes) -> bytes:
     """A whole answer, for what never became a request."""
     head = b"HTTP/1.1 %d %b\r\nServer: presque\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-    return head % (status, RESPONSES[status], JSON, len(body)) + body
+    return head % (status, RESPONSES[status], content_type, len(body)) + body

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from klein import Klein
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from presque.errors import (
     Duplicate,
-    InvalidName,
-    InvalidWorker,
+    IdempotencyMismatch,
+    LeaseLost,
     PresqueError,
+    QueueFull,
     QueuePaused,
-    StoreFull,
-    StoreUnavailable,
+    StoreError,
+    UnknownJob,
+    UnknownQueue,
     UnknownWorker,
 )
-from presque.web import dashboard, routes2010
-from presque.web.answers import answer, error
+from presque.web import dashboard, routes2010, routes_v1
+from presque.web.answers import MODERN, answer, error
 from presque.web.params import BadRequest
+from presque.web.routing import Routes
 
 if TYPE_CHECKING:
+    from klein import Klein
     from twisted.python.failure import Failure
 
+    from presque.leases import Leases
     from presque.queues import Queues
     from presque.waiting import Waiting
     from presque.web.handoff import Handoff
@@ -32,31 +36,39 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# The first class that fits gives the status.
-STATUSES: tuple[tuple[type[PresqueError], int], ...] = (
-    (InvalidName, 400),
-    (InvalidWorker, 400),
-    (Duplicate, 400),
-    (QueuePaused, 404),
-    (UnknownWorker, 404),
-    (StoreFull, 503),
-    (StoreUnavailable, 503),
-    (PresqueError, 400),
+# The first class that fits gives the status: on the routes of 2010, and below /v1.
+STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
+    (Duplicate, 400, 409),
+    (IdempotencyMismatch, 422, 422),
+    (LeaseLost, 409, 409),
+    (QueueFull, 429, 429),
+    (QueuePaused, 404, 404),
+    (UnknownJob, 404, 404),
+    (UnknownQueue, 404, 404),
+    (UnknownWorker, 404, 404),
+    (StoreError, 503, 503),
+    (PresqueError, 400, 400),
 )
 
 
-def make_app(queues: Queues, workers: Workers, waiting: Waiting, handoff: Handoff) -> Klein:
-    """The application over these."""
-    app = Klein()
-    app.url_map.merge_slashes = False
-    routes2010.add(app, queues, workers, waiting, handoff)
-    dashboard.add(app, queues)
+def make_routes(queues: Queues, leases: Leases, workers: Workers, waiting: Waiting, handoff: Handoff) -> Routes:
+    """The application over these, and the list of its routes."""
+    routes = Routes()
+    routes2010.add(routes, queues, workers, waiting, handoff)
+    routes_v1.add(routes, queues, leases, waiting, handoff)
+    dashboard.add(routes, queues)
+    _answer_errors(routes.app)
+    return routes
 
+
+def _answer_errors(app: Klein) -> None:
     @app.handle_errors(PresqueError)
     def refused(request: Any, failure: Failure) -> bytes:
         wrong = cast("PresqueError", failure.value)
-        status = next(status for kind, status in STATUSES if isinstance(wrong, kind))
-        return error(request, status, _message(wrong))
+        modern = request.path.startswith(MODERN)
+        status = next((new if modern else old) for kind, old, new in STATUSES if isinstance(wrong, kind))
+        existing = wrong.existing or None if isinstance(wrong, Duplicate) else None
+        return error(request, status, _message(wrong), wrong.code, existing)
 
     @app.handle_errors(MethodNotAllowed)
     def wrong_method(request: Any, failure: Failure) -> bytes:
@@ -72,8 +84,6 @@ def make_app(queues: Queues, workers: Workers, waiting: Waiting, handoff: Handof
     def broken(request: Any, failure: Failure) -> bytes:
         _log.failure("{method} {path} failed", failure=failure, method=request.method, path=request.path)
         return error(request, 500, "internal error")
-
-    return app
 
 
 def _message(wrong: PresqueError) -> str:

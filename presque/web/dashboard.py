@@ -6,13 +6,12 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from presque.web.answers import answer
-from presque.web.routing import route
 
 if TYPE_CHECKING:
-    from klein import Klein
     from twisted.web.http import Request
 
     from presque.queues import Counts, Queues
+    from presque.web.routing import Routes
 
 MOST_LISTED = 1000  # queues
 
@@ -24,10 +23,10 @@ STYLE = (
 COLUMNS = ("queue", "ready", "delayed", "being delivered", "fetched", "failed", "policy")
 
 
-def add(app: Klein, queues: Queues) -> None:
+def add(routes: Routes, queues: Queues) -> None:
     """Declare the page."""
 
-    @route(app, "GET", "/")
+    @routes.at("GET", "/")
     async def page(request: Request) -> bytes:
         names = await queues.names()
         rows = [(name, await queues.counts(name)) for name in names[:MOST_LISTED]]

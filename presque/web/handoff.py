@@ -6,13 +6,14 @@ The take holds the job in Redis. Then one of three things happens:
 - the answer is written, and the connection tells that it arrived: the job ends, with others in one script call;
 - the answer is written, and the connection is lost or reset before that: the job goes back.
 
-When the daemon dies in between, the hold runs out and the job is handed out again: perhaps twice, never lost.
+When the daemon dies in between, the hold runs out and the job is handed out again: perhaps twice, never lost. Leased
+jobs take the same way, but their arrival ends nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
     from presque.queues import Queues, Taken
     from presque.web.site import Channel
 
-GATHER = 0.005  # seconds for which delivered jobs are gathered before they are settled together
-SLOWEST_LOOK = 0.25  # seconds between two looks at a connection that is slow to take its answer
+T = TypeVar("T", bound="Taken")
+
+# Seconds after which a delivery is looked at, for a client may leave without reading what it has received; what has
+# arrived by then is settled together.
+GATHER = 0.005
+SLOWEST_LOOK = 0.1  # seconds between two looks at a connection that is slow to take its answer
 RETRY = 0.1  # seconds between two tries while Redis is away
 STALE = HOLD / 2  # seconds after which a hold is extended, or an answer that was not begun is not given any more
 
@@ -43,6 +48,7 @@ class _Delivery:
     taken: Taken
     held_at: float
     next_look: float
+    mark: int = 0  # the place in the connection's stream where the answer ends
     patience: float = GATHER  # seconds until the look after the next; doubles, for a client may be slow
 
 
@@ -54,58 +60,72 @@ class Handoff:
     def __init__(self, queues: Queues, clock: IReactorTime) -> None:
         self._queues = queues
         self._clock = clock
+        self._waits: set[Channel] = set()  # whose client waits for a job
         self._written: dict[Channel, list[_Delivery]] = {}  # not known to have arrived
         self._arrived: list[Taken] = []  # to be settled
         self._next_look: IDelayedCall | None = None
         self._asked = 0  # takes and settlements that Redis has not answered
 
     def deliver(
-        self, request: Request, taking: Deferred[Taken], may_cancel: bool, compose: Callable[[Taken], bytes]
+        self, request: Request, taking: Deferred[T], waits: bool, compose: Callable[[T], bytes]
     ) -> Deferred[bytes]:
         """Answer `request` with `compose(taken)`. Its Deferred may be cancelled when the client leaves: then the jobs
-        go back, and with `may_cancel` the taking itself is cancelled too.
+        go back, and when it `waits` the taking itself is cancelled too.
         """
         channel = cast("Channel", request.channel)
         asked_at = self._clock.seconds()
 
         def client_left(_: Deferred[bytes]) -> None:
-            if may_cancel:
+            if waits:
                 taking.cancel()
 
         answered: Deferred[bytes] = Deferred(client_left)
 
-        def ended(result: Taken | Failure) -> Taken | Failure:
+        def ended(result: T | Failure) -> T | Failure:
             self._asked -= 1
+            self._waits.discard(channel)
             return result
 
-        def took(taken: Taken) -> None:
-            stale = not may_cancel and self._clock.seconds() - asked_at > STALE
+        def took(taken: T) -> None:
+            stale = not waits and self._clock.seconds() - asked_at > STALE
             if taken.numbers and (answered.called or stale):
                 self._give_back(taken)
                 if not answered.called:
                     answered.errback(StoreUnavailable())
             elif not answered.called:
-                body = compose(taken)
-                if taken.numbers:
-                    now = self._clock.seconds()
-                    self._written.setdefault(channel, []).append(_Delivery(taken, now, now))
-                    self._look_later(GATHER)
-                answered.callback(body)
+                self._answer(channel, taken, compose(taken), answered)
 
         def refused(failure: Failure) -> None:
             if not answered.called:
                 answered.errback(failure)
 
         self._asked += 1
+        if waits:
+            self._waits.add(channel)
         taking.addBoth(ended).addCallback(took).addErrback(refused)
         return answered
+
+    def _answer(self, channel: Channel, taken: Taken, body: bytes, answered: Deferred[bytes]) -> None:
+        if not taken.numbers:
+            answered.callback(body)
+            return
+        now = self._clock.seconds()
+        delivery = _Delivery(taken, now, now + GATHER)
+        self._written.setdefault(channel, []).append(delivery)  # before the answer, which may want to close
+        answered.callback(body)
+        delivery.mark = channel.mark()
+        self._look_later(GATHER)
+
+    def waits(self, channel: Channel) -> bool:
+        """Whether this client waits for a job."""
+        return channel in self._waits
 
     def awaits(self, channel: Channel) -> bool:
         """Whether something written to this connection is not known to have arrived."""
         return channel in self._written
 
     def look_at(self, channel: Channel) -> None:
-        """The connection is about to close, or has: decide now about what was written to it."""
+        """Something has happened to the connection: decide now, as far as one can, about what was written to it."""
         for delivery in self._written.pop(channel, []):
             self._decide(delivery, channel)
 
@@ -117,40 +137,38 @@ class Handoff:
         self._next_look = None
         now = self._clock.seconds()
         for channel, deliveries in list(self._written.items()):
-            if deliveries[0].next_look <= now:
-                del self._written[channel]
-                for delivery in deliveries:
-                    self._decide(delivery, channel)
-                if channel not in self._written:
+            if any(delivery.next_look <= now for delivery in deliveries):
+                self.look_at(channel)
+                if not self.awaits(channel):
                     channel.settled()
         self._settle_arrived()
         if self._written:
             self._look_later(GATHER)
 
     def _settle_arrived(self) -> None:
-        if self._arrived:
-            arrived, self._arrived = self._arrived, []
-            by_queue: dict[str, list[Taken]] = {}
-            for taken in arrived:
-                by_queue.setdefault(taken.queue, []).append(taken)
-            for several in by_queue.values():
-                ensureDeferred(self._settle(several))
+        arrived, self._arrived = self._arrived, []
+        by_queue: dict[str, list[Taken]] = {}
+        for taken in arrived:
+            by_queue.setdefault(taken.queue, []).append(taken)
+        for several in by_queue.values():
+            ensureDeferred(self._settle(several))
 
     def _decide(self, delivery: _Delivery, channel: Channel) -> None:
-        reached = channel.reached()
+        reached = channel.reached(delivery.mark)
         if reached:
-            self._arrived.append(delivery.taken)
-            self._look_later(GATHER)
-        elif channel.lost or reached is False:
+            if delivery.taken.end_on_arrival:
+                self._arrived.append(delivery.taken)
+                self._look_later(GATHER)
+        elif reached is False:
             self._give_back(delivery.taken)
         else:
             now = self._clock.seconds()
             delivery.next_look = now + delivery.patience
             delivery.patience = min(delivery.patience * 2, SLOWEST_LOOK)
             self._written.setdefault(channel, []).append(delivery)
-            if now - delivery.held_at > STALE:
+            if delivery.taken.end_on_arrival and now - delivery.held_at > STALE:
                 delivery.held_at = now
-                self._queues.extend(delivery.taken).addErrback(lambda failure: failure.trap(StoreError))  # soon again
+                self._queues.hold(delivery.taken).addErrback(lambda failure: failure.trap(StoreError))  # soon again
 
     async def _settle(self, several: list[Taken]) -> None:
         """Settle deliveries of one queue. While Redis is away they are kept: settling late is harmless, and receipts
@@ -165,7 +183,7 @@ class Handoff:
                     jobs += len(several[0].numbers)
                     some.append(several.pop(0))
                 try:
-                    await self._queues.settle(some)
+                    await self._queues.deliver(some)
                 except StoreError:
                     self._arrived += some + several
                     self._look_later(RETRY)

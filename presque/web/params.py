@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from presque.errors import PresqueError
+from presque.errors import PresqueError, UnknownJob
 from presque.workers import check_worker
 
 if TYPE_CHECKING:
     from twisted.web.http import Request
 
+T = TypeVar("T")
+
+LONGEST_KEY = 255  # bytes of an idempotency key
 LATEST = 253402300800  # epoch seconds: the year 10000; a client that sends milliseconds learns it here
 LONGEST_WAIT = 60.0  # seconds
 DEFAULT_BATCH = 10  # jobs
 LARGEST_BATCH = 1000  # jobs fetched by one request
 MOST_INSERTED = 10_000  # jobs inserted by one request, so that no script holds Redis up for long
 
-_NUMBER = re.compile(rb"[+-]?\d{1,20}(\.\d{0,20})?")
+_NUMBER = re.compile(rb"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -81,11 +84,13 @@ def batch_size(request: Request) -> int:
     return LARGEST_BATCH if len(value) > 20 else min(int(value), LARGEST_BATCH)
 
 
-def worker(request: Request) -> str:
-    """The worker that the header or the query names, or nothing. Raises InvalidWorker."""
+def worker(request: Request, in_body: str | None = None) -> str:
+    """The worker that the header, the query or else the body names, or nothing. Raises InvalidWorker."""
     named = request.getHeader(b"X-presque-workerid") or query(request, b"worker_id")
     if not named:
-        return ""
+        if in_body is not None:
+            check_worker(in_body)
+        return in_body or ""
     name = named.decode(errors="surrogateescape")  # which no printable character is
     check_worker(name)
     return name
@@ -96,7 +101,7 @@ def worker_or_body(request: Request) -> str:
     if named := worker(request):
         return named
     try:
-        found = msgspec.json.decode(_body(request), type=dict[str, Any]).get("worker_id")
+        found = msgspec.json.decode(body(request), type=dict[str, Any]).get("worker_id")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     named = str(found) if isinstance(found, (str, int)) and not isinstance(found, bool) else ""
@@ -107,9 +112,9 @@ def worker_or_body(request: Request) -> str:
 
 def job(request: Request) -> bytes:
     """The body: one job."""
-    body = _json_body(request)
-    _check_object(body)
-    return body
+    content = _json_body(request)
+    _check_object(content)
+    return content
 
 
 def jobs(request: Request) -> list[bytes]:
@@ -130,16 +135,16 @@ def jobs(request: Request) -> list[bytes]:
 
 def status(request: Request) -> str:
     """The body `{"status":"stop"}` or `{"status":"start"}`: `stop` or `start`."""
-    body = _body(request)
-    if not body:
+    content = body(request)
+    if not content:
         raise BadRequest("content is missing")
     try:
-        given = msgspec.json.decode(body, type=dict[str, msgspec.Raw]).get("status", msgspec.Raw(b""))
+        given = msgspec.json.decode(content, type=dict[str, msgspec.Raw]).get("status", msgspec.Raw(b""))
         said = bytes(given)
         if said[:1] == b'"':
             said = msgspec.json.decode(said, type=str).encode()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        said = body
+        said = content
     if said not in (b"stop", b"start"):
         raise BadRequest(f"invalid status {said[:100].decode(errors='replace')}")
     return said.decode()
@@ -149,10 +154,10 @@ def _json_body(request: Request) -> bytes:
     declared = request.getHeader(b"Content-Type") or b""
     if declared.partition(b";")[0].strip().lower() != b"application/json":
         raise BadRequest("content-type must be set to application/json")
-    body = _body(request)
-    if not body:
+    content = body(request)
+    if not content:
         raise BadRequest("job is missing")
-    return body
+    return content
 
 
 def _check_object(body: bytes) -> dict[str, msgspec.Raw]:
@@ -166,9 +171,47 @@ def _check_object(body: bytes) -> dict[str, msgspec.Raw]:
         raise BadRequest("job must be a valid JSON object") from None
 
 
-def _body(request: Any) -> bytes:
-    body: bytes = request.content.read()
-    return body
+def body(request: Any) -> bytes:
+    """The body, whole."""
+    content: bytes = request.content.read()
+    return content
+
+
+def parse(content: bytes, type: type[T]) -> T:
+    """A body of `/v1` as a `type` of presque.web.models; what is wrong with it is named."""
+    try:
+        content.decode()
+        return msgspec.json.decode(content, type=type)
+    except msgspec.ValidationError as wrong:
+        raise BadRequest(str(wrong)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
+        raise BadRequest(f"the body is not JSON in UTF-8: {wrong}") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+
+
+def job_id(text: str) -> tuple[str, bytes]:
+    """The queue and the number of a job's id. Raises UnknownJob."""
+    queue, _, number = text.rpartition(":")
+    if not (queue and number.isascii() and number.isdigit() and len(number) < 16):
+        raise UnknownJob
+    return queue, b"%d" % int(number)
+
+
+def idempotency_key(request: Request) -> bytes:
+    """The header of that name, or nothing."""
+    key: bytes = request.getHeader(b"Idempotency-Key") or b""
+    if len(key) > LONGEST_KEY:
+        raise BadRequest(f"Idempotency-Key must be at most {LONGEST_KEY} bytes long")
+    return key
+
+
+def limit(request: Request) -> int:
+    """`?limit=`: how many on a page."""
+    value = query(request, b"limit") or b"100"
+    if not value.isdigit() or len(value) > 4 or not 1 <= int(value) <= LARGEST_BATCH:
+        raise BadRequest(f"limit must be a whole number from 1 to {LARGEST_BATCH}")
+    return int(value)
 
 
 def _number(value: bytes) -> float | None:

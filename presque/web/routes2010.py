@@ -11,87 +11,86 @@ from typing import TYPE_CHECKING, Any
 from presque.web import params
 from presque.web.answers import answer, error, json
 from presque.web.params import BadRequest
-from presque.web.routing import route
 
 if TYPE_CHECKING:
-    from klein import Klein
     from twisted.internet.defer import Deferred
     from twisted.web.http import Request
 
     from presque.queues import Counts, Queues, Taken
     from presque.waiting import Waiting
     from presque.web.handoff import Handoff
+    from presque.web.routing import Routes
     from presque.workers import Worker, Workers
 
 
-def add(app: Klein, queues: Queues, workers: Workers, waiting: Waiting, handoff: Handoff) -> None:
+def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiting, handoff: Handoff) -> None:
     """Declare the routes of 2010."""
-    _add_queue(app, queues, waiting, handoff)
-    _add_batches(app, queues, waiting, handoff)
-    _add_knowledge(app, queues)
-    _add_control(app, queues)
-    _add_workers(app, workers)
-    _add_nameless(app)
+    _add_queue(routes, queues, waiting, handoff)
+    _add_batches(routes, queues, waiting, handoff)
+    _add_knowledge(routes, queues)
+    _add_control(routes, queues)
+    _add_workers(routes, workers)
+    _add_nameless(routes)
 
 
-def _add_queue(app: Klein, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @route(app, "POST", "/q/<queue>")
+def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
+    @routes.at("POST", "/q/<queue>")
     def push(request: Request, queue: str) -> Deferred[bytes]:
         job, due = params.job(request), params.delayed(request)
         pushed = queues.push(queue, [job], due, params.uniq(request))
         return pushed.addCallback(lambda ids: answer(request, 201, b""))
 
-    @route(app, "PUT", "/q/<queue>")
+    @routes.at("PUT", "/q/<queue>")
     def fail(request: Request, queue: str) -> Deferred[bytes]:
         job, due = params.job(request), params.delayed(request)
         failed = queues.fail(queue, job, due, params.uniq(request), params.worker(request))
         return failed.addCallback(lambda ids: answer(request, 201, b""))
 
-    @route(app, "GET", "/q/<queue>", takes=True)
+    @routes.at("GET", "/q/<queue>", takes=True)
     def take(request: Request, queue: str) -> Deferred[bytes]:
         def compose(taken: Taken) -> bytes:
             return answer(request, 200, taken.payloads[0]) if taken.payloads else error(request, 404, "no job")
 
-        wait = params.wait(request)
-        taking = waiting.take(queue, 1, params.worker(request), wait)
+        wait, worker = params.wait(request), params.worker(request)
+        taking = waiting.take([queue], lambda name: queues.take(name, 1, worker), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
-    @route(app, "DELETE", "/q/<queue>")
+    @routes.at("DELETE", "/q/<queue>")
     def delete(request: Request, queue: str) -> Deferred[bytes]:
         return queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
 
 
-def _add_batches(app: Klein, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @route(app, "POST", "/qb/<queue>")
+def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
+    @routes.at("POST", "/qb/<queue>")
     def push(request: Request, queue: str) -> Deferred[bytes]:
         jobs, due = params.jobs(request), params.delayed(request)
         return queues.push(queue, jobs, due).addCallback(lambda ids: answer(request, 201, b""))
 
-    @route(app, "GET", "/qb/<queue>", takes=True)
+    @routes.at("GET", "/qb/<queue>", takes=True)
     def take(request: Request, queue: str) -> Deferred[bytes]:
         def compose(taken: Taken) -> bytes:
             texts = [payload.decode() for payload in taken.payloads]
             return json(request, texts) if texts else error(request, 404, "no job")
 
-        wait = params.wait(request)
-        taking = waiting.take(queue, params.batch_size(request), params.worker(request), wait)
+        wait, worker, most = params.wait(request), params.worker(request), params.batch_size(request)
+        taking = waiting.take([queue], lambda name: queues.take(name, most, worker), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
-    @route(app, "PUT", "/qb/<queue>", "/qb", "/qb/")
+    @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/")
     def fail(request: Request, queue: str = "") -> bytes:
         return error(request, 400, "PUT is not supported in batch mode")
 
-    @route(app, "DELETE", "/qb/<queue>", "/qb", "/qb/")
+    @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/")
     def delete(request: Request, queue: str = "") -> bytes:
         return error(request, 400, "DELETE is not supported in batch mode")
 
 
-def _add_knowledge(app: Klein, queues: Queues) -> None:
-    @route(app, "GET", "/status", "/status/")
+def _add_knowledge(routes: Routes, queues: Queues) -> None:
+    @routes.at("GET", "/status", "/status/")
     def names(request: Request) -> Deferred[bytes]:
         return queues.names().addCallback(lambda names: json(request, {"queues": names, "size": len(names)}))
 
-    @route(app, "GET", "/status/<queue>")
+    @routes.at("GET", "/status/<queue>")
     async def status(request: Request, queue: str) -> bytes:
         counts = await queues.counts(queue)
         policy = "closed" if counts.paused else "open"
@@ -100,7 +99,7 @@ def _add_knowledge(app: Klein, queues: Queues) -> None:
             value["jobs"] = [payload.decode() for payload in await queues.peek(queue)]
         return json(request, value)
 
-    @route(app, "GET", "/j/<queue>")
+    @routes.at("GET", "/j/<queue>")
     def jobs(request: Request, queue: str) -> Deferred[bytes]:
         def compose(counts: Counts) -> bytes:
             figures = {"job_count": counts.ready, "job_failed": counts.failed, "job_processed": counts.processed}
@@ -109,32 +108,32 @@ def _add_knowledge(app: Klein, queues: Queues) -> None:
         return queues.counts(queue).addCallback(compose)
 
 
-def _add_control(app: Klein, queues: Queues) -> None:
-    @route(app, "GET", "/control/<queue>")
+def _add_control(routes: Routes, queues: Queues) -> None:
+    @routes.at("GET", "/control/<queue>")
     def policy(request: Request, queue: str) -> Deferred[bytes]:
         def compose(counts: Counts) -> bytes:
             return json(request, {"queue": queue, "status": "0" if counts.paused else "1"})
 
         return queues.counts(queue).addCallback(compose)
 
-    @route(app, "POST", "/control/<queue>")
+    @routes.at("POST", "/control/<queue>")
     def control(request: Request, queue: str) -> Deferred[bytes]:
         change = {"stop": queues.pause, "start": queues.resume}[params.status(request)]
         return change(queue).addCallback(lambda _: json(request, {"response": "updated", "queue": queue}))
 
 
-def _add_workers(app: Klein, workers: Workers) -> None:
-    @route(app, "POST", "/w/<queue>")
+def _add_workers(routes: Routes, workers: Workers) -> None:
+    @routes.at("POST", "/w/<queue>")
     def register(request: Request, queue: str) -> Deferred[bytes]:
         registered = workers.register(queue, _named(params.worker_or_body(request)))
         return registered.addCallback(lambda _: answer(request, 201, b""))
 
-    @route(app, "DELETE", "/w/<queue>")
+    @routes.at("DELETE", "/w/<queue>")
     def unregister(request: Request, queue: str) -> Deferred[bytes]:
         unregistered = workers.unregister(queue, _named(params.worker_or_body(request)))
         return unregistered.addCallback(lambda _: answer(request, 204, b""))
 
-    @route(app, "GET", "/w", "/w/")
+    @routes.at("GET", "/w", "/w/")
     async def look(request: Request) -> bytes:
         if worker_id := params.text(request, b"worker_id"):
             return json(request, _description(await workers.one(worker_id)))
@@ -166,7 +165,7 @@ def _description(worker: Worker) -> dict[str, Any]:
     }
 
 
-def _add_nameless(app: Klein) -> None:
+def _add_nameless(routes: Routes) -> None:
     """The same routes without the name of a queue."""
     paths = {
         "/q": ("GET", "POST", "PUT", "DELETE"),
@@ -178,6 +177,6 @@ def _add_nameless(app: Klein) -> None:
     for path, methods in paths.items():
         for method in methods:
 
-            @route(app, method, path, path + "/", takes=path in ("/q", "/qb"))
+            @routes.at(method, path, path + "/", takes=path in ("/q", "/qb"))
             def nameless(request: Request) -> bytes:
                 return error(request, 404, "queue name is missing")

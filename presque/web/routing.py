@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from klein import Klein
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from klein import Klein
+    from collections.abc import Callable, Mapping
 
 
-def route(app: Klein, method: str, *paths: str, takes: bool = False) -> Callable[[Any], Any]:
-    """Declare a route at each of `paths`. A GET answers HEAD too, unless it `takes` jobs.
+@dataclass(frozen=True)
+class Route:
+    """What is known of a route beside its function: enough to describe it to others."""
 
-    Klein lets a second endpoint of one name replace the first without a word, and a route without a method takes any;
-    so each gets one method and a name that says which and where.
-    """
+    method: str
+    path: str
+    summary: str
+    body: Any  # the type of its body, None without one
+    answers: Mapping[int, Any]  # status -> the type of that answer, None for an empty one
+    query: tuple[str, ...]
+    headers: tuple[str, ...]
 
-    def declare(function: Any) -> Any:
-        for path in paths:
-            endpoint = f"{method} {path}"
-            assert endpoint not in app.endpoints, endpoint
-            app.route(path, methods=[method], endpoint=endpoint)(function)
-            if takes:
-                for rule in app.url_map.iter_rules(endpoint):
-                    assert rule.methods is not None
-                    rule.methods.discard("HEAD")
-        return function
 
-    return declare
+class Routes:
+    """The one Klein application, and the list of its routes."""
+
+    def __init__(self) -> None:
+        self.app = Klein()
+        self.app.url_map.merge_slashes = False
+        self.listed: list[Route] = []
+
+    def at(
+        self,
+        method: str,
+        *paths: str,
+        takes: bool = False,
+        body: Any = None,
+        answers: Mapping[int, Any] | None = None,
+        query: tuple[str, ...] = (),
+        headers: tuple[str, ...] = (),
+    ) -> Callable[[Any], Any]:
+        """Declare a route at each of `paths`; its summary is the function's docstring. A GET answers HEAD too, unless
+        it `takes` jobs.
+
+        Klein lets a second endpoint of one name replace the first without a word, and a route without a method takes
+        any; so each gets one method and a name that says which and where.
+        """
+
+        def declare(function: Any) -> Any:
+            for path in paths:
+                endpoint = f"{method} {path}"
+                assert endpoint not in self.app.endpoints, endpoint
+                self.app.route(path, methods=[method], endpoint=endpoint)(function)
+                summary = (function.__doc__ or "").strip()
+                self.listed.append(Route(method, path, summary, body, answers or {}, query, headers))
+                if takes:
+                    for rule in self.app.url_map.iter_rules(endpoint):
+                        assert rule.methods is not None
+                        rule.methods.discard("HEAD")
+            return function
+
+        return declare

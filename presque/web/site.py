@@ -15,15 +15,16 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.web import http, server
 from zope.interface import implementer
 
-from presque.web.answers import answer, error_body, raw_answer
+from presque.web.answers import answer, error, error_body, raw_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
     from twisted.web.resource import IResource
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 IDLE = 60.0  # seconds that a connection may stay open between requests
 LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
 OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from: no other site's page takes jobs
+BYTES_ACKED = 120  # <linux/tcp.h>: where tcpi_bytes_acked is in struct tcp_info, 8 bytes
 SIOCOUTQ = 0x5411  # <linux/sockios.h>: bytes in the send queue that the peer has not acknowledged (unix(7): not read)
 
 _PLAIN = re.compile(rb"[A-Za-z0-9._:@~!$&'()*+,;=-]*")
@@ -47,8 +49,7 @@ class Channel(http.HTTPChannel):
     transport: Any
     refused = False  # we have answered with a refusal and read no more
     lost = False
-    _closing = False  # we have begun to close, with everything that was written still to be sent
-    _flushed = False
+    _closing = False  # we have begun to close, and wait until what was written has arrived
     _begun = False  # bytes of a request have come, and not all of it
     _deadline: IDelayedCall | None = None  # for all of a request, or for reading what we sent
 
@@ -59,14 +60,24 @@ class Channel(http.HTTPChannel):
         self._begun = True
         super().dataReceived(data)
         if self._begun and not self._handlingRequest and self._deadline is None and not self.refused and not self.lost:
-            self._deadline = self.callLater(self.factory.request_timeout, self._too_slow)
+            self._after(self.factory.request_timeout, self._too_slow)
 
     def allContentReceived(self) -> None:
         """A request is complete."""
         self._begun = False
         self._stop_deadline()
+        if self.factory.handoff.awaits(self):
+            self.factory.handoff.look_at(self)  # who asks again has most likely read the answer before
         if not self.refused:
             super().allContentReceived()
+
+    def headerReceived(self, line: bytes) -> bool:
+        """A header is complete."""
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:  # Python reads no number of more than 4,300 digits
+            self.refuse(http.BAD_REQUEST, "bad request")
+            return False
 
     def lineReceived(self, line: bytes) -> None:
         """A line of a request's head; of no interest once the request was refused."""
@@ -89,21 +100,28 @@ class Channel(http.HTTPChannel):
             return False
         return bool(super().checkPersistence(request, version))
 
+    def _after(self, seconds: float, function: Callable[[], object]) -> None:
+        """Call `function` unless something else happens first."""
+        self._stop_deadline()
+        self._deadline = self.callLater(seconds, lambda: self._expired(function))
+
+    def _expired(self, function: Callable[[], object]) -> None:
+        self._deadline = None
+        function()
+
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def _too_slow(self) -> None:
-        self._deadline = None
         if not self._handlingRequest:
             self.refuse(http.REQUEST_TIMEOUT, "request took too long")
 
     def pauseProducing(self) -> None:
         """The client does not read: it has as long as for a request before it is cut off."""
         super().pauseProducing()
-        self._stop_deadline()
-        self._deadline = self.callLater(self.factory.request_timeout, self.transport.abortConnection)
+        self._after(self.factory.request_timeout, self.transport.abortConnection)
 
     def resumeProducing(self) -> None:
         """The client reads again."""
@@ -119,10 +137,11 @@ class Channel(http.HTTPChannel):
         self.refused = True
         self._stop_deadline()
         self.setTimeout(None)
-        self.transport.write(raw_answer(status, error_body(status, message)))
+        path = getattr(self, "_path", b"")  # there is none before the first line has come
+        self.transport.write(raw_answer(status, *error_body(path, status, message)))
         if hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
-            self._deadline = self.callLater(LINGER, self.transport.abortConnection)
+            self._after(LINGER, self.transport.abortConnection)
         else:
             self.loseConnection()
 
@@ -138,23 +157,32 @@ class Channel(http.HTTPChannel):
     def timeoutConnection(self) -> None:
         """An idle connection is closed without a word, in the log either."""
         self.loseConnection()
-        self._stop_deadline()
-        self._deadline = self.callLater(LINGER, self.transport.abortConnection)
+        self._after(LINGER, self.transport.abortConnection)
 
-    def reached(self) -> bool | None:
-        """Whether all that we wrote has reached the client: True once its kernel has acknowledged it, False when it has
-        reset the connection, None while that is not known.
+    def mark(self) -> int:
+        """The place in the stream to the client where what was written until now ends."""
+        return 0 if self.lost else (_acknowledged(self.transport) or 0) + _on_its_way(self.transport)
+
+    def reached(self, mark: int) -> bool | None:
+        """Whether the stream has reached the client up to `mark`: True once its kernel has acknowledged that, False
+        when the connection is lost or was reset, None while that is not known.
         """
-        return self._flushed if self.lost else _reached(self.transport)
+        if self.lost or _socket(self.transport).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return False
+        acknowledged = _acknowledged(self.transport)
+        arrived = _on_its_way(self.transport) == 0 if acknowledged is None else acknowledged >= mark
+        return arrived or None
 
     def loseConnection(self) -> None:
-        """Close from our side. While a delivery is not known to have arrived only our half is closed: a closed socket
-        could not tell any more.
+        """Close from our side. While a delivery is not known to have arrived only our half is closed, or nothing where
+        that cannot be done (TLS): a closed socket could not tell any more.
         """
-        if not self._closing and self.factory.handoff.awaits(self) and hasattr(self.transport, "loseWriteConnection"):
-            self.transport.loseWriteConnection()
-        else:
+        if not self.factory.handoff.awaits(self):
             super().loseConnection()
+        elif not self._closing:
+            if hasattr(self.transport, "loseWriteConnection"):
+                self.transport.loseWriteConnection()
+            self._after(self.factory.request_timeout, self.transport.abortConnection)
         self._closing = True
 
     def settled(self) -> None:
@@ -166,32 +194,49 @@ class Channel(http.HTTPChannel):
         """We have closed our side: what was written is out."""
 
     def readConnectionLost(self) -> None:
-        """The client has closed its side: it has left. Look once more at what it was sent, while there is a socket."""
-        self.factory.handoff.look_at(self)
-        super().loseConnection()
+        """The client has closed its side. Either it has left, and what we send now is answered with a reset; or it only
+        has no more to ask (`nc -N`), and still reads. So what is being answered is answered, unless it waits.
+        """
+        handoff = self.factory.handoff
+        self.persistent = False
+        handoff.look_at(self)
+        if handoff.waits(self):
+            super().loseConnection()
+        elif not self.requests:
+            self.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and with it whatever had not reached the client."""
         self.lost = True
-        self._flushed = self._closing and reason.check(ConnectionDone) is not None  # we closed, after all was written
-        self._stop_deadline()
         self.factory.channels.discard(self)
+        self._stop_deadline()
         super().connectionLost(reason)
         self.factory.handoff.look_at(self)
 
 
-def _reached(transport: Any) -> bool | None:
-    raw = getattr(transport, "transport", transport)  # below TLS
-    # Twisted has no public word for "everything was given to the kernel"; these are its two buffers.
-    if raw.dataBuffer or raw._tempDataBuffer:
+def _socket(transport: Any) -> Any:
+    return getattr(transport, "transport", transport).getHandle()  # below TLS
+
+
+def _acknowledged(transport: Any) -> int | None:
+    """How many bytes the client has acknowledged since the connection began; None where one cannot know."""
+    handle = _socket(transport)
+    if sys.platform != "linux" or handle.family == socket.AF_UNIX:
         return None
-    handle = raw.getHandle()
-    if handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        return False
+    info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
+    return int.from_bytes(info[BYTES_ACKED:], sys.byteorder)
+
+
+def _on_its_way(transport: Any) -> int:
+    """How many bytes were written and are not acknowledged."""
+    handle = _socket(transport)
+    raw = getattr(transport, "transport", transport)
+    # Twisted has no public word for what it has not given to the kernel yet; these are its two buffers.
+    ours = len(raw.dataBuffer) - raw.offset + raw._tempDataLen
     if sys.platform != "linux":
-        return True
-    (unacknowledged,) = struct.unpack("i", fcntl.ioctl(handle, SIOCOUTQ, b"\0\0\0\0"))
-    return True if unacknowledged == 0 else None
+        return ours
+    (kernels,) = struct.unpack("i", fcntl.ioctl(handle, SIOCOUTQ, b"\0\0\0\0"))
+    return int(ours + kernels)
 
 
 class Request(server.Request):
@@ -231,20 +276,20 @@ class Request(server.Request):
         self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
         path = self.path if self.path.startswith(b"/") else _origin_form(self.path)
         if path == b"*" and self.method == b"OPTIONS":
-            self._end(http.NO_CONTENT, b"")
+            self._end(answer(self, http.NO_CONTENT, b""))
         elif not path.startswith(b"/") or not self.method.isupper():
-            self._end(http.BAD_REQUEST, error_body(http.BAD_REQUEST, "bad request"))
+            self._end(error(self, http.BAD_REQUEST, "bad request"))
         elif path != b"/" and self.requestHeaders.getRawHeaders(b"Sec-Fetch-Site", OURS)[0] not in OURS:
-            self._end(http.FORBIDDEN, error_body(http.FORBIDDEN, "forbidden"))
+            self._end(error(self, http.FORBIDDEN, "forbidden"))
         elif b"//" in path:
-            self._end(http.NOT_FOUND, error_body(http.NOT_FOUND, "not found"))
+            self._end(error(self, http.NOT_FOUND, "not found"))
         else:
             self.prepath = []
             self.postpath = [_plain(segment) for segment in path[1:].split(b"/")]
             self.render(self.site.resource)
 
-    def _end(self, status: int, body: bytes) -> None:
-        self.write(answer(self, status, body))
+    def _end(self, body: bytes) -> None:
+        self.write(body)
         self.finish()
 
 
@@ -296,4 +341,4 @@ class Site(server.Site):
     @property
     def busy(self) -> int:
         """How many requests are being answered."""
-        return sum(channel._handlingRequest for channel in self.channels)
+        return sum(len(channel.requests) for channel in self.channels)

@@ -1,12 +1,17 @@
 -- Holds taken jobs for longer.
--- ARGV   given up at (epoch ms), queue, hold from now on (ms), number, receipt, number, receipt, … (up to 1000 pairs)
--- Reply  how many are still held under their receipt
-local leased, receipts = unpack(KEYS)
+-- ARGV   given up at (epoch ms), queue, lease from now on (ms, or '' for the queue's), number, receipt, … (up to 1000 pairs)
+-- Reply  {how many are still held under their receipt, lease ends at (epoch ms)}
+local leased, receipts, due, settings = unpack(KEYS)
 --@include now
+--@include setting
 --@include held
 local ids = held(4)
+local deadline = now + (tonumber(ARGV[3]) or setting('lease'))
 for _, id in ipairs(ids) do
   redis.call('ZREM', leased, id) -- first, because a full Redis refuses a ZADD that is a script's first write
-  redis.call('ZADD', leased, now + ARGV[3], id)
+  redis.call('ZADD', leased, deadline, id)
 end
-return #ids
+if #ids > 0 then
+  redis.call('ZADD', due, 'LT', deadline, ARGV[2])
+end
+return { #ids, deadline }

@@ -1,11 +1,15 @@
--- Moves a queue's due delayed jobs and run-out leases to its front.
+-- Moves a queue's due delayed jobs and run-out leases to its front, and forgets dead jobs that are too old.
 -- ARGV   given up at (epoch ms), queue, how many of each at most (up to 1000)
--- Reply  how many were moved
-local due, ready, front, delayed, leased, receipts, uniq, uniq_of = unpack(KEYS)
+-- Reply  how many were moved or forgotten
+local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
+  settings = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
+--@include setting
 --@include front
+--@include forget
+--@include attempt
 --@include move
 local moved = move(ARGV[2], tonumber(ARGV[3]))
 if moved > 0 then

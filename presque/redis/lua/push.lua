@@ -1,9 +1,11 @@
--- Inserts jobs, all or none.
--- ARGV   given up at (epoch ms), queue, due (epoch ms or ''), uniq key (or ''), payload, payload, …
--- Reply  the first job's number, the others follow it; or {number} of the job that has the uniq key already
-local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of = unpack(KEYS)
+-- Inserts jobs that have everything but their payload in common, all or none.
+-- ARGV   given up at (epoch ms), queue, due (epoch ms or ''), uniq key (or ''; for one job alone), payload, payload, …
+-- Reply  the first job's number, the others follow it; or {'duplicate', number}, or {'full'}
+local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
 --@include insert
-return insert(ARGV[2], ARGV[3], ARGV[4], 5)
+return (insert(ARGV[2], #ARGV - 4, function(i)
+  return ARGV[3], ARGV[4], '', ARGV[4 + i]
+end))

@@ -1,9 +1,14 @@
--- Takes a worker off a queue, and forgets it once it is on none.
+-- Takes a worker off a queue, acknowledges what it was given there and the queue keeps in its name, and forgets the worker
+-- once it is on no queue.
 -- ARGV   given up at (epoch ms), queue, worker
 -- Reply  1 when it was on that queue, else 0
-local workers, worker_started, worker_seen, worker_processed, worker_failed, worker_queues = unpack(KEYS)
+local workers, worker_started, worker_seen, worker_processed, worker_failed, worker_queues, leased, receipts, jobs, uniq,
+  uniq_of, attempts, limits, history, kept = unpack(KEYS)
 --@include now
+--@include forget
+--@include kept
 local queue, worker = ARGV[2], ARGV[3]
+acknowledge_kept(worker)
 if redis.call('SREM', workers, worker) == 0 then
   return 0
 end

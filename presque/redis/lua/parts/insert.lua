@@ -1,51 +1,71 @@
--- Inserts the payloads ARGV[at], ARGV[at + 1], … all or none. `due` is epoch ms or '', `key` a uniq key or ''.
--- Returns the number of the first, the others follow it; or the job that has the uniq key already, in a table.
-local function insert(queue, due_at, key, at)
-  local count = #ARGV - at + 1
-  local mark = '-'
-  if key ~= '' then
-    local existing = redis.call('HGET', uniq, key)
-    if existing then
-      return { existing }
+-- Inserts `count` jobs, all or none. `spec(i)`, for i from 1, tells of each: when it is due (epoch ms, '' at once), its uniq
+-- key (or ''), its own most attempts (or ''), and its payload.
+-- Returns the number of the first, the others follow it, and a letter for each: r(eady) or d(elayed). Or, when nothing was
+-- inserted, {'duplicate', the job that has a uniq key already, or 0 when it is one of these} or {'full'}.
+local function insert(queue, count, spec)
+  local most = redis.call('HGET', settings, 'max_length')
+  if most then
+    local length = redis.call('LLEN', ready) + redis.call('ZCARD', front) + redis.call('ZCARD', delayed)
+    if length + count > tonumber(most) then
+      return { 'full' }
     end
-    mark = 'u'
   end
+  local keys = {}
+  for i = 1, count do
+    local _, key = spec(i)
+    if key ~= '' then
+      local existing = redis.call('HGET', uniq, key) or keys[key]
+      if existing then
+        return { 'duplicate', existing }
+      end
+      keys[key] = 0
+    end
+  end
+
   -- The one write that a full Redis may refuse; nothing has changed before it.
   local first = redis.call('INCRBY', last_id, count) - count + 1
-  local later = due_at ~= '' and tonumber(due_at) > now
-  local head = string.format('%013d%s', now, mark)
-  for from = 0, count - 1, 500 do
-    local bodies, ids = {}, {}
-    for i = from, math.min(from + 500, count) - 1 do
-      ids[#ids + 1] = first + i
-      bodies[#bodies + 1] = first + i
-      bodies[#bodies + 1] = head .. ARGV[at + i]
+  local time, states = string.format('%013d', now), {}
+  for from = 1, count, 500 do
+    local bodies, at_once, ranks, later = {}, {}, {}, {}
+    for i = from, math.min(from + 499, count) do
+      local due_at, key, limit, payload = spec(i)
+      local id = first + i - 1
+      bodies[#bodies + 1] = id
+      bodies[#bodies + 1] = time .. (key ~= '' and 'u' or '-') .. payload
+      if due_at == '' then
+        at_once[#at_once + 1] = id
+      else
+        local into = tonumber(due_at) > now and later or ranks
+        into[#into + 1] = due_at
+        into[#into + 1] = padded(id)
+      end
+      states[i] = due_at ~= '' and tonumber(due_at) > now and 'd' or 'r'
+      if states[i] == 'd' then
+        redis.call('ZADD', due, 'LT', due_at, queue)
+      end
+      if key ~= '' then
+        redis.call('HSET', uniq, key, id)
+        redis.call('HSET', uniq_of, id, key)
+      end
+      if limit ~= '' then
+        redis.call('HSET', limits, id, limit)
+      end
     end
     redis.call('HSET', jobs, unpack(bodies))
-    if due_at == '' then
-      if redis.call('RPUSH', ready, unpack(ids)) == #ids then
-        redis.call('SADD', queues, queue)
-      end
-    else
-      local ranks = {}
-      for _, id in ipairs(ids) do
-        ranks[#ranks + 1] = due_at
-        ranks[#ranks + 1] = padded(id)
-      end
-      redis.call('ZADD', later and delayed or front, unpack(ranks))
+    if #at_once > 0 then
+      redis.call('RPUSH', ready, unpack(at_once))
+    end
+    if #ranks > 0 then
+      redis.call('ZADD', front, unpack(ranks))
+    end
+    if #later > 0 then
+      redis.call('ZADD', delayed, unpack(later))
     end
   end
-  if key ~= '' then
-    redis.call('HSET', uniq, key, first)
-    redis.call('HSET', uniq_of, first, key)
-  end
-  if due_at ~= '' then
-    redis.call('SADD', queues, queue)
-  end
-  if later then
-    redis.call('ZADD', due, 'LT', due_at, queue)
-  else
+  redis.call('SADD', queues, queue)
+  states = table.concat(states)
+  if states:find('r', 1, true) then
     wake()
   end
-  return first
+  return first, states
 end

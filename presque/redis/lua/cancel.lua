@@ -1,0 +1,18 @@
+-- Deletes one job, whatever its state.
+-- ARGV   given up at (epoch ms), queue, number
+-- Reply  1 when there was such a job, else 0
+local ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history = unpack(KEYS)
+--@include now
+--@include rank
+--@include forget
+local id = ARGV[3]
+if redis.call('HEXISTS', jobs, id) == 0 then
+  return 0
+end
+local found = redis.call('ZREM', leased, id) + redis.call('ZREM', dead, id) + redis.call('ZREM', front, padded(id))
+if found + redis.call('ZREM', delayed, padded(id)) == 0 then
+  redis.call('LREM', ready, 1, id)
+end
+redis.call('HDEL', receipts, id)
+forget({ id })
+return 1

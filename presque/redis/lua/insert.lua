@@ -1,0 +1,34 @@
+-- Inserts jobs that each have their own options, all or none, and once for an idempotency key.
+-- ARGV   given up at (epoch ms), queue, fingerprint of the request ('' without an idempotency key), how long to remember it
+--        (ms), then for each job: due (epoch ms, +ms from now, or ''), uniq key (or ''), most
+--        attempts (or ''), payload
+-- Reply  {'inserted', 'fingerprint first-number letter-for-each-job'}, the letter r(eady) or d(elayed); what is remembered of
+--        the first request with that key is answered in the same words. Or {'duplicate', number}, or {'full'}
+local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, remembered = unpack(KEYS)
+--@include now
+--@include rank
+--@include wake
+--@include insert
+local fingerprint = ARGV[3]
+if fingerprint ~= '' then
+  local before = redis.call('GET', remembered)
+  if before then
+    return { 'inserted', before }
+  end
+end
+local first, states = insert(ARGV[2], (#ARGV - 4) / 4, function(i)
+  local at = 4 * i + 1
+  local due_at = ARGV[at]
+  if due_at:byte() == 43 then -- '+'
+    due_at = string.format('%d', now + due_at:sub(2))
+  end
+  return due_at, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+end)
+if not states then
+  return first
+end
+local answer = table.concat({ fingerprint, first, states }, ' ')
+if fingerprint ~= '' then
+  redis.call('SET', remembered, answer, 'PX', ARGV[4])
+end
+return { 'inserted', answer }

@@ -1,0 +1,34 @@
+-- Counts an attempt that failed, and notes why. After the last one the job is dead: then it returns nothing, and else the
+-- number of attempts that have failed. The job must be in no state.
+local MOST_NOTED = 10
+
+local function trim_dead()
+  local old = redis.call('ZRANGEBYSCORE', dead, '-inf', now - setting('dead_age'), 'LIMIT', 0, 100)
+  local over = redis.call('ZCARD', dead) - #old - setting('dead_count')
+  if over > 0 then
+    for _, id in ipairs(redis.call('ZRANGE', dead, #old, #old + math.min(over, 100) - 1)) do
+      old[#old + 1] = id
+    end
+  end
+  if #old > 0 then
+    redis.call('ZREM', dead, unpack(old))
+    forget(old)
+  end
+  return #old
+end
+
+local function count_attempt(id, why)
+  local count = redis.call('HINCRBY', attempts, id, 1)
+  local noted = redis.call('HGET', history, id)
+  noted = noted and cmsgpack.unpack(noted) or {}
+  noted[#noted + 1] = { count, now, why }
+  if #noted > MOST_NOTED then
+    table.remove(noted, 1)
+  end
+  redis.call('HSET', history, id, cmsgpack.pack(noted))
+  if count < tonumber(redis.call('HGET', limits, id) or setting('max_attempts')) then
+    return count
+  end
+  redis.call('ZADD', dead, now, id)
+  trim_dead()
+end

@@ -1,0 +1,27 @@
+-- All that is known of a job: {state, stored job, attempts failed, most attempts, time, history, uniq key}. The time (epoch
+-- ms) is when it is due, its lease ends or it died, '' when it is ready. Nothing when there is no such job.
+local function describe(id)
+  local job = redis.call('HGET', jobs, id)
+  if not job then
+    return nil
+  end
+  local state, at = 'ready', ''
+  for name, score in pairs({
+    delayed = redis.call('ZSCORE', delayed, padded(id)),
+    leased = redis.call('ZSCORE', leased, id),
+    dead = redis.call('ZSCORE', dead, id),
+  }) do
+    if score and not (name == 'delayed' and tonumber(score) <= now) then
+      state, at = name, score
+    end
+  end
+  return {
+    state,
+    job,
+    redis.call('HGET', attempts, id) or '0',
+    redis.call('HGET', limits, id) or tostring(setting('max_attempts')),
+    at,
+    redis.call('HGET', history, id) or '',
+    redis.call('HGET', uniq_of, id) or '',
+  }
+end

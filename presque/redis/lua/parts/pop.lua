@@ -1,0 +1,49 @@
+-- Takes up to `want` jobs in their order out of `front` and `ready`, and leases them until `deadline` (epoch ms) under a
+-- receipt. Calls `each(number, stored job)` for every one. Once 8 MiB are together it takes no more. Returns how many.
+local function pop_numbers(count)
+  local ids = {}
+  local ranked = redis.call('ZPOPMIN', front, count)
+  for i = 1, #ranked, 2 do
+    ids[#ids + 1] = plain(ranked[i])
+  end
+  if #ids < count then
+    for _, id in ipairs(redis.call('LPOP', ready, count - #ids) or {}) do
+      ids[#ids + 1] = id
+    end
+  end
+  return ids
+end
+
+local function pop(queue, want, deadline, receipt, each)
+  local taken, bytes = 0, 0
+  while taken < want and bytes < 8388608 do
+    local ids = pop_numbers(math.min(want - taken, 100))
+    if #ids == 0 then
+      break
+    end
+    local leases, holders = {}, {}
+    for i, job in ipairs(redis.call('HMGET', jobs, unpack(ids))) do
+      local id = ids[i]
+      each(id, job)
+      leases[#leases + 1] = deadline
+      leases[#leases + 1] = id
+      holders[#holders + 1] = id
+      holders[#holders + 1] = receipt
+      bytes = bytes + #job
+      if job:byte(14) == 117 then -- 'u': its uniq key is free from now on
+        local key = redis.call('HGET', uniq_of, id)
+        if redis.call('HGET', uniq, key) == id then
+          redis.call('HDEL', uniq, key)
+        end
+      end
+    end
+    redis.call('ZADD', leased, unpack(leases))
+    redis.call('HSET', receipts, unpack(holders))
+    taken = taken + #ids
+  end
+  if taken > 0 then
+    redis.call('ZADD', due, 'LT', deadline, queue)
+    redis.call('HINCRBY', processed, queue, taken)
+  end
+  return taken
+end
