@@ -35,6 +35,7 @@ setup(
             "pytest >= 8",
             "pytest-twisted >= 1.14",
             "hypothesis >= 6.100",
+            "openapi-spec-validator >= 0.7",
             "ruff >= 0.9",
             "mypy >= 1.11",
             "mypy-zope >= 1.0.9",

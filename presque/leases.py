@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from presque.redis.connection import Reply, Store
+    from presque.redis.connection import Reply
+    from presque.redis.store import Store
 
 _NOTED = msgspec.msgpack.Decoder(list[tuple[int, float, str]])
 

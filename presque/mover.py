@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from presque.redis.connection import gather
+from presque.redis.store import gather
 
 if TYPE_CHECKING:
     from presque.queues import Queues

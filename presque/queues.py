@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from presque import keys
 from presque.errors import Duplicate, IdempotencyMismatch, QueueFull, QueuePaused
-from presque.redis.connection import NO_LIMIT
+from presque.redis.store import NO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
 
-    from presque.redis.connection import Reply, Store
+    from presque.redis.connection import Reply
+    from presque.redis.store import Store
 
 HOLD = 5.0  # seconds that a taken job is kept for its consumer before it is handed out again, unless extended
 HEAD = 14  # bytes before the payload in a stored job: see `jobs` in presque.keys

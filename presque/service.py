@@ -19,9 +19,9 @@ from presque.leases import Leases
 from presque.loop import Loop
 from presque.mover import move_due
 from presque.queues import MOST_AT_ONCE, Queues
-from presque.redis.connection import Store
 from presque.redis.fitness import fitness
 from presque.redis.server import LOCK_PATIENCE, PrivateServer
+from presque.redis.store import Store
 from presque.redis.url import RedisURL, endpoint_for
 from presque.waiting import Waiting
 from presque.web.app import make_routes

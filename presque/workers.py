@@ -14,7 +14,8 @@ from presque.errors import InvalidWorker, UnknownWorker
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from presque.redis.connection import Reply, Store
+    from presque.redis.connection import Reply
+    from presque.redis.store import Store
 
 LONGEST_ID = 256  # characters
 

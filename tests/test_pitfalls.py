@@ -14,8 +14,9 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.logger import globalLogPublisher
 from twisted.web import http
 
-from presque.redis.connection import MOST_WAITING, Connection
+from presque.redis.connection import Connection
 from presque.redis.scripts import SCRIPTS
+from presque.redis.store import MOST_WAITING
 from presque.web.routing import Routes
 
 JOB = b'{"key":"value"}'
@@ -85,7 +86,7 @@ def test_every_route_takes_one_method_alone(daemon):
 
 
 def test_twisted_has_no_public_word_for_everything_was_sent():
-    """`presque.web.site` looks at these two."""
+    """`presque.web.channel` looks at these two."""
     descriptor = FileDescriptor(reactor)
     assert descriptor.dataBuffer == b""
     assert descriptor._tempDataBuffer == []

@@ -19,7 +19,7 @@ from presque.errors import (
     UnknownQueue,
     UnknownWorker,
 )
-from presque.web import dashboard, routes2010, routes_v1
+from presque.web import dashboard, openapi, routes2010, routes_v1
 from presque.web.answers import MODERN, answer, error
 from presque.web.params import BadRequest
 from presque.web.routing import Routes
@@ -57,6 +57,7 @@ def make_routes(queues: Queues, leases: Leases, workers: Workers, waiting: Waiti
     routes2010.add(routes, queues, workers, waiting, handoff)
     routes_v1.add(routes, queues, leases, waiting, handoff)
     dashboard.add(routes, queues)
+    openapi.add(routes)
     _answer_errors(routes.app)
     return routes
 

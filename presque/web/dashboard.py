@@ -26,8 +26,9 @@ COLUMNS = ("queue", "ready", "delayed", "being delivered", "fetched", "failed", 
 def add(routes: Routes, queues: Queues) -> None:
     """Declare the page."""
 
-    @routes.at("GET", "/")
+    @routes.at("GET", "/", answers={200: str})
     async def page(request: Request) -> bytes:
+        """A page with the queues and their counts."""
         names = await queues.names()
         rows = [(name, await queues.counts(name)) for name in names[:MOST_LISTED]]
         request.setHeader(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")

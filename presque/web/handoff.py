@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from twisted.web.http import Request
 
     from presque.queues import Queues, Taken
-    from presque.web.site import Channel
+    from presque.web.channel import Channel
 
 T = TypeVar("T", bound="Taken")
 

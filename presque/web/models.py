@@ -256,4 +256,25 @@ class Problem(Struct, omit_defaults=True):
     existing: str | None = None
 
 
-JSON = dict[str, Any]  # an answer of 2010, described in words
+class Error(Struct):
+    """An error of the routes of 2010."""
+
+    error: str
+
+
+class Batch2010(Struct):
+    """Jobs to insert, all or none."""
+
+    jobs: list[dict[str, Any]]
+
+
+class Control2010(Struct):
+    """What a queue's policy is to be."""
+
+    status: Literal["stop", "start"]
+
+
+class Worker2010(Struct):
+    """A worker that registers."""
+
+    worker_id: str

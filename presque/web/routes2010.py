@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from presque.web import params
+from presque.web import models, params
 from presque.web.answers import answer, error, json
 from presque.web.params import BadRequest
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from presque.workers import Worker, Workers
 
 
+Job = dict[str, Any]  # any JSON object
+WORKER = "X-presque-workerid"
+
+
 def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiting, handoff: Handoff) -> None:
     """Declare the routes of 2010."""
     _add_queue(routes, queues, waiting, handoff)
@@ -34,20 +38,26 @@ def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiting, hand
 
 
 def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @routes.at("POST", "/q/<queue>")
+    @routes.at("POST", "/q/<queue>", body=Job, answers={201: None}, query=("delayed", "uniq"))
     def push(request: Request, queue: str) -> Deferred[bytes]:
+        """Insert a job."""
         job, due = params.job(request), params.delayed(request)
         pushed = queues.push(queue, [job], due, params.uniq(request))
         return pushed.addCallback(lambda ids: answer(request, 201, b""))
 
-    @routes.at("PUT", "/q/<queue>")
+    @routes.at(
+        "PUT", "/q/<queue>", body=Job, answers={201: None}, query=("delayed", "uniq", "worker_id"), headers=(WORKER,)
+    )
     def fail(request: Request, queue: str) -> Deferred[bytes]:
+        """Insert a job that a worker failed at, and count the failure."""
         job, due = params.job(request), params.delayed(request)
         failed = queues.fail(queue, job, due, params.uniq(request), params.worker(request))
         return failed.addCallback(lambda ids: answer(request, 201, b""))
 
-    @routes.at("GET", "/q/<queue>", takes=True)
+    @routes.at("GET", "/q/<queue>", takes=True, answers={200: Job}, query=("wait", "worker_id"), headers=(WORKER,))
     def take(request: Request, queue: str) -> Deferred[bytes]:
+        """Take a job for good."""
+
         def compose(taken: Taken) -> bytes:
             return answer(request, 200, taken.payloads[0]) if taken.payloads else error(request, 404, "no job")
 
@@ -55,19 +65,30 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         taking = waiting.take([queue], lambda name: queues.take(name, 1, worker), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
-    @routes.at("DELETE", "/q/<queue>")
+    @routes.at("DELETE", "/q/<queue>", answers={204: None})
     def delete(request: Request, queue: str) -> Deferred[bytes]:
+        """Delete a queue with everything in it."""
         return queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
 
 
 def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @routes.at("POST", "/qb/<queue>")
+    @routes.at("POST", "/qb/<queue>", body=models.Batch2010, answers={201: None}, query=("delayed",))
     def push(request: Request, queue: str) -> Deferred[bytes]:
+        """Insert jobs, all or none."""
         jobs, due = params.jobs(request), params.delayed(request)
         return queues.push(queue, jobs, due).addCallback(lambda ids: answer(request, 201, b""))
 
-    @routes.at("GET", "/qb/<queue>", takes=True)
+    @routes.at(
+        "GET",
+        "/qb/<queue>",
+        takes=True,
+        answers={200: list[str]},
+        query=("batch_size", "wait", "worker_id"),
+        headers=(WORKER,),
+    )
     def take(request: Request, queue: str) -> Deferred[bytes]:
+        """Take several jobs for good; each comes as the text that it was."""
+
         def compose(taken: Taken) -> bytes:
             texts = [payload.decode() for payload in taken.payloads]
             return json(request, texts) if texts else error(request, 404, "no job")
@@ -78,20 +99,24 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
 
     @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/")
     def fail(request: Request, queue: str = "") -> bytes:
+        """Not supported."""
         return error(request, 400, "PUT is not supported in batch mode")
 
     @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/")
     def delete(request: Request, queue: str = "") -> bytes:
+        """Not supported."""
         return error(request, 400, "DELETE is not supported in batch mode")
 
 
 def _add_knowledge(routes: Routes, queues: Queues) -> None:
-    @routes.at("GET", "/status", "/status/")
+    @routes.at("GET", "/status", "/status/", answers={200: Job})
     def names(request: Request) -> Deferred[bytes]:
+        """The names of all queues."""
         return queues.names().addCallback(lambda names: json(request, {"queues": names, "size": len(names)}))
 
-    @routes.at("GET", "/status/<queue>")
+    @routes.at("GET", "/status/<queue>", answers={200: Job}, query=("with_desc",))
     async def status(request: Request, queue: str) -> bytes:
+        """How many jobs are ready, and the policy."""
         counts = await queues.counts(queue)
         policy = "closed" if counts.paused else "open"
         value: dict[str, Any] = {"queue": queue, "size": counts.ready, "policy": policy}
@@ -99,8 +124,10 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
             value["jobs"] = [payload.decode() for payload in await queues.peek(queue)]
         return json(request, value)
 
-    @routes.at("GET", "/j/<queue>")
+    @routes.at("GET", "/j/<queue>", answers={200: Job})
     def jobs(request: Request, queue: str) -> Deferred[bytes]:
+        """How many jobs are ready, were fetched, and failed."""
+
         def compose(counts: Counts) -> bytes:
             figures = {"job_count": counts.ready, "job_failed": counts.failed, "job_processed": counts.processed}
             return json(request, {"queue_name": queue, **figures})
@@ -109,32 +136,40 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
 
 
 def _add_control(routes: Routes, queues: Queues) -> None:
-    @routes.at("GET", "/control/<queue>")
+    @routes.at("GET", "/control/<queue>", answers={200: Job})
     def policy(request: Request, queue: str) -> Deferred[bytes]:
+        """The policy: "1" open, "0" stopped."""
+
         def compose(counts: Counts) -> bytes:
             return json(request, {"queue": queue, "status": "0" if counts.paused else "1"})
 
         return queues.counts(queue).addCallback(compose)
 
-    @routes.at("POST", "/control/<queue>")
+    @routes.at("POST", "/control/<queue>", body=models.Control2010, answers={200: Job})
     def control(request: Request, queue: str) -> Deferred[bytes]:
+        """Stop or start a queue."""
         change = {"stop": queues.pause, "start": queues.resume}[params.status(request)]
         return change(queue).addCallback(lambda _: json(request, {"response": "updated", "queue": queue}))
 
 
 def _add_workers(routes: Routes, workers: Workers) -> None:
-    @routes.at("POST", "/w/<queue>")
+    @routes.at(
+        "POST", "/w/<queue>", body=models.Worker2010, answers={201: None}, query=("worker_id",), headers=(WORKER,)
+    )
     def register(request: Request, queue: str) -> Deferred[bytes]:
+        """Register a worker."""
         registered = workers.register(queue, _named(params.worker_or_body(request)))
         return registered.addCallback(lambda _: answer(request, 201, b""))
 
-    @routes.at("DELETE", "/w/<queue>")
+    @routes.at("DELETE", "/w/<queue>", answers={204: None}, query=("worker_id",), headers=(WORKER,))
     def unregister(request: Request, queue: str) -> Deferred[bytes]:
+        """Take a worker off a queue."""
         unregistered = workers.unregister(queue, _named(params.worker_or_body(request)))
         return unregistered.addCallback(lambda _: answer(request, 204, b""))
 
-    @routes.at("GET", "/w", "/w/")
+    @routes.at("GET", "/w", "/w/", answers={200: Job}, query=("worker_id", "queue_name"))
     async def look(request: Request) -> bytes:
+        """Workers: all, one, or those of a queue."""
         if worker_id := params.text(request, b"worker_id"):
             return json(request, _description(await workers.one(worker_id)))
         if queue := params.text(request, b"queue_name"):
@@ -179,4 +214,5 @@ def _add_nameless(routes: Routes) -> None:
 
             @routes.at(method, path, path + "/", takes=path in ("/q", "/qb"))
             def nameless(request: Request) -> bytes:
+                """The name is missing."""
                 return error(request, 404, "queue name is missing")

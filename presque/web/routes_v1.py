@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.web.http import Request
 
-    from presque.leases import Job, Leased, Leases
+    from presque.leases import Job, Leased, Leases, Settled
     from presque.queues import Counts, Queues
     from presque.waiting import Waiting
     from presque.web.handoff import Handoff
@@ -40,6 +40,7 @@ def add(routes: Routes, queues: Queues, leases: Leases, waiting: Waiting, handof
     _add_insertion(routes, queues)
     _add_reservation(routes, leases, waiting, handoff)
     _add_settlement(routes, leases)
+    _add_settlements(routes, leases)
     _add_jobs(routes, leases)
     _add_queues(routes, queues, leases)
     _add_upkeep(routes, queues)
@@ -112,33 +113,23 @@ def _reserved(leased: Leased) -> list[models.ReservedJob]:
 
 
 def _add_settlement(routes: Routes, leases: Leases) -> None:
-    async def settle_one(job_id: str, outcome: str, said: models.Ack | models.Nack | models.Release) -> Any:
-        queue, number = params.job_id(job_id)
-        delay, why = getattr(said, "delay", None), getattr(said, "error", "")
-        (settled,) = await leases.settle(queue, [Settlement(number, said.receipt.encode(), outcome, delay, why)])
-        if settled.word == "lost":
-            raise LeaseLost
-        if settled.word == "gone":
-            raise UnknownJob
-        return settled
-
     @routes.at("POST", "/v1/jobs/<job_id>/ack", body=models.Ack, answers={204: None})
     async def ack(request: Request, job_id: str) -> bytes:
         """The work is done: the job ends. May be repeated."""
-        await settle_one(job_id, "ack", params.parse(params.body(request), models.Ack))
+        await _settle_one(leases, job_id, "ack", params.parse(params.body(request), models.Ack))
         return answer(request, 204, b"")
 
     @routes.at("POST", "/v1/jobs/<job_id>/nack", body=models.Nack, answers={200: models.NackResult})
     async def nack(request: Request, job_id: str) -> bytes:
         """The attempt failed: the job waits for its next try, or is dead."""
-        settled = await settle_one(job_id, "nack", params.parse(params.body(request), models.Nack))
-        due_at = settled.due_at / 1000 if settled.word == "delayed" else None
-        return json(request, models.NackResult(settled.word, due_at))
+        settled = await _settle_one(leases, job_id, "nack", params.parse(params.body(request), models.Nack))
+        state: Any = settled.word
+        return json(request, models.NackResult(state, settled.due_at / 1000 if state == "delayed" else None))
 
     @routes.at("POST", "/v1/jobs/<job_id>/release", body=models.Release, answers={204: None})
     async def release(request: Request, job_id: str) -> bytes:
         """The job goes back, and the attempt is not counted."""
-        await settle_one(job_id, "release", params.parse(params.body(request), models.Release))
+        await _settle_one(leases, job_id, "release", params.parse(params.body(request), models.Release))
         return answer(request, 204, b"")
 
     @routes.at("POST", "/v1/jobs/<job_id>/extend", body=models.Extend, answers={200: models.Extended})
@@ -153,6 +144,8 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
             raise
         return json(request, models.Extended(ends_at / 1000))
 
+
+def _add_settlements(routes: Routes, leases: Leases) -> None:
     @routes.at("POST", "/v1/settlements", body=models.Settlements, answers={200: models.SettleResults})
     async def settle(request: Request) -> bytes:
         """Settle up to 1000 jobs, each for itself; one script call a queue."""
@@ -170,6 +163,19 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
                 due_at = became.due_at / 1000 if became.word == "delayed" else None
                 results[place] = models.SettleResult(said[place].id, word, due_at)
         return json(request, {"results": results})
+
+
+async def _settle_one(
+    leases: Leases, job_id: str, outcome: str, said: models.Ack | models.Nack | models.Release
+) -> Settled:
+    queue, number = params.job_id(job_id)
+    delay, why = getattr(said, "delay", None), getattr(said, "error", "")
+    (settled,) = await leases.settle(queue, [Settlement(number, said.receipt.encode(), outcome, delay, why)])
+    if settled.word == "lost":
+        raise LeaseLost
+    if settled.word == "gone":
+        raise UnknownJob
+    return settled
 
 
 def _add_jobs(routes: Routes, leases: Leases) -> None:

@@ -1,242 +1,27 @@
-"""The site: what is done with bytes before there is a request, and after there is an answer.
-
-Here are the limits (size of a body, time to send a request, time not to read an answer), the refusals that need no
-route, and the knowledge of whether an answer has reached its client.
-"""
+"""The site: a request made safe before it is routed, and the limits that every client meets."""
 
 from __future__ import annotations
 
-import fcntl
 import re
-import socket
-import struct
-import sys
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import connectionDone
 from twisted.web import http, server
-from zope.interface import implementer
 
-from presque.web.answers import answer, error, error_body, raw_answer
+from presque.web.answers import answer, error
+from presque.web.channel import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
-    from twisted.python.failure import Failure
+    from twisted.internet.interfaces import IReactorTime
     from twisted.web.resource import IResource
 
     from presque.web.handoff import Handoff
 
 IDLE = 60.0  # seconds that a connection may stay open between requests
-LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
 OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from: no other site's page takes jobs
-BYTES_ACKED = 120  # <linux/tcp.h>: where tcpi_bytes_acked is in struct tcp_info, 8 bytes
-SIOCOUTQ = 0x5411  # <linux/sockios.h>: bytes in the send queue that the peer has not acknowledged (unix(7): not read)
 
 _PLAIN = re.compile(rb"[A-Za-z0-9._:@~!$&'()*+,;=-]*")
-
-
-@implementer(IHalfCloseableProtocol)
-class Channel(http.HTTPChannel):
-    """One client's connection."""
-
-    factory: Site
-    site: Site
-    transport: Any
-    refused = False  # we have answered with a refusal and read no more
-    lost = False
-    _closing = False  # we have begun to close, and wait until what was written has arrived
-    _begun = False  # bytes of a request have come, and not all of it
-    _deadline: IDelayedCall | None = None  # for all of a request, or for reading what we sent
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take bytes from the client; the time for a whole request runs from its first byte."""
-        if self.refused:
-            return
-        self._begun = True
-        super().dataReceived(data)
-        if self._begun and not self._handlingRequest and self._deadline is None and not self.refused and not self.lost:
-            self._after(self.factory.request_timeout, self._too_slow)
-
-    def allContentReceived(self) -> None:
-        """A request is complete."""
-        self._begun = False
-        self._stop_deadline()
-        if self.factory.handoff.awaits(self):
-            self.factory.handoff.look_at(self)  # who asks again has most likely read the answer before
-        if not self.refused:
-            super().allContentReceived()
-
-    def headerReceived(self, line: bytes) -> bool:
-        """A header is complete."""
-        try:
-            return bool(super().headerReceived(line))
-        except ValueError:  # Python reads no number of more than 4,300 digits
-            self.refuse(http.BAD_REQUEST, "bad request")
-            return False
-
-    def lineReceived(self, line: bytes) -> None:
-        """A line of a request's head; of no interest once the request was refused."""
-        if not self.refused:
-            super().lineReceived(line)
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """A line of a request's head is longer than 16 KiB."""
-        self.refuse(http.BAD_REQUEST, "bad request")
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Part of a request's body; of no interest once the request was refused."""
-        if not self.refused:
-            super().rawDataReceived(data)
-
-    def checkPersistence(self, request: Any, version: bytes) -> bool:
-        """Whether the connection may serve another request: not while we stop."""
-        if self.factory.stopping:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-            return False
-        return bool(super().checkPersistence(request, version))
-
-    def _after(self, seconds: float, function: Callable[[], object]) -> None:
-        """Call `function` unless something else happens first."""
-        self._stop_deadline()
-        self._deadline = self.callLater(seconds, lambda: self._expired(function))
-
-    def _expired(self, function: Callable[[], object]) -> None:
-        self._deadline = None
-        function()
-
-    def _stop_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _too_slow(self) -> None:
-        if not self._handlingRequest:
-            self.refuse(http.REQUEST_TIMEOUT, "request took too long")
-
-    def pauseProducing(self) -> None:
-        """The client does not read: it has as long as for a request before it is cut off."""
-        super().pauseProducing()
-        self._after(self.factory.request_timeout, self.transport.abortConnection)
-
-    def resumeProducing(self) -> None:
-        """The client reads again."""
-        self._stop_deadline()
-        super().resumeProducing()
-
-    def refuse(self, status: int, message: str) -> None:
-        """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing
-        with unread bytes would reset the connection, and the client would never see the answer.
-        """
-        if self.refused:
-            return
-        self.refused = True
-        self._stop_deadline()
-        self.setTimeout(None)
-        path = getattr(self, "_path", b"")  # there is none before the first line has come
-        self.transport.write(raw_answer(status, *error_body(path, status, message)))
-        if hasattr(self.transport, "loseWriteConnection"):
-            self.transport.loseWriteConnection()
-            self._after(LINGER, self.transport.abortConnection)
-        else:
-            self.loseConnection()
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted calls this for what is not HTTP; its own answer has no body."""
-        self.refuse(http.BAD_REQUEST, "bad request")
-
-    def _send100Continue(self) -> None:
-        """Twisted calls this even for a request that we have refused by its headers."""
-        if not self.refused:
-            super()._send100Continue()
-
-    def timeoutConnection(self) -> None:
-        """An idle connection is closed without a word, in the log either."""
-        self.loseConnection()
-        self._after(LINGER, self.transport.abortConnection)
-
-    def mark(self) -> int:
-        """The place in the stream to the client where what was written until now ends."""
-        return 0 if self.lost else (_acknowledged(self.transport) or 0) + _on_its_way(self.transport)
-
-    def reached(self, mark: int) -> bool | None:
-        """Whether the stream has reached the client up to `mark`: True once its kernel has acknowledged that, False
-        when the connection is lost or was reset, None while that is not known.
-        """
-        if self.lost or _socket(self.transport).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            return False
-        acknowledged = _acknowledged(self.transport)
-        arrived = _on_its_way(self.transport) == 0 if acknowledged is None else acknowledged >= mark
-        return arrived or None
-
-    def loseConnection(self) -> None:
-        """Close from our side. While a delivery is not known to have arrived only our half is closed, or nothing where
-        that cannot be done (TLS): a closed socket could not tell any more.
-        """
-        if not self.factory.handoff.awaits(self):
-            super().loseConnection()
-        elif not self._closing:
-            if hasattr(self.transport, "loseWriteConnection"):
-                self.transport.loseWriteConnection()
-            self._after(self.factory.request_timeout, self.transport.abortConnection)
-        self._closing = True
-
-    def settled(self) -> None:
-        """Nothing is awaited any more: close now what was to be closed."""
-        if self._closing and not self.lost:
-            super().loseConnection()
-
-    def writeConnectionLost(self) -> None:
-        """We have closed our side: what was written is out."""
-
-    def readConnectionLost(self) -> None:
-        """The client has closed its side. Either it has left, and what we send now is answered with a reset; or it only
-        has no more to ask (`nc -N`), and still reads. So what is being answered is answered, unless it waits.
-        """
-        handoff = self.factory.handoff
-        self.persistent = False
-        handoff.look_at(self)
-        if handoff.waits(self):
-            super().loseConnection()
-        elif not self.requests:
-            self.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, and with it whatever had not reached the client."""
-        self.lost = True
-        self.factory.channels.discard(self)
-        self._stop_deadline()
-        super().connectionLost(reason)
-        self.factory.handoff.look_at(self)
-
-
-def _socket(transport: Any) -> Any:
-    return getattr(transport, "transport", transport).getHandle()  # below TLS
-
-
-def _acknowledged(transport: Any) -> int | None:
-    """How many bytes the client has acknowledged since the connection began; None where one cannot know."""
-    handle = _socket(transport)
-    if sys.platform != "linux" or handle.family == socket.AF_UNIX:
-        return None
-    info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
-    return int.from_bytes(info[BYTES_ACKED:], sys.byteorder)
-
-
-def _on_its_way(transport: Any) -> int:
-    """How many bytes were written and are not acknowledged."""
-    handle = _socket(transport)
-    raw = getattr(transport, "transport", transport)
-    # Twisted has no public word for what it has not given to the kernel yet; these are its two buffers.
-    ours = len(raw.dataBuffer) - raw.offset + raw._tempDataLen
-    if sys.platform != "linux":
-        return ours
-    (kernels,) = struct.unpack("i", fcntl.ioctl(handle, SIOCOUTQ, b"\0\0\0\0"))
-    return int(ours + kernels)
 
 
 class Request(server.Request):
