@@ -34,6 +34,7 @@ setup(
         "test": [
             "pytest >= 8",
             "pytest-twisted >= 1.14",
+            "pytest-xdist >= 3.5",
             "hypothesis >= 6.100",
             "openapi-spec-validator >= 0.7",
             "ruff >= 0.9",

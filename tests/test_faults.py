@@ -1,5 +1,6 @@
 """Redis away, stopped, killed, full, forgetful or not the master: an error at once, nothing lost, nothing late."""
 
+import re
 import signal
 import time
 
@@ -283,3 +284,19 @@ async def test_an_error_of_redis_in_the_middle_of_a_handshake_heals(daemon, clie
 
     admin("CONFIG", "SET", "maxclients", "1000")
     assert await works(client) < 2.5
+
+
+@awaiting
+async def test_a_redis_that_refuses_us_does_not_fill_the_log(processes, redis):
+    admin = redis.session()
+    admin("CONFIG", "SET", "requirepass", "secret")
+    process = processes("--redis", redis.url.replace("unix://", "unix://:wrong@"))
+    process.listening.addErrback(lambda failure: None)
+
+    async def tried_often():
+        return int(re.search(rb"total_connections_received:(\d+)", admin("INFO", "stats"))[1]) > 15
+
+    await eventually(tried_often, "the refusals")
+    assert "WRONGPASS" in process.log or "invalid password" in process.log
+    assert len(process.log.splitlines()) < 30, process.log
+    assert "wrong@" not in process.log

@@ -1,5 +1,6 @@
 """Bodies too long, clients too slow: refused before they cost anything, and told why."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of, raw, raw_connection
 from twisted.internet.defer import gatherResults
+from twisted.logger import globalLogPublisher
 
 HEAD = b"POST /q/foo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 TOO_LARGE = b'{"error":"request body is too large"}'
@@ -198,3 +200,56 @@ async def test_another_sites_page_cannot_take_a_job_through_a_browser(client):
         assert (answer.status, answer.body) == (403, b'{"error":"forbidden"}')
         assert (await client.get("/", Sec_Fetch_Site=site)).status == 200
     assert (await client.get("/q/foo", Sec_Fetch_Site="none")).status == 200
+
+
+@pytest.fixture
+def failures():
+    """The failures that are logged during a test."""
+    logged = []
+
+    def note(event):
+        if event.get("log_failure") is not None:
+            logged.append(event["log_failure"])
+
+    globalLogPublisher.addObserver(note)
+    yield logged
+    globalLogPublisher.removeObserver(note)
+
+
+@awaiting
+async def test_a_refused_client_that_stays_is_cut_off_and_forgotten_without_a_word(daemon, failures):
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.write(b"x\r\n\r\n")
+    assert (await connection.end()).endswith(b'{"error":"bad request"}')
+
+    async def forgotten():
+        return not daemon.site.channels
+
+    await eventually(forgotten, "the end of the connection")
+    assert failures == []
+
+
+@awaiting
+async def test_a_refused_client_that_never_closes_is_cut_off(daemon, failures):
+    before = len(daemon.site.channels)
+    client = socket.create_connection(("127.0.0.1", port_of(daemon)))
+    client.sendall(b"x\r\n\r\n")
+
+    async def seen():
+        return len(daemon.site.channels) > before
+
+    async def forgotten():
+        return len(daemon.site.channels) == before
+
+    await eventually(seen, "the connection")
+    await eventually(forgotten, "its end")
+    client.close()
+    assert failures == []
+
+
+@awaiting
+async def test_a_length_of_thousands_of_digits_is_refused(daemon, failures):
+    received = await raw(port_of(daemon), HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert received.endswith(b'{"error":"bad request"}')
+    assert failures == []

@@ -1,11 +1,14 @@
 """`GET /q/<queue>?wait=`: woken at once, first come first served, and nothing left behind."""
 
+import gc
+import signal
 import time
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of, raw_connection
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import globalLogPublisher
 
 JOB = b'{"key":"value"}'
 
@@ -167,3 +170,31 @@ async def test_a_stopping_daemon_answers_those_who_wait(redis, client):
     assert (await waiting).body == b'{"error":"no job"}'
     await consumer.close()
     await stopping
+
+
+@awaiting
+async def test_a_client_that_leaves_during_the_last_look_is_no_trouble(daemon, client, redis):
+    failures = []
+
+    def note(event):
+        if event.get("log_failure") is not None:
+            failures.append(event["log_failure"])
+
+    await client.post("/control/foo", b'{"status":"stop"}')
+    globalLogPublisher.addObserver(note)
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.write(b"GET /q/foo?wait=0.2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    await waiters(daemon, 1)
+    redis.signal(signal.SIGSTOP)
+    await waiters(daemon, 0)  # its time is over, and the last look waits for Redis
+    connection.transport.abortConnection()
+
+    async def left():
+        return not daemon.site.busy
+
+    await eventually(left, "the departure")
+    redis.signal(signal.SIGCONT)
+    assert (await client.get("/q/foo")).status == 404
+    gc.collect()
+    globalLogPublisher.removeObserver(note)
+    assert failures == []
