@@ -76,7 +76,10 @@ class Waiting:
             return ensureDeferred(self._look(queues, take))
         waiter = _Waiter(queues, take, Deferred(lambda _: self._leave(waiter)))
         waiter.timer = self._clock.callLater(patience, self._give_up, waiter)
-        ensureDeferred(self._begin(waiter)).addErrback(self._failed)
+        if len(queues) == 1:
+            self._join(waiter)
+        else:
+            ensureDeferred(self._look_and_join(waiter)).addErrback(self._failed)
         return waiter.done
 
     async def _look(self, queues: Sequence[str], take: Callable[[str], Deferred[Any]]) -> Taken:
@@ -93,8 +96,8 @@ class Waiting:
             raise QueuePaused
         return taken
 
-    async def _begin(self, waiter: _Waiter) -> None:
-        """Look at once; when there is nothing, join the lines."""
+    async def _look_and_join(self, waiter: _Waiter) -> None:
+        """Look into several queues in their order; when there is nothing, join their lines."""
         try:
             taken = await self._look(waiter.queues, waiter.take)
         except QueuePaused:
@@ -106,8 +109,11 @@ class Waiting:
             if taken.numbers:
                 self._answer(taken, waiter)
                 return
-        if waiter.done.called:  # it left, or its time is over
-            return
+        if not waiter.done.called:  # it has not left, and its time is not over
+            self._join(waiter)
+
+    def _join(self, waiter: _Waiter) -> None:
+        """Stand at the end of each line; whoever is first there is looked after."""
         for queue in waiter.queues:
             channel = self._queues.channel(queue)
             if channel not in self._lines:
