@@ -53,7 +53,8 @@ class Channel(http.HTTPChannel):
     def allContentReceived(self) -> None:
         """A request is complete."""
         self._begun = False
-        self._stop_deadline()
+        if not self._waitingForTransport:  # else it is the time in which the client has to read
+            self._stop_deadline()
         if self.factory.handoff.awaits(self):
             self.factory.handoff.look_at(self)  # who asks again has most likely read the answer before
         if not self.refused:
