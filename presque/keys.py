@@ -14,8 +14,7 @@ queue's name and two queues can never share a key.
     delayed    ZSET   number (16 digits) -> due time (epoch ms)
     leased     ZSET   number -> deadline (epoch ms); taken and not yet settled
     receipts   HASH   number -> receipt of the take that holds the job now; a stale receipt never matches. Its first
-                      letter: h, a hold until it is known whether the job was delivered; k, kept in a worker's name;
-                      l, a lease
+                      letter: h, a hold until it is known whether the job arrived; k, kept in a worker's name; l, leased
     dead       ZSET   number -> when it died (epoch ms)
     jobs       HASH   number -> 13 digits of creation time (epoch ms), one mark ("u": has a uniq key, "-": has none),
                       payload

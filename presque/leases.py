@@ -99,7 +99,7 @@ class Leases:
             payloads = tuple([job[HEAD:] for job in jobs])
             created = tuple([int(job[: HEAD - 1]) for job in jobs])
             figures = (ends_at, created, tuple(rows[2::4]), tuple(rows[3::4]))
-            return Leased(queue, worker, receipt, tuple(rows[::4]), payloads, False, *figures)
+            return Leased(queue, worker, receipt, tuple(rows[::4]), payloads, "nothing", *figures)
 
         reply = self._store.on_queue("reserve", queue, b"%d" % most, length, receipt, worker.encode())
         return reply.addCallback(reserved)

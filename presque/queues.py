@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from presque import keys
 from presque.errors import Duplicate, IdempotencyMismatch, QueueFull, QueuePaused
+from presque.keys import check_name
 from presque.redis.store import NO_LIMIT
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ HOLD = 5.0  # seconds that a taken job is kept for its consumer before it is han
 HEAD = 14  # bytes before the payload in a stored job: see `jobs` in presque.keys
 MOST_AT_ONCE = 1000  # jobs taken, settled, given back or moved by one script call
 REMEMBERED = 24 * 3600.0  # seconds that an idempotency key is kept
+__all__ = ["HEAD", "HOLD", "MOST_AT_ONCE", "STATES", "Counts", "NewJob", "Queues", "Taken", "check_name"]
+
 STATES = ("ready", "delayed", "leased", "dead")
 
 
@@ -33,7 +36,8 @@ STATES = ("ready", "delayed", "leased", "dead")
 class Taken:
     """Jobs taken from a queue and held under one receipt. Without jobs there is nothing held.
 
-    Those taken for good `end_on_arrival` at their consumer; those leased do not, and their consumer ends them.
+    `on_arrival` at their consumer those taken for good are to be delivered (which ends them) or, where the queue keeps
+    them in the worker's name, kept. For those that are leased there is nothing to do: their consumer ends them.
     """
 
     queue: str
@@ -41,7 +45,7 @@ class Taken:
     receipt: bytes
     numbers: tuple[bytes, ...]
     payloads: tuple[bytes, ...]
-    end_on_arrival: bool
+    on_arrival: str  # deliver, keep or nothing
 
 
 @dataclass(frozen=True)
@@ -127,17 +131,17 @@ class Queues:
 
     def take(self, queue: str, most: int = 1, worker: str = "") -> Deferred[Taken]:
         """Take up to `most` (1000) jobs for good: due ones first, then the oldest. They are held for HOLD seconds and
-        must be delivered or given back. Where the queue has `redeliver_after`, a worker's are leased in its name for
-        that long instead. Fails with QueuePaused.
+        must be delivered or given back, or, where the queue has `redeliver_after` and a worker took them, kept. What
+        the queue kept for that worker before is acknowledged. Fails with QueuePaused.
         """
-        receipt = next(self._receipts)
+        receipt = b"h" + next(self._receipts)
 
         def taken(reply: Reply) -> Taken:
             if reply == 0:
                 raise QueuePaused
-            kept, *jobs = reply
+            keep, *jobs = reply
             payloads = tuple([job[HEAD:] for job in jobs[1::2]])
-            return Taken(queue, worker, (b"k" if kept else b"h") + receipt, tuple(jobs[::2]), payloads, not kept)
+            return Taken(queue, worker, receipt, tuple(jobs[::2]), payloads, "keep" if keep else "deliver")
 
         reply = self._store.on_queue("take", queue, b"%d" % most, _ms(HOLD), receipt, worker.encode())
         return reply.addCallback(taken)
@@ -146,6 +150,11 @@ class Queues:
         """End jobs, all of one queue, that have reached their consumers. Fires with how many were ended."""
         queue, pairs = _pairs(taken)
         return self._store.on_queue("deliver", queue, *pairs, until=NO_LIMIT)
+
+    def keep(self, taken: Iterable[Taken]) -> Deferred[int]:
+        """Keep jobs, all of one queue and worker, that have reached it, until it comes again. Fires with how many."""
+        queue, pairs = _pairs(taken := list(taken))
+        return self._store.on_queue("keep", queue, taken[0].worker.encode(), *pairs, until=NO_LIMIT)
 
     def give_back(self, taken: Taken) -> Deferred[int]:
         """Put jobs that did not reach their consumer back to the front, uncounted. Fires with how many it did."""
@@ -221,7 +230,7 @@ class Queues:
 
     def channel(self, queue: str) -> bytes:
         """The channel on which it is published that `queue` may have a job."""
-        keys.check_name(queue)
+        check_name(queue)
         return keys.queue_key("ready", queue, self.partitions)
 
 

@@ -33,6 +33,21 @@ ROUTES = {
     "/w": "DELETE GET HEAD POST",
     "/w/": "DELETE GET HEAD POST",
     "/w/<queue>": "DELETE POST",
+    "/openapi.json": "GET HEAD",
+    "/v1/queues": "GET HEAD",
+    "/v1/queues/<queue>": "DELETE GET HEAD PATCH",
+    "/v1/queues/<queue>/jobs": "GET HEAD POST",
+    "/v1/queues/<queues>/reservations": "POST",
+    "/v1/queues/<queue>/pause": "POST",
+    "/v1/queues/<queue>/resume": "POST",
+    "/v1/queues/<queue>/purge": "POST",
+    "/v1/queues/<queue>/retry-dead": "POST",
+    "/v1/jobs/<job_id>": "DELETE GET HEAD",
+    "/v1/jobs/<job_id>/ack": "POST",
+    "/v1/jobs/<job_id>/nack": "POST",
+    "/v1/jobs/<job_id>/release": "POST",
+    "/v1/jobs/<job_id>/extend": "POST",
+    "/v1/settlements": "POST",
 }
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "BREW"]
 EVERY_ROUTE = pytest.mark.parametrize("route", ROUTES)
@@ -56,6 +71,18 @@ NAMING = [
     ("DELETE", "/w/{}?worker_id=w", b""),
     ("GET", "/w/?queue_name={}", b""),
     ("GET", "/w?queue_name={}", b""),
+    ("POST", "/v1/queues/{}/jobs", b'{"payload":1}'),
+    ("POST", "/v1/queues/{}/jobs", b'{"jobs":[{"payload":1}]}'),
+    ("GET", "/v1/queues/{}/jobs", b""),
+    ("POST", "/v1/queues/{}/reservations", b""),
+    ("POST", "/v1/queues/{}/reservations", b'{"wait":30}'),
+    ("GET", "/v1/queues/{}", b""),
+    ("PATCH", "/v1/queues/{}", b'{"lease":1}'),
+    ("POST", "/v1/queues/{}/pause", b""),
+    ("POST", "/v1/queues/{}/resume", b""),
+    ("POST", "/v1/queues/{}/purge", b""),
+    ("POST", "/v1/queues/{}/retry-dead", b'{"limit":1}'),
+    ("DELETE", "/v1/queues/{}", b""),
 ]
 WORDS = "a _ 9 A.b_c:d@e-f a..b a- a:ready q 0 __init__ a%2Eb %41 a%3Ab"
 GOOD_NAMES = ["x" * 128, *WORDS.split()]
@@ -67,6 +94,7 @@ WORDS = r"""
 BAD_NAMES = ["x" * 129, "x" * 4000, *WORDS.split()]
 WORDS = """
     /x /Q/foo /queue /q/foo/bar /q/foo/bar/ /status/foo/bar /w/foo/bar /j/a/b /favicon.ico /. /.. /q/../q/foo /./q/foo
+    /v1 /v1/ /v1/queues/ /v1/queues/foo/ /v1/queues/foo/eat /v1/jobs /v1/jobs/ /v1/jobs/foo:1/eat /v1/x /V1/queues
     /%2e%2e/etc/passwd /%C3%A9 /% /q%2Ffoo /%20x /<queue> /index.html /v1x /q/foo/%2F /qq/foo /robots.txt /- /%ff /%00
 """
 PATHS = ["/" + "a/" * 2000, *WORDS.split()]
@@ -90,15 +118,33 @@ def answer_in(received):
     return Answer(int(status.split()[1]), body, headers)
 
 
-def is_error(answer, status, message=None):
-    """Assert that this is a refusal, in JSON, complete and alone."""
+def is_error(answer, status, message=None, target=""):
+    """Assert that this is a refusal, in JSON, complete and alone; to a request below /v1, a problem."""
     assert answer.status == status
-    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-type"] == error_type(target)
     assert answer.headers["content-length"] == str(len(answer.body))
-    assert list(answer.json) == ["error"]
-    assert message in (None, answer.json["error"])
+    if is_modern(target):
+        assert list(answer.json) == ["type", "title", "status", "detail"]
+        assert answer.json["type"] == "about:blank" or answer.json["type"].startswith("/problems/")
+        assert answer.json["status"] == status
+    else:
+        assert list(answer.json) == ["error"]
+    assert message in (None, answer.json["detail" if is_modern(target) else "error"])
     assert "location" not in answer.headers
     return True
+
+
+def is_modern(target):
+    return target.startswith("/v1/")
+
+
+def error_type(target):
+    return "application/problem+json" if is_modern(target) else "application/json"
+
+
+def filled(route, name="foo"):
+    """A path of that route."""
+    return route.replace("<queue>", name).replace("<queues>", name).replace("<job_id>", f"{name}:1")
 
 
 def allowed(answer):
@@ -135,18 +181,18 @@ async def test_a_wrong_method_is_405_with_allow(daemon, route):
     methods = set(ROUTES[route].split())
     for method in METHODS:
         if method not in methods:
-            answer = await ask(daemon, method, route.replace("<queue>", "foo"), JOB)
+            answer = await ask(daemon, method, filled(route), JOB)
             assert answer.status == 405
-            assert answer.headers["content-type"] == "application/json"
+            assert answer.headers["content-type"] == error_type(route)
             assert allowed(answer) == methods | {"OPTIONS"}
-            assert method == "HEAD" or is_error(answer, 405)
+            assert method == "HEAD" or is_error(answer, 405, target=route)
     assert (await ask(daemon, "GET", "/status/")).json["size"] == 0
 
 
 @EVERY_ROUTE
 @awaiting
 async def test_options_is_204_with_allow(daemon, route):
-    for target in (route.replace("<queue>", "foo"), route.replace("<queue>", "foo") + "?worker_id=w"):
+    for target in (filled(route), f"{filled(route)}?worker_id=w"):
         answer = await ask(daemon, "OPTIONS", target)
         assert (answer.status, answer.body) == (204, b"")
         assert allowed(answer) == {*ROUTES[route].split(), "OPTIONS"}
@@ -157,9 +203,10 @@ async def test_options_is_204_with_allow(daemon, route):
 async def test_every_answer_but_the_page_is_json(daemon, route):
     for method in [*METHODS, "OPTIONS"]:
         for body in (b"", b"nonsense", JOB):
-            answer = await ask(daemon, method, route.replace("<queue>", "foo"), body, headers="")
+            answer = await ask(daemon, method, filled(route), body, headers="")
             is_page = route == "/" and answer.status == 200
-            assert answer.headers["content-type"] == ("text/html; charset=utf-8" if is_page else "application/json")
+            expected = error_type(route) if answer.status >= 400 else "application/json"
+            assert answer.headers["content-type"] == ("text/html; charset=utf-8" if is_page else expected)
             assert answer.status < 500
             assert is_page or not answer.body or json.loads(answer.body) is not None
 
@@ -169,8 +216,10 @@ async def test_every_answer_but_the_page_is_json(daemon, route):
 async def test_head_changes_nothing_and_answers_like_get(daemon, redis, route):
     await ask(daemon, "POST", "/q/foo", JOB)
     await ask(daemon, "POST", "/w/foo?worker_id=w")
+    if route in ("/v1/queues", "/v1/queues/<queue>"):  # the age of a ready job would grow between two answers
+        await ask(daemon, "POST", "/v1/queues/foo/purge")
     before = [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "*"))]
-    target = route.replace("<queue>", "foo")
+    target = filled(route)
     head = await ask(daemon, "HEAD", f"{target}?worker_id=w")
     assert [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "*"))] == before
     assert head.body == b""
@@ -188,8 +237,8 @@ async def test_an_unknown_path_is_not_found_by_any_method(daemon, path):
     for method in (*METHODS, "OPTIONS"):
         answer = await ask(daemon, method, path, JOB)
         assert answer.status == 404
-        assert method == "HEAD" or is_error(answer, 404, "not found")
-        assert answer.headers["content-type"] == "application/json"
+        assert method == "HEAD" or is_error(answer, 404, "not found", path)
+        assert answer.headers["content-type"] == error_type(path)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +269,9 @@ async def test_a_good_name_is_taken_by_every_route(daemon, method, target, body)
 @awaiting
 async def test_a_bad_name_is_refused_by_every_route(daemon, redis, method, target, body):
     for name in BAD_NAMES:
-        answer = await ask(daemon, method, target.replace("{}", name), body)
-        assert is_error(answer, 400, "invalid queue name"), name
+        if name != "a,b" or "reservations" not in target:  # which are two good names there
+            answer = await ask(daemon, method, target.replace("{}", name), body)
+            assert is_error(answer, 400, "invalid queue name", target), name
     assert redis.command("KEYS", "presque:{*") == []
 
 
@@ -274,6 +324,13 @@ async def test_a_target_in_absolute_form_is_its_path(daemon):
     assert (await ask(daemon, "GET", "http://x")).headers["content-type"].startswith("text/html")
 
 
+@pytest.mark.parametrize("target", ["/v1/jobs/foo:1", "/%761/jobs/foo:1", "http://x/v1/jobs/foo:1", "/v1/%6aobs/foo:1"])
+@awaiting
+async def test_an_error_below_v1_is_a_problem_however_the_path_is_written(daemon, target):
+    is_error(await ask(daemon, "GET", target), 404, "unknown job", "/v1/")
+    is_error(await ask(daemon, "BREW", target), 405, "method not allowed", "/v1/")
+
+
 @pytest.mark.parametrize(
     "target", ["q/foo", "*", "ftp://x/q/foo", "x:80", "?a=/q/foo", "://x/q/foo", "http:/q/foo", "#"]
 )
@@ -323,14 +380,23 @@ async def test_what_is_not_http_is_answered_once_in_json_and_the_connection_clos
 @awaiting
 async def test_no_input_gives_a_500_or_an_error_in_the_log(daemon, logged_errors):
     chance = random.Random(2010)
-    paths = [route.replace("<queue>", name) for route in ROUTES for name in ("foo", *BAD_NAMES[::5])] + PATHS
+    paths = [filled(route, name) for route in ROUTES for name in ("foo", *BAD_NAMES[::5])] + PATHS
     words = "0 -1 1e9 nan %ff %00 foo [] %F0%9F%98%80 a%20b & ; = %"
     words = ["", "9" * 400, *words.split()]
-    names = "worker_id queue_name delayed uniq batch_size with_desc wait %ff"
-    bodies = b'{ \xff {"jobs":[{}]} {"jobs":[[]]} {"status":"stop"} {"worker_id":1e999}'
+    names = "worker_id queue_name delayed uniq batch_size with_desc wait state limit cursor %ff"
+    bodies = (
+        b'{ \xff {"jobs":[{}]} {"jobs":[[]]} {"status":"stop"} {"worker_id":1e999} {} {"payload":1} {"lease":1e999}'
+    )
+    bodies += (
+        b' {"jobs":[{"payload":1,"delay":1e-9}]} {"receipt":"x"} {"receipt":"\\u0000"} {"limit":3} {"ids":["foo:1"]}'
+    )
+    bodies += (
+        b' {"settlements":[{"id":"foo:1","receipt":"x","outcome":"ack"}]} {"max":100,"lease":0.001} {"state":"dead"}'
+    )
     bodies = [b"", JOB, b"[" * 9999, *bodies.split()]
     lines = "|Content-Type: \xff|X-presque-workerid: \xff|Cookie: \xff=;;=|Expect: x|Range: x|Accept: \xff"
     lines += "|Upgrade: h2c|Host: y|X-presque-workerid: a\tb|Authorization: Basic \xff"
+    lines += "|Idempotency-Key: \xff|Idempotency-Key: k"
     lines = [JSON, JSON, *(line + "\r\n" for line in lines.split("|") if line), ""]
     for _ in range(1000):
         query = "&".join(f"{chance.choice(names.split())}={chance.choice(words)}" for _ in range(chance.randrange(4)))
@@ -338,5 +404,6 @@ async def test_no_input_gives_a_500_or_an_error_in_the_log(daemon, logged_errors
         method = chance.choice([*METHODS, "OPTIONS", "GET", "POST", "PUT", "DELETE"])
         answer = await ask(daemon, method, target, chance.choice(bodies), chance.choice(lines))
         assert 200 <= answer.status < 500, (method, target)
-        assert answer.headers["content-type"] == "application/json" or (answer.status == 200 and target[:2] == "/?")
+        expected = error_type(target) if answer.status >= 400 else "application/json"
+        assert answer.headers["content-type"] == expected or (answer.status == 200 and target[:2] == "/?")
     assert logged_errors == []

@@ -92,7 +92,7 @@ class Store:
     """
 
     def __init__(
-        self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, partitions: int, size: int = 2
+        self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, partitions: int, size: int = 1
     ) -> None:
         self.partitions = partitions
         self.checks: list[Callable[[Connection], Deferred[None]]] = []

@@ -147,16 +147,19 @@ class Handoff:
 
     def _settle_arrived(self) -> None:
         arrived, self._arrived = self._arrived, []
-        by_queue: dict[str, list[Taken]] = {}
+        alike: dict[tuple[str, str, str], list[Taken]] = {}
         for taken in arrived:
-            by_queue.setdefault(taken.queue, []).append(taken)
-        for several in by_queue.values():
+            worker = taken.worker if taken.on_arrival == "keep" else ""
+            alike.setdefault((taken.queue, taken.on_arrival, worker), []).append(taken)
+        for several in alike.values():
             ensureDeferred(self._settle(several))
 
     def _decide(self, delivery: _Delivery, channel: Channel) -> None:
         reached = channel.reached(delivery.mark)
         if reached:
-            if delivery.taken.end_on_arrival:
+            if delivery.taken.on_arrival == "keep":
+                ensureDeferred(self._settle([delivery.taken]))  # before the worker comes again
+            elif delivery.taken.on_arrival == "deliver":
                 self._arrived.append(delivery.taken)
                 self._look_later(GATHER)
         elif reached is False:
@@ -166,13 +169,13 @@ class Handoff:
             delivery.next_look = now + delivery.patience
             delivery.patience = min(delivery.patience * 2, SLOWEST_LOOK)
             self._written.setdefault(channel, []).append(delivery)
-            if delivery.taken.end_on_arrival and now - delivery.held_at > STALE:
+            if delivery.taken.on_arrival != "nothing" and now - delivery.held_at > STALE:
                 delivery.held_at = now
                 self._queues.hold(delivery.taken).addErrback(lambda failure: failure.trap(StoreError))  # soon again
 
     async def _settle(self, several: list[Taken]) -> None:
-        """Settle deliveries of one queue. While Redis is away they are kept: settling late is harmless, and receipts
-        tell whose the jobs are.
+        """Settle deliveries that are settled alike. While Redis is away they are kept: settling late is harmless, and
+        receipts tell whose the jobs are.
         """
         self._asked += 1
         try:
@@ -183,7 +186,7 @@ class Handoff:
                     jobs += len(several[0].numbers)
                     some.append(several.pop(0))
                 try:
-                    await self._queues.deliver(some)
+                    await (self._queues.keep if some[0].on_arrival == "keep" else self._queues.deliver)(some)
                 except StoreError:
                     self._arrived += some + several
                     self._look_later(RETRY)

@@ -200,7 +200,7 @@ class QueueSettings(Struct, forbid_unknown_fields=True):
     lease: Lease | UnsetType | None = UNSET
     max_attempts: Attempts | UnsetType | None = UNSET
     backoff: Backoff | UnsetType | None = UNSET
-    max_length: Annotated[int, Meta(ge=1)] | UnsetType | None = UNSET
+    max_length: Annotated[int, Meta(ge=1, le=1000000000)] | UnsetType | None = UNSET
     dead_keep: DeadKeep | UnsetType | None = UNSET
     redeliver_after: Lease | UnsetType | None = UNSET
 

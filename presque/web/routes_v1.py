@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
-from presque.errors import LeaseLost, UnknownJob, UnknownQueue
+from presque.errors import InvalidName, LeaseLost, UnknownJob, UnknownQueue
 from presque.leases import Settlement
 from presque.queues import NewJob
 from presque.web import models, params
@@ -151,11 +152,12 @@ def _add_settlements(routes: Routes, leases: Leases) -> None:
         """Settle up to 1000 jobs, each for itself; one script call a queue."""
         said = params.parse(params.body(request), models.Settlements).settlements
         by_queue: dict[str, list[tuple[int, Settlement]]] = {}
+        results = [models.SettleResult(each.id, "not-found") for each in said]
         for place, each in enumerate(said):
-            queue, number = params.job_id(each.id)
-            settlement = Settlement(number, each.receipt.encode(), each.outcome, each.delay, each.error)
-            by_queue.setdefault(queue, []).append((place, settlement))
-        results: list[models.SettleResult | None] = [None] * len(said)
+            with suppress(UnknownJob, InvalidName):
+                queue, number = params.job_id(each.id)
+                settlement = Settlement(number, each.receipt.encode(), each.outcome, each.delay, each.error)
+                by_queue.setdefault(queue, []).append((place, settlement))
         for queue, places in by_queue.items():
             settled = await leases.settle(queue, [settlement for _, settlement in places])
             for (place, _), became in zip(places, settled, strict=True):

@@ -60,6 +60,8 @@ class Request(server.Request):
         self.responseHeaders.setRawHeaders(b"Server", [b"presque"])
         self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
         path = self.path if self.path.startswith(b"/") else _origin_form(self.path)
+        segments = [_plain(segment) for segment in path[1:].split(b"/")]
+        self.path = b"/" + b"/".join(segments) if path.startswith(b"/") else path  # as it is routed
         if path == b"*" and self.method == b"OPTIONS":
             self._end(answer(self, http.NO_CONTENT, b""))
         elif not path.startswith(b"/") or not self.method.isupper():
@@ -70,7 +72,7 @@ class Request(server.Request):
             self._end(error(self, http.NOT_FOUND, "not found"))
         else:
             self.prepath = []
-            self.postpath = [_plain(segment) for segment in path[1:].split(b"/")]
+            self.postpath = segments
             self.render(self.site.resource)
 
     def _end(self, body: bytes) -> None:

@@ -1,7 +1,7 @@
 -- Changes settings of a queue, which begins with it if need be.
 -- ARGV   given up at (epoch ms), queue, name, value ('' for the default), name, value, …
 -- Reply  1
-local queues, settings = unpack(KEYS)
+local queues, due, settings = unpack(KEYS)
 --@include now
 redis.call('SADD', queues, ARGV[2])
 for i = 3, #ARGV, 2 do
@@ -11,4 +11,5 @@ for i = 3, #ARGV, 2 do
     redis.call('HSET', settings, ARGV[i], ARGV[i + 1])
   end
 end
+redis.call('ZADD', due, now, ARGV[2]) -- so that the mover looks: more dead jobs may have to go
 return 1

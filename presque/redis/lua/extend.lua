@@ -5,7 +5,13 @@ local leased, receipts, due, settings = unpack(KEYS)
 --@include now
 --@include setting
 --@include held
-local ids = held(4)
+local ids = {}
+for _, id in ipairs(held(4)) do
+  local is_lease = redis.call('HGET', receipts, id):byte() == 108 -- 'l': it is lost once it has run out; a hold is not
+  if not is_lease or tonumber(redis.call('ZSCORE', leased, id)) > now then
+    ids[#ids + 1] = id
+  end
+end
 local deadline = now + (tonumber(ARGV[3]) or setting('lease'))
 for _, id in ipairs(ids) do
   redis.call('ZREM', leased, id) -- first, because a full Redis refuses a ZADD that is a script's first write

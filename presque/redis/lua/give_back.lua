@@ -1,7 +1,7 @@
 -- Puts taken jobs that did not reach their consumer back to the front, as if they had never been taken.
 -- ARGV   given up at (epoch ms), queue, worker (or ''), number, receipt, number, receipt, … (up to 1000 pairs)
 -- Reply  how many it put back
-local processed, ready, front, leased, receipts, uniq, uniq_of, kept, worker_processed = unpack(KEYS)
+local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
@@ -12,7 +12,6 @@ local ids = held(4)
 if #ids > 0 then
   redis.call('ZREM', leased, unpack(ids))
   redis.call('HDEL', receipts, unpack(ids))
-  redis.call('HDEL', kept, worker)
   to_front(ids)
   redis.call('HINCRBY', processed, queue, -#ids)
   if worker ~= '' and redis.call('HEXISTS', worker_processed, worker) == 1 then

@@ -27,7 +27,11 @@ local function wait_until(id, at)
 end
 
 local function back_off(count, chance)
-  local delay = setting('backoff_first') * setting('backoff_factor') ^ (count - 1)
+  local first = setting('backoff_first')
+  if first == 0 then
+    return 0
+  end
+  local delay = first * setting('backoff_factor') ^ (count - 1) -- which may be infinite
   return math.floor(math.min(delay, setting('backoff_max')) * (0.8 + 0.4 * chance))
 end
 
@@ -58,7 +62,8 @@ function outcomes.release(id, _, delay)
 end
 
 local function settle(id, receipt, outcome, ...)
-  if redis.call('HGET', receipts, id) == receipt then
+  local ends_at = redis.call('ZSCORE', leased, id)
+  if ends_at and tonumber(ends_at) > now and redis.call('HGET', receipts, id) == receipt then
     redis.call('ZREM', leased, id)
     redis.call('HDEL', receipts, id)
     return outcomes[outcome](id, receipt, ...)
