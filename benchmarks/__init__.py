@@ -1,0 +1,1 @@
+"""What presque must show, in its long form: `python -m benchmarks.acceptance --list`."""
