@@ -5,6 +5,7 @@ import json
 import random
 import signal
 import socket
+import struct
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
@@ -236,13 +237,14 @@ async def test_a_job_taken_by_a_daemon_that_was_killed_is_handed_out_again(proce
 
 async def take_and_vanish(port, chance):
     """Ask for a job and leave at a random moment. Returns the job if it had come until then."""
-    connection = await raw_connection(port)
-    connection.transport.write(GET)
-    await deferLater(reactor, chance.uniform(0, 0.02))
-    received = connection.received
-    with contextlib.suppress(BlockingIOError, AttributeError):  # nothing there, or closed already
-        received += connection.transport.getHandle().recv(65536, socket.MSG_DONTWAIT)
-    connection.transport.abortConnection()
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(GET)
+        await deferLater(reactor, chance.uniform(0, 0.02))
+        received = b""
+        with contextlib.suppress(BlockingIOError):  # nothing has come
+            received = client.recv(65536, socket.MSG_DONTWAIT)
+        if chance.random() < 0.5:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leave with a reset
     head, _, body = received.partition(b"\r\n\r\n")
     return body if head.startswith(b"HTTP/1.1 200") else b""
 

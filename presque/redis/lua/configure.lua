@@ -11,5 +11,5 @@ for i = 3, #ARGV, 2 do
     redis.call('HSET', settings, ARGV[i], ARGV[i + 1])
   end
 end
-redis.call('ZADD', due, now, ARGV[2]) -- so that the mover looks: more dead jobs may have to go
+redis.call('ZADD', due, 'LT', now, ARGV[2]) -- so that the mover looks: more dead jobs may have to go
 return 1

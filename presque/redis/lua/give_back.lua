@@ -14,8 +14,9 @@ if #ids > 0 then
   redis.call('HDEL', receipts, unpack(ids))
   to_front(ids)
   redis.call('HINCRBY', processed, queue, -#ids)
-  if worker ~= '' and redis.call('HEXISTS', worker_processed, worker) == 1 then
-    redis.call('HINCRBY', worker_processed, worker, -#ids)
+  local count = worker ~= '' and redis.call('HGET', worker_processed, worker)
+  if count then -- it may have begun anew meanwhile
+    redis.call('HSET', worker_processed, worker, math.max(0, count - #ids))
   end
   wake()
 end

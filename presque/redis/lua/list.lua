@@ -4,24 +4,30 @@
 local ready, front, delayed, leased, dead, jobs, attempts, limits, history, uniq_of, settings = unpack(KEYS)
 --@include now
 --@include rank
+--@include head
 --@include setting
 --@include describe
 local state, from, want = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local came_due = redis.call('ZCOUNT', delayed, '-inf', now)
 local ids, length = {}, 0
 if state == 'ready' then
-  local in_front = redis.call('ZCARD', front)
-  length = in_front + redis.call('LLEN', ready)
-  ids = from < in_front and redis.call('ZRANGE', front, from, from + want - 1) or {}
+  local before = redis.call('ZCARD', front) + came_due
+  length = before + redis.call('LLEN', ready)
+  local first = from < before and head(from + want) or {}
+  for i = from + 1, #first do
+    ids[#ids + 1] = first[i]
+  end
   if #ids < want then
-    local start = math.max(from - in_front, 0)
+    local start = math.max(from - before, 0)
     for _, id in ipairs(redis.call('LRANGE', ready, start, start + want - #ids - 1)) do
       ids[#ids + 1] = id
     end
   end
 else
   local key = ({ delayed = delayed, leased = leased, dead = dead })[state]
-  length = redis.call('ZCARD', key)
-  ids = redis.call('ZRANGE', key, from, from + want - 1)
+  local skipped = state == 'delayed' and came_due or 0
+  length = redis.call('ZCARD', key) - skipped
+  ids = redis.call('ZRANGE', key, skipped + from, skipped + from + want - 1)
 end
 local reply, bytes = { -1 }, 0
 for _, member in ipairs(ids) do

@@ -4,18 +4,9 @@
 local ready, front, delayed, jobs = unpack(KEYS)
 --@include now
 --@include rank
+--@include head
 local want = tonumber(ARGV[3])
-local in_front = redis.call('ZRANGE', front, 0, want - 1, 'WITHSCORES')
-local came_due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'WITHSCORES', 'LIMIT', 0, want)
-local ids, f, d = {}, 1, 1
-while #ids < want and (in_front[f] or came_due[d]) do -- both are in order: merged they are as after a move
-  local rank, due_at = tonumber(in_front[f + 1]), tonumber(came_due[d + 1])
-  if not due_at or rank and (rank < due_at or rank == due_at and in_front[f] < came_due[d]) then
-    ids[#ids + 1], f = plain(in_front[f]), f + 2
-  else
-    ids[#ids + 1], d = plain(came_due[d]), d + 2
-  end
-end
+local ids = head(want)
 if #ids < want then
   for _, id in ipairs(redis.call('LRANGE', ready, 0, want - #ids - 1)) do
     ids[#ids + 1] = id

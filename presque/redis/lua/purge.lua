@@ -7,15 +7,25 @@ local ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attemp
 --@include forget
 local state, count = ARGV[3], tonumber(ARGV[4])
 local ids = {}
-if state == 'ready' then
-  ids = redis.call('LPOP', ready, count) or {}
-end
-if #ids < count then
-  local key = ({ ready = front, delayed = delayed, leased = leased, dead = dead })[state]
-  local ranked = redis.call('ZPOPMIN', key, count - #ids)
-  for i = 1, #ranked, 2 do
-    ids[#ids + 1] = plain(ranked[i])
+local function remove(key, members)
+  if #members > 0 then
+    redis.call('ZREM', key, unpack(members))
   end
+  for _, member in ipairs(members) do
+    ids[#ids + 1] = plain(member)
+  end
+end
+if state == 'ready' then
+  remove(front, redis.call('ZRANGE', front, 0, count - 1))
+  remove(delayed, redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, count - #ids))
+  for _, id in ipairs(#ids < count and redis.call('LPOP', ready, count - #ids) or {}) do
+    ids[#ids + 1] = id
+  end
+elseif state == 'delayed' then
+  remove(delayed, redis.call('ZRANGEBYSCORE', delayed, '(' .. now, '+inf', 'LIMIT', 0, count))
+else
+  local key = ({ leased = leased, dead = dead })[state]
+  remove(key, redis.call('ZRANGE', key, 0, count - 1))
 end
 if #ids > 0 then
   redis.call('HDEL', receipts, unpack(ids))
