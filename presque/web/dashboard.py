@@ -20,7 +20,7 @@ STYLE = (
     "table{border-collapse:collapse;width:100%}td,th{text-align:right;padding:.3rem .6rem;border-bottom:1px solid #ddd}"
     "td:first-child,th:first-child{text-align:left;overflow-wrap:anywhere}"
 )
-COLUMNS = ("queue", "ready", "delayed", "being delivered", "fetched", "failed", "policy")
+COLUMNS = ("queue", "ready", "delayed", "leased", "dead", "fetched", "failed", "policy")
 
 
 def add(routes: Routes, queues: Queues) -> None:
@@ -48,5 +48,5 @@ def _page(total: int, rows: list[tuple[str, Counts]]) -> str:
 
 def _row(name: str, counts: Counts) -> str:
     policy = "closed" if counts.paused else "open"
-    figures = (counts.ready, counts.delayed, counts.leased, counts.processed, counts.failed, policy)
+    figures = (counts.ready, counts.delayed, counts.leased, counts.dead, counts.processed, counts.failed, policy)
     return f"<tr><td>{escape(name)}</td>{''.join(f'<td>{figure}</td>' for figure in figures)}</tr>"
