@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from presque import keys
 from presque.errors import Duplicate, IdempotencyMismatch, QueueFull, QueuePaused
-from presque.keys import check_name
 from presque.redis.store import NO_LIMIT
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ HOLD = 5.0  # seconds that a taken job is kept for its consumer before it is han
 HEAD = 14  # bytes before the payload in a stored job: see `jobs` in presque.keys
 MOST_AT_ONCE = 1000  # jobs taken, settled, given back or moved by one script call
 REMEMBERED = 24 * 3600.0  # seconds that an idempotency key is kept
-__all__ = ["HEAD", "HOLD", "MOST_AT_ONCE", "STATES", "Counts", "NewJob", "Queues", "Taken", "check_name"]
-
 STATES = ("ready", "delayed", "leased", "dead")
 
 
@@ -230,7 +227,7 @@ class Queues:
 
     def channel(self, queue: str) -> bytes:
         """The channel on which it is published that `queue` may have a job."""
-        check_name(queue)
+        keys.check_name(queue)
         return keys.queue_key("ready", queue, self.partitions)
 
 

@@ -272,3 +272,26 @@ async def test_clients_that_vanish_at_random_moments_lose_nothing(daemon, client
     delivered = [job for job in seen if job]
     assert set(jobs) - set(delivered) == set(), f"seed {seed}"
     assert len(set(delivered)) == len(jobs)
+
+
+@awaiting
+async def test_an_answer_with_another_request_behind_it_has_not_arrived_before_it_was_sent(daemon, client, redis):
+    """The next request of a pipeline is read while the answer before it is still being written."""
+    for _ in range(8):
+        await client.post("/q/foo", b'{"text":"' + b"x" * 1_000_000 + b'"}')
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.pauseProducing()
+    status = GET.replace(b"/q/foo", b"/status/")
+    connection.transport.write(GET.replace(b"/q/foo", b"/qb/foo?batch_size=8") + status)
+    await leased(redis, 8)
+
+    async def both_answered():
+        return not daemon.site.busy
+
+    await eventually(both_answered, "the answers")
+    connection.transport.abortConnection()
+
+    async def put_back():
+        return (await client.get("/status/foo")).json["size"] == 8
+
+    await eventually(put_back, "the jobs")

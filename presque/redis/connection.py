@@ -74,7 +74,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         if url.database:
             yield self.execute_command("SELECT", url.database)
         role = yield self.execute_command("ROLE")
-        if role[0] not in (b"master",):
+        if role[0] != b"master":
             raise StoreUnavailable(f"it is a {role[0].decode()}")
         for script in SCRIPTS.values():
             yield self.execute_command("SCRIPT", "LOAD", script.source)
@@ -201,11 +201,9 @@ class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisa
     def connectionMade(self) -> None:
         """Let us in, then ask for every channel that somebody waits on."""
         url = self.factory.url
-        self.listening = False
         if url.password is not None:
             login = ["AUTH", *([url.user] if url.user else []), url.password]
             self.execute_command(*login).addErrback(self._refused)
-        self.listening = True
         self.factory.listener = self
         if self.factory.channels:
             self.transport.write(_command(b"SUBSCRIBE", *self.factory.channels))

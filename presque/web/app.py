@@ -88,5 +88,5 @@ def _answer_errors(app: Klein) -> None:
 
 
 def _message(wrong: PresqueError) -> str:
-    """What the 2010 routes say: the text of a bad request, for all else the class's docstring."""
+    """The text of a bad request, for all else the class's docstring."""
     return str(wrong) if isinstance(wrong, BadRequest) else str(type(wrong).__doc__)

@@ -152,12 +152,14 @@ class Channel(http.HTTPChannel):
         """The place in the stream to the client where what was written until now ends."""
         return 0 if self.lost else (_acknowledged(self.transport) or 0) + _on_its_way(self.transport)
 
-    def reached(self, mark: int) -> bool | None:
+    def reached(self, mark: int | None) -> bool | None:
         """Whether the stream has reached the client up to `mark`: True once its kernel has acknowledged that, False
-        when the connection is lost or was reset, None while that is not known.
+        when the connection is lost or was reset, None while that is not known, as it is while there is no mark.
         """
         if self.lost or _socket(self.transport).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             return False
+        if mark is None:
+            return None
         acknowledged = _acknowledged(self.transport)
         arrived = _on_its_way(self.transport) == 0 if acknowledged is None else acknowledged >= mark
         return arrived or None

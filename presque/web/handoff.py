@@ -48,7 +48,9 @@ class _Delivery:
     taken: Taken
     held_at: float
     next_look: float
-    mark: int = 0  # the place in the connection's stream where the answer ends
+    mark: int | None = (
+        None  # the place in the connection's stream where the answer ends; None while it is being written
+    )
     patience: float = GATHER  # seconds until the look after the next; doubles, for a client may be slow
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from presque.errors import PresqueError, UnknownJob
-from presque.queues import check_name
 from presque.workers import check_worker
 
 if TYPE_CHECKING:
@@ -192,11 +191,10 @@ def parse(content: bytes, type: type[T]) -> T:
 
 
 def job_id(text: str) -> tuple[str, bytes]:
-    """The queue and the number of a job's id. Raises UnknownJob or InvalidName."""
+    """The queue and the number of a job's id. Raises UnknownJob."""
     queue, _, number = text.rpartition(":")
     if not (queue and number.isascii() and number.isdigit() and len(number) < 16):
         raise UnknownJob
-    check_name(queue)
     return queue, b"%d" % int(number)
 
 

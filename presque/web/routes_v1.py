@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from presque.errors import InvalidName, LeaseLost, UnknownJob, UnknownQueue
 from presque.leases import Settlement
-from presque.queues import NewJob
+from presque.queues import STATES, NewJob
 from presque.web import models, params
 from presque.web.answers import answer, json
 from presque.web.params import BadRequest
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from presque.web.routing import Routes
 
 MOST_QUEUES = 20  # in one reservation
-PURGED = ("ready", "delayed", "leased", "dead")
 RESULTS = {"ack": "acked", "release": "released", "lost": "lease-lost", "gone": "not-found"}
 
 # Setting of PATCH -> (its name in the store, what makes its unit from seconds)
@@ -154,12 +153,15 @@ def _add_settlements(routes: Routes, leases: Leases) -> None:
         by_queue: dict[str, list[tuple[int, Settlement]]] = {}
         results = [models.SettleResult(each.id, "not-found") for each in said]
         for place, each in enumerate(said):
-            with suppress(UnknownJob, InvalidName):
+            with suppress(UnknownJob):
                 queue, number = params.job_id(each.id)
                 settlement = Settlement(number, each.receipt.encode(), each.outcome, each.delay, each.error)
                 by_queue.setdefault(queue, []).append((place, settlement))
         for queue, places in by_queue.items():
-            settled = await leases.settle(queue, [settlement for _, settlement in places])
+            try:
+                settled = await leases.settle(queue, [settlement for _, settlement in places])
+            except InvalidName:
+                continue  # no job can have such an id
             for (place, _), became in zip(places, settled, strict=True):
                 word: Any = RESULTS.get(became.word, became.word)
                 due_at = became.due_at / 1000 if became.word == "delayed" else None
@@ -244,8 +246,8 @@ def _add_queues(routes: Routes, queues: Queues, leases: Leases) -> None:
     async def jobs(request: Request, queue: str) -> bytes:
         """The jobs of a state (ready, delayed, leased, dead), a page at a time."""
         state = params.text(request, b"state") or "ready"
-        if state not in PURGED:
-            raise BadRequest(f"state must be one of {', '.join(PURGED)}")
+        if state not in STATES:
+            raise BadRequest(f"state must be one of {', '.join(STATES)}")
         cursor = params.text(request, b"cursor") or "0"
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
             raise BadRequest("cursor must be the next of the page before")
@@ -309,7 +311,7 @@ def _add_upkeep(routes: Routes, queues: Queues) -> None:
     async def purge(request: Request, queue: str) -> bytes:
         """Delete a queue's jobs of a state, without one all; the queue stays."""
         state = params.parse(params.body(request) or b"{}", models.Purge).state
-        await queues.purge(queue, PURGED if state is None else [state])
+        await queues.purge(queue, STATES if state is None else [state])
         return answer(request, 204, b"")
 
     @routes.at("POST", "/v1/queues/<queue>/retry-dead", body=models.RetryDead, answers={200: models.Moved})
