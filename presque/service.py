@@ -24,7 +24,8 @@ from presque.redis.server import LOCK_PATIENCE, PrivateServer
 from presque.redis.store import Store
 from presque.redis.url import RedisURL, endpoint_for
 from presque.waiting import Waiting
-from presque.web.app import make_routes
+from presque.web.app import explain, make_routes
+from presque.web.dispatch import Dispatch
 from presque.web.handoff import Handoff
 from presque.web.site import Site
 from presque.workers import Workers
@@ -63,8 +64,8 @@ class Daemon(Service):
         self.waiting = Waiting(self.queues, self.store.listener, reactor)
         self.handoff = Handoff(self.queues, reactor)
         self.routes = make_routes(self.queues, self.leases, self.workers, self.waiting, self.handoff)
-        resource = self.routes.app.resource()
-        self.site = Site(resource, self.handoff, settings.max_body, settings.request_timeout, reactor)
+        dispatch = Dispatch(self.routes, explain)
+        self.site = Site(dispatch, self.handoff, settings.max_body, settings.request_timeout, reactor)
         self.mover = Loop("mover", lambda: move_due(self.queues), settings.tick, MOST_AT_ONCE, reactor)
         self._endpoints = [_endpoint(reactor, text) for text in settings.listen]
         self.started: Deferred[None] = succeed(None)

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from presque.queues import HOLD
+from presque.web.channel import _acknowledged, _on_its_way
 
 JOB = b'{"key":"value"}'
 GET = b"GET /q/foo HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -295,3 +296,27 @@ async def test_an_answer_with_another_request_behind_it_has_not_arrived_before_i
         return (await client.get("/status/foo")).json["size"] == 8
 
     await eventually(put_back, "the jobs")
+
+
+@awaiting
+async def test_the_place_where_an_answer_ends_is_the_kernels_whatever_was_written_before_it(daemon, client):
+    """A mark too early would end a job that has not arrived, one too late would hold it for ever."""
+    connection = await raw_connection(port_of(daemon))
+    ask_first = b"POST /q/foo HTTP/1.1\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    large = b'{"text":"' + b"x" * 100_000 + b'"}'
+    asked = [
+        (ask_first + b"Content-Length: %d\r\n\r\n" % len(JOB), JOB, b"201 Created"),
+        (b"POST /q/foo HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(large), large, b"content-type must be"),
+        (GET.replace(b"/q/foo", b"/status/foo"), b"", b'"open"}'),
+        (GET.replace(b"GET /q", b"OPTIONS /q"), b"", b"Allow"),
+        (GET.replace(b"/q/foo", b"/openapi.json"), b"", b'"components"'),
+        (GET, b"", JOB),
+    ]
+    ours = connection.transport.getHost()
+    for head, body, answer in asked:
+        connection.received = b""
+        connection.transport.write(head + body)
+        await connection.until(answer)
+        (channel,) = (each for each in daemon.site.channels if each.getPeer() == ours)
+        assert channel.mark() == _acknowledged(channel._handle) + _on_its_way(channel.transport), head
+    connection.transport.loseConnection()

@@ -169,7 +169,7 @@ def logged_errors():
 @awaiting
 async def test_every_route_is_in_the_table_above(daemon):
     found = {}
-    for rule in daemon.site.resource._app.url_map.iter_rules():
+    for rule in daemon.routes.app.url_map.iter_rules():
         assert rule.methods, f"{rule} takes any method"
         found.setdefault(rule.rule, set()).update(rule.methods)
     assert found == {route: set(methods.split()) for route, methods in ROUTES.items()}

@@ -1,16 +1,16 @@
-"""Answers: JSON in one piece, its length and type said. What an error looks like depends on the route alone."""
+"""Answers: JSON in one piece, its type said. What an error looks like depends on the route alone."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from twisted.web.http import RESPONSES, SERVICE_UNAVAILABLE
 
 from presque.web.models import Problem
 
 if TYPE_CHECKING:
-    from twisted.web.http import Request
+    from presque.web.site import Request
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
@@ -40,13 +40,10 @@ encode = msgspec.json.Encoder().encode
 
 def answer(request: Request, status: int, body: bytes, content_type: bytes = JSON) -> bytes:
     """Set everything about the answer; the bytes returned are its body."""
-    request.setResponseCode(status)
-    headers = request.responseHeaders
-    headers.setRawHeaders(b"Content-Type", [content_type])
-    if status != 204:
-        headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
-    if status == SERVICE_UNAVAILABLE:
-        headers.setRawHeaders(b"Retry-After", [RETRY_AFTER])
+    request.code = status
+    request.content_type = content_type
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        request.setHeader(b"Retry-After", RETRY_AFTER)
     return body
 
 
@@ -68,11 +65,11 @@ def error_body(
     if not path.startswith(MODERN):
         return encode({"error": message}), JSON
     slug = slug or SLUGS.get(status, "")
-    title = TITLES[slug] if slug else RESPONSES[status].decode()
+    title = TITLES[slug] if slug else HTTPStatus(status).phrase
     return encode(Problem(f"/problems/{slug}" if slug else "about:blank", title, status, message, existing)), PROBLEM
 
 
 def raw_answer(status: int, body: bytes, content_type: bytes) -> bytes:
     """A whole answer, for what never became a request."""
     head = b"HTTP/1.1 %d %b\r\nServer: presque\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-    return head % (status, RESPONSES[status], content_type, len(body)) + body
+    return head % (status, HTTPStatus(status).phrase.encode(), content_type, len(body)) + body

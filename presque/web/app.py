@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from presque.queues import Queues
     from presque.waiting import Waiting
     from presque.web.handoff import Handoff
+    from presque.web.site import Request
     from presque.workers import Workers
 
 _log = Logger()
@@ -58,19 +59,23 @@ def make_routes(queues: Queues, leases: Leases, workers: Workers, waiting: Waiti
     routes_v1.add(routes, queues, leases, waiting, handoff)
     dashboard.add(routes, queues)
     openapi.add(routes)
-    _answer_errors(routes.app)
+    _answer_what_has_no_route(routes.app)
     return routes
 
 
-def _answer_errors(app: Klein) -> None:
-    @app.handle_errors(PresqueError)
-    def refused(request: Any, failure: Failure) -> bytes:
-        wrong = cast("PresqueError", failure.value)
-        modern = request.path.startswith(MODERN)
-        status = next((new if modern else old) for kind, old, new in STATUSES if isinstance(wrong, kind))
-        existing = wrong.existing or None if isinstance(wrong, Duplicate) else None
-        return error(request, status, _message(wrong), wrong.code, existing)
+def explain(request: Request, failure: Failure) -> bytes:
+    """The answer to what a route failed with."""
+    wrong = failure.value
+    if not isinstance(wrong, PresqueError):
+        _log.failure("{method} {path} failed", failure=failure, method=request.method, path=request.path)
+        return error(request, 500, "internal error")
+    modern = request.path.startswith(MODERN)
+    status = next((new if modern else old) for kind, old, new in STATUSES if isinstance(wrong, kind))
+    existing = wrong.existing or None if isinstance(wrong, Duplicate) else None
+    return error(request, status, _message(wrong), wrong.code, existing)
 
+
+def _answer_what_has_no_route(app: Klein) -> None:
     @app.handle_errors(MethodNotAllowed)
     def wrong_method(request: Any, failure: Failure) -> bytes:
         allowed = sorted({*(cast("MethodNotAllowed", failure.value).valid_methods or ()), "OPTIONS"})
@@ -83,8 +88,7 @@ def _answer_errors(app: Klein) -> None:
 
     @app.handle_errors(Exception)
     def broken(request: Any, failure: Failure) -> bytes:
-        _log.failure("{method} {path} failed", failure=failure, method=request.method, path=request.path)
-        return error(request, 500, "internal error")
+        return explain(request, failure)
 
 
 def _message(wrong: PresqueError) -> str:

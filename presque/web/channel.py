@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from presque.web.site import Site
 
 LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
-BYTES_ACKED = 120  # <linux/tcp.h>: where tcpi_bytes_acked is in struct tcp_info, 8 bytes
+BYTES_ACKED = 120  # <linux/tcp.h>: where tcpi_bytes_acked is in struct tcp_info, 8 bytes; tcpi_state is its first byte
+TCP_CLOSE = 7  # <net/tcp_states.h>: reset, or closed by both sides
 SIOCOUTQ = 0x5411  # <linux/sockios.h>: bytes in the send queue that the peer has not acknowledged (unix(7): not read)
 
 
@@ -37,9 +38,45 @@ class Channel(http.HTTPChannel):
     transport: Any
     refused = False  # we have answered with a refusal and read no more
     lost = False
+    _written = 0  # bytes, since the connection began
+    _acked_before: int | None = None  # bytes that had been acknowledged then; None where one cannot know
     _closing = False  # we have begun to close, and wait until what was written has arrived
     _begun = False  # bytes of a request have come, and not all of it
     _deadline: IDelayedCall | None = None  # for all of a request, or for reading what we sent
+
+    def connectionMade(self) -> None:
+        """Note what stays the same as long as the connection does; Twisted asks for it at each request."""
+        super().connectionMade()
+        self._is_plain = not hasattr(self.transport, "transport")  # no TLS between us and the socket
+        self._handle = _socket(self.transport)
+        self._acked_before = _acknowledged(self._handle)
+        self._host, self._peer = self.transport.getHost(), self.transport.getPeer()
+
+    def getHost(self) -> Any:
+        """Our address."""
+        return self._host
+
+    def getPeer(self) -> Any:
+        """The client's address."""
+        return self._peer
+
+    def write(self, data: bytes) -> None:
+        """Write to the client: what the kernel takes at once, without a turn of the reactor; the rest as usual."""
+        self._written += len(data)
+        transport = self.transport
+        # As in _on_its_way: Twisted's two buffers.
+        if self._is_plain and transport.connected and not (transport.dataBuffer or transport._tempDataBuffer):
+            try:
+                sent = self._handle.send(data)
+            except OSError:  # it takes nothing now; or the client has left, and the transport finds that by itself
+                sent = 0
+            data = data[sent:]
+        if data:
+            transport.write(data)
+
+    def writeSequence(self, iovec: list[bytes]) -> None:
+        """As `write`."""
+        self.write(b"".join(iovec))
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client; the time for a whole request runs from its first byte."""
@@ -127,7 +164,7 @@ class Channel(http.HTTPChannel):
         self._stop_deadline()
         self.setTimeout(None)
         path = getattr(self, "_path", b"")  # there is none before the first line has come
-        self.transport.write(raw_answer(status, *error_body(path, status, message)))
+        self.write(raw_answer(status, *error_body(path, status, message)))
         if hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self._after(LINGER, self.transport.abortConnection)
@@ -141,7 +178,7 @@ class Channel(http.HTTPChannel):
     def _send100Continue(self) -> None:
         """Twisted calls this even for a request that we have refused by its headers."""
         if not self.refused:
-            super()._send100Continue()
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def timeoutConnection(self) -> None:
         """An idle connection is closed without a word, in the log either."""
@@ -150,19 +187,26 @@ class Channel(http.HTTPChannel):
 
     def mark(self) -> int:
         """The place in the stream to the client where what was written until now ends."""
-        return 0 if self.lost else (_acknowledged(self.transport) or 0) + _on_its_way(self.transport)
+        if self.lost:
+            return 0
+        if self._is_plain and self._acked_before is not None:
+            return self._acked_before + self._written
+        return (_acknowledged(self._handle) or 0) + _on_its_way(self.transport)
 
     def reached(self, mark: int | None) -> bool | None:
         """Whether the stream has reached the client up to `mark`: True once its kernel has acknowledged that, False
         when the connection is lost or was reset, None while that is not known, as it is while there is no mark.
         """
-        if self.lost or _socket(self.transport).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if self.lost:
             return False
-        if mark is None:
-            return None
-        acknowledged = _acknowledged(self.transport)
-        arrived = _on_its_way(self.transport) == 0 if acknowledged is None else acknowledged >= mark
-        return arrived or None
+        if self._acked_before is None:
+            if self._handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return False
+            return (mark is not None and _on_its_way(self.transport) == 0) or None
+        info = self._handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
+        if info[0] == TCP_CLOSE and self._handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return False
+        return (mark is not None and int.from_bytes(info[BYTES_ACKED:], sys.byteorder) >= mark) or None
 
     def loseConnection(self) -> None:
         """Close from our side. While a delivery is not known to have arrived only our half is closed, or nothing where
@@ -209,9 +253,8 @@ def _socket(transport: Any) -> Any:
     return getattr(transport, "transport", transport).getHandle()  # below TLS
 
 
-def _acknowledged(transport: Any) -> int | None:
+def _acknowledged(handle: socket.socket) -> int | None:
     """How many bytes the client has acknowledged since the connection began; None where one cannot know."""
-    handle = _socket(transport)
     if sys.platform != "linux" or handle.family == socket.AF_UNIX:
         return None
     info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)

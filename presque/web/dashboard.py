@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from presque.web.answers import answer
 
 if TYPE_CHECKING:
-    from twisted.web.http import Request
-
     from presque.queues import Counts, Queues
     from presque.web.routing import Routes
+    from presque.web.site import Request
 
 MOST_LISTED = 1000  # queues
 

@@ -13,7 +13,7 @@ jobs take the same way, but their arrival ends nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
-    from twisted.web.http import Request
 
     from presque.queues import Queues, Taken
     from presque.web.channel import Channel
+    from presque.web.site import Request
 
 T = TypeVar("T", bound="Taken")
 
@@ -71,10 +71,10 @@ class Handoff:
     def deliver(
         self, request: Request, taking: Deferred[T], waits: bool, compose: Callable[[T], bytes]
     ) -> Deferred[bytes]:
-        """Answer `request` with `compose(taken)`. Its Deferred may be cancelled when the client leaves: then the jobs
-        go back, and when it `waits` the taking itself is cancelled too.
+        """Answer `request` with `compose(taken)`. When the client leaves before that, the jobs go back, and when it
+        `waits` the taking itself is cancelled.
         """
-        channel = cast("Channel", request.channel)
+        channel = request.channel
         asked_at = self._clock.seconds()
 
         def client_left(_: Deferred[bytes]) -> None:
@@ -82,6 +82,7 @@ class Handoff:
                 taking.cancel()
 
         answered: Deferred[bytes] = Deferred(client_left)
+        request.when_left = answered.cancel
 
         def ended(result: T | Failure) -> T | Failure:
             self._asked -= 1

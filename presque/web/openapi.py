@@ -13,9 +13,8 @@ from presque.web.answers import MODERN, answer, encode
 from presque.web.models import Error, Problem
 
 if TYPE_CHECKING:
-    from twisted.web.http import Request
-
     from presque.web.routing import Route, Routes
+    from presque.web.site import Request
 
 REFS = "#/components/schemas/{name}"
 PAGE = "text/html"

@@ -11,7 +11,7 @@ from presque.errors import PresqueError, UnknownJob
 from presque.workers import check_worker
 
 if TYPE_CHECKING:
-    from twisted.web.http import Request
+    from presque.web.site import Request
 
 T = TypeVar("T")
 

@@ -14,12 +14,12 @@ from presque.web.params import BadRequest
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.web.http import Request
 
     from presque.queues import Counts, Queues, Taken
     from presque.waiting import Waiting
     from presque.web.handoff import Handoff
     from presque.web.routing import Routes
+    from presque.web.site import Request
     from presque.workers import Worker, Workers
 
 

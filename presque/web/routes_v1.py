@@ -18,13 +18,13 @@ from presque.web.params import BadRequest
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.web.http import Request
 
     from presque.leases import Job, Leased, Leases, Settled
     from presque.queues import Counts, Queues
     from presque.waiting import Waiting
     from presque.web.handoff import Handoff
     from presque.web.routing import Routes
+    from presque.web.site import Request
 
 MOST_QUEUES = 20  # in one reservation
 RESULTS = {"ack": "acked", "release": "released", "lost": "lease-lost", "gone": "not-found"}

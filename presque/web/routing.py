@@ -31,6 +31,7 @@ class Routes:
         self.app = Klein()
         self.app.url_map.merge_slashes = False
         self.listed: list[Route] = []
+        self.functions: dict[str, Any] = {}  # by Klein's name of the endpoint
 
     def at(
         self,
@@ -54,6 +55,7 @@ class Routes:
                 endpoint = f"{method} {path}"
                 assert endpoint not in self.app.endpoints, endpoint
                 self.app.route(path, methods=[method], endpoint=endpoint)(function)
+                self.functions[endpoint] = function
                 summary = (function.__doc__ or "").strip()
                 self.listed.append(Route(method, path, summary, body, answers or {}, query, headers))
                 if takes:

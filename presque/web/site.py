@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from http import HTTPStatus
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from twisted.web import http, server
+from twisted.web.resource import Resource
 
-from presque.web.answers import answer, error
+from presque.web.answers import JSON, answer, error
 from presque.web.channel import Channel
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTime
-    from twisted.web.resource import IResource
+    from collections.abc import Callable
 
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from presque.web.dispatch import Dispatch
     from presque.web.handoff import Handoff
 
 IDLE = 60.0  # seconds that a connection may stay open between requests
@@ -29,7 +35,8 @@ class Request(server.Request):
 
     channel: Channel
     content: Any
-    defaultContentType = b"application/json"
+    content_type = JSON
+    when_left: Callable[[], object] | None = None  # called when the client leaves before it was answered
 
     def gotLength(self, length: int | None) -> None:
         """The headers are complete: refuse a body that says it is too long."""
@@ -55,10 +62,7 @@ class Request(server.Request):
         return b"presque"
 
     def process(self) -> None:
-        """Hand the request to the application, with a path that is plain ASCII, or refuse it."""
-        self.site = self.channel.site
-        self.responseHeaders.setRawHeaders(b"Server", [b"presque"])
-        self.responseHeaders.setRawHeaders(b"Date", [http.datetimeToString()])
+        """Have the request answered, with a path that is plain ASCII, or refuse it."""
         path = self.path if self.path.startswith(b"/") else _origin_form(self.path)
         segments = [_plain(segment) for segment in path[1:].split(b"/")]
         self.path = b"/" + b"/".join(segments) if path.startswith(b"/") else path  # as it is routed
@@ -71,13 +75,38 @@ class Request(server.Request):
         elif b"//" in path:
             self._end(error(self, http.NOT_FOUND, "not found"))
         else:
-            self.prepath = []
-            self.postpath = segments
-            self.render(self.site.resource)
+            self.channel.factory.dispatch.answer(self, segments)
 
     def _end(self, body: bytes) -> None:
         self.write(body)
         self.finish()
+
+    def write(self, data: bytes) -> None:
+        """Send the whole answer, `data` being its body, in one piece."""
+        assert not self.startedWriting, "an answer is written once"
+        self.startedWriting = 1
+        head = [_head(self.code, self.content_type, self.clientproto == b"HTTP/1.0"), self.channel.factory.date()]
+        for name, values in self.responseHeaders.getAllRawHeaders():
+            head += [b"%b: %b\r\n" % (name, value) for value in values]
+        if self.code != http.NO_CONTENT:
+            head.append(b"Content-Length: %d\r\n" % len(data))
+        head.append(b"\r\n")
+        if self.method != b"HEAD":
+            head.append(data)
+        self.channel.write(b"".join(head))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client has left before it was answered."""
+        super().connectionLost(reason)
+        if self.when_left is not None:
+            self.when_left()
+
+
+@lru_cache(maxsize=256)
+def _head(status: int, content_type: bytes, is_old: bool) -> bytes:
+    """The first lines of an answer, which are the same each time."""
+    line = b"HTTP/1.%d %d %b" % (not is_old, status, HTTPStatus(status).phrase.encode())
+    return b"%b\r\nServer: presque\r\nContent-Type: %b\r\n" % (line, content_type)
 
 
 def _origin_form(target: bytes) -> bytes:
@@ -103,14 +132,18 @@ class Site(server.Site):
     requestFactory = Request
 
     def __init__(
-        self, resource: IResource, handoff: Handoff, max_body: int, request_timeout: float, reactor: IReactorTime
+        self, dispatch: Dispatch, handoff: Handoff, max_body: int, request_timeout: float, reactor: IReactorTime
     ) -> None:
-        super().__init__(resource, timeout=IDLE, reactor=reactor, parsePOSTFormSubmission=False)
+        super().__init__(Resource(), timeout=IDLE, reactor=reactor, parsePOSTFormSubmission=False)
+        self.dispatch = dispatch
         self.handoff = handoff
         self.max_body = max_body
         self.request_timeout = request_timeout
         self.channels: set[Channel] = set()
         self.stopping = False  # each connection is closed after its next answer
+        self._clock = reactor
+        self._date = b""  # the header, as it is during the second `_dated`
+        self._dated = 0
 
     def buildProtocol(self, addr: Any) -> Channel:  # type: ignore[override]  # as above
         """A Channel, noted so that a stopping daemon can wait for it."""
@@ -124,6 +157,12 @@ class Site(server.Site):
 
     def log(self, request: http.Request) -> None:
         """No access log: a proxy in front writes a better one."""
+
+    def date(self) -> bytes:
+        """The Date header of an answer that is sent now."""
+        if (second := int(self._clock.seconds())) != self._dated:
+            self._dated, self._date = second, b"Date: %b\r\n" % http.datetimeToString(second)
+        return self._date
 
     @property
     def busy(self) -> int:
