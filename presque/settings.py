@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.endpoints import serverFromString
 
 from presque.redis.url import RedisURL, parse_redis_url
+from presque.sockets import SHARABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,17 +38,21 @@ class Settings:
     max_body: int  # bytes
     request_timeout: float  # seconds
     partitions: int
+    processes: int
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A row of the table. `parse` raises ValueError with what is wrong, for a sentence that begins with the name."""
+    """A row of the table. `parse` raises ValueError with what is wrong, for a sentence that begins with the name;
+    `text` makes of a value what `parse` reads.
+    """
 
     name: str
     value: str
     default: str
     help: str
     parse: Callable[[str], Any]
+    text: Callable[[Any], str] = str
 
 
 def _endpoints(text: str) -> tuple[str, ...]:
@@ -58,7 +63,8 @@ def _endpoints(text: str) -> tuple[str, ...]:
         try:
             serverFromString(None, endpoint)  # only read here; the wiring makes those that are used
         except Exception as wrong:  # whatever the parser of that kind of endpoint, or a certificate's, raises
-            raise ValueError(f"must be a Twisted endpoint such as tcp:5000 ({wrong})") from None
+            why = "systemd gave no such socket" if isinstance(wrong, LookupError) else wrong
+            raise ValueError(f"must be a Twisted endpoint such as tcp:5000 ({why})") from None
     return found
 
 
@@ -111,8 +117,16 @@ TABLE = (
         "tcp:5000:interface=127.0.0.1",
         "where to listen, as a Twisted endpoint; may be given several times",
         _endpoints,
+        " ".join,
     ),
-    Setting("redis", "URL", "", "the Redis to use: redis://, rediss:// or unix:// (default: a private server)", _redis),
+    Setting(
+        "redis",
+        "URL",
+        "",
+        "the Redis to use: redis://, rediss:// or unix:// (default: a private server)",
+        _redis,
+        lambda url: url.in_full() if url else "",
+    ),
     Setting(
         "data-dir",
         "FOLDER",
@@ -143,6 +157,13 @@ TABLE = (
         "into how many Redis Cluster slots to spread the queues; fixed when a store is first used",
         _number(int, 1, 16384, ""),
     ),
+    Setting(
+        "processes",
+        "NUMBER",
+        "1",
+        "how many processes to serve with; they share the listening sockets and the Redis",
+        _number(int, 1, 64, ""),
+    ),
 )
 _ROWS = {row.name: row for row in TABLE}
 
@@ -165,7 +186,24 @@ def settings(flags: Mapping[str, str], environ: Mapping[str, str] | None = None)
             (source[row.name] for source in sources if row.name in source), (f"--{row.name}", row.default)
         )
         values[row.name.replace("-", "_")] = _parse(row, label, text)
-    return Settings(**values)
+    return _consistent(Settings(**values))
+
+
+def _consistent(found: Settings) -> Settings:
+    for endpoint in found.listen if found.processes > 1 else ():
+        if not endpoint.startswith(SHARABLE):
+            kinds = ", ".join(SHARABLE)
+            raise SettingError(f"--processes {found.processes} cannot share {endpoint}, only an endpoint of {kinds}")
+    return found
+
+
+def as_variables(found: Settings) -> dict[str, str]:
+    """The variables that give just these settings, the Redis' password among them."""
+    return {_variable(row.name): row.text(getattr(found, row.name.replace("-", "_"))) for row in TABLE}
+
+
+def _variable(name: str) -> str:
+    return "PRESQUE_" + name.upper().replace("-", "_")
 
 
 def _parse(row: Setting, label: str, text: str) -> Any:
@@ -178,7 +216,7 @@ def _parse(row: Setting, label: str, text: str) -> Any:
 
 def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Setting -> (the variable that gives it, its text)."""
-    names = {"PRESQUE_" + name.upper().replace("-", "_"): name for name in [*_ROWS, "config"]}
+    names = {_variable(name): name for name in [*_ROWS, "config"]}
     found = {}
     for variable, text in environ.items():
         if variable.startswith("PRESQUE_"):

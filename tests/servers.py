@@ -29,11 +29,13 @@ from presque.service import Daemon, make_service
 from presque.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).parent.parent
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 PATIENCE = 20.0  # seconds that a test waits for what must come
+# What systemd does for a service with sockets: sd_listen_fds(3).
+ACTIVATION = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 def redis_program() -> str:
@@ -218,7 +220,13 @@ async def eventually(check: Any, what: str = "") -> Any:
 class DaemonProcess(ProcessProtocol):
     """`twistd presque` as a process of its own."""
 
-    def __init__(self, *flags: str, environ: dict[str, str] | None = None, listen: str = LOOPBACK) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        environ: dict[str, str] | None = None,
+        listen: str = LOOPBACK,
+        inherits: Sequence[socket.socket] = (),
+    ) -> None:
         self.log = ""
         self.port = 0
         self.listening: Deferred[int] = Deferred()
@@ -227,7 +235,12 @@ class DaemonProcess(ProcessProtocol):
         code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
         command = [sys.executable, "-c", code, "-n", "--pidfile=", "presque", "--listen", listen, *flags]
         variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/dev/null", **(environ or {})}
-        reactor.spawnProcess(self, command[0], command, env=variables, path=tempfile.gettempdir())
+        descriptors = {0: "w", 1: "r", 2: "r"}
+        if inherits:
+            variables |= {"LISTEN_FDS": str(len(inherits)), "LISTEN_FDNAMES": ":".join("unknown" for _ in inherits)}
+            command = [sys.executable, "-c", ACTIVATION, *command]
+            descriptors |= {3 + index: listening.fileno() for index, listening in enumerate(inherits)}
+        reactor.spawnProcess(self, command[0], command, env=variables, path=tempfile.gettempdir(), childFDs=descriptors)
 
     def outReceived(self, data: bytes) -> None:
         self.log += data.decode(errors="replace")

@@ -4,9 +4,13 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pytest_twisted import ensureDeferred as awaiting
 from servers import LOOPBACK, PATIENCE, ROOT, eventually
 from twisted.internet import reactor
@@ -14,7 +18,7 @@ from twisted.internet import reactor
 from presque import __version__
 from presque.redis.url import RedisURL, parse_redis_url
 from presque.service import make_service
-from presque.settings import TABLE, SettingError, settings
+from presque.settings import TABLE, SettingError, as_variables, settings
 
 SECRET = "S3cret"
 
@@ -45,7 +49,7 @@ def test_nothing_given_means_the_documented_defaults():
     assert found.listen == ("tcp:5000:interface=127.0.0.1",)
     assert found.redis is None
     assert (found.fsync, found.tick, found.max_body) == ("everysec", 0.1, 1024 * 1024)
-    assert (found.request_timeout, found.partitions) == (20, 1)
+    assert (found.request_timeout, found.partitions, found.processes) == (20, 1, 1)
 
 
 def test_the_command_line_goes_before_a_variable_that_goes_before_the_file_that_goes_before_the_default(file):
@@ -81,6 +85,7 @@ EACH = [
     ("request-timeout", "0.1", 0.1),
     ("request-timeout", "3600", 3600),
     ("partitions", "16384", 16384),
+    ("processes", "64", 64),
 ]
 
 
@@ -89,6 +94,12 @@ def test_each_setting_is_read_from_a_flag_and_from_a_variable(name, text, value)
     attribute = name.replace("-", "_")
     assert getattr(settings({name: text}, {}), attribute) == value
     assert getattr(settings({}, {f"PRESQUE_{attribute.upper()}": text}), attribute) == value
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, text, _ in EACH])
+def test_the_variables_made_of_settings_give_the_same_settings(name, text):
+    found = settings({name: text}, {})
+    assert settings({}, as_variables(found)) == found
 
 
 def test_every_setting_of_the_table_is_tried_here():
@@ -118,6 +129,9 @@ REFUSED = [
     ("partitions", "0"),
     ("partitions", "16385"),
     ("partitions", "-1"),
+    ("processes", "0"),
+    ("processes", "65"),
+    ("processes", "two"),
 ]
 
 
@@ -168,7 +182,7 @@ def test_every_setting_can_stand_in_the_file_with_hyphens_or_underscores(file):
         {
             "config": file(
                 'listen = "tcp:1"\nredis = "redis://example"\ndata_dir = "/srv"\nfsync = "always"\ntick = 0.5\n'
-                'max-body = 10\nrequest_timeout = 5\npartitions = "4"'
+                'max-body = 10\nrequest_timeout = 5\npartitions = "4"\nprocesses = 3'
             )
         },
         {},
@@ -176,7 +190,7 @@ def test_every_setting_can_stand_in_the_file_with_hyphens_or_underscores(file):
     assert found.listen == ("tcp:1",)
     assert found.redis == RedisURL("redis", "example", 6379, "", 0)
     assert (found.data_dir, found.fsync, found.tick) == (Path("/srv"), "always", 0.5)
-    assert (found.max_body, found.request_timeout, found.partitions) == (10, 5, 4)
+    assert (found.max_body, found.request_timeout, found.partitions, found.processes) == (10, 5, 4, 3)
 
 
 def test_the_file_may_list_several_endpoints(file):
@@ -278,6 +292,7 @@ def test_a_folder_that_is_named_goes_before_what_systemd_gives(homeless):
 )
 def test_a_redis_url_says_where_as_whom_and_which_database(text, url):
     assert parse_redis_url(text) == url
+    assert parse_redis_url(url.in_full()) == url
 
 
 @pytest.mark.parametrize(
@@ -366,6 +381,29 @@ def test_what_is_no_endpoint_is_refused_before_anything_is_started(endpoint):
         make_service(settings(flags, {}), reactor)
 
 
+@pytest.fixture
+def certificate(tmp_path):
+    """A file with a key and a certificate of its own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    path = tmp_path / "both.pem"
+    form = serialization.PrivateFormat.PKCS8
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+        + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+def test_tls_cannot_be_shared_by_several_processes(certificate):
+    endpoint = f"ssl:0:privateKey={certificate}"
+    assert settings({"listen": endpoint}, {}).listen == (endpoint,)
+    said = refusal({"listen": f"{LOOPBACK} {endpoint}", "processes": "2"})
+    assert said == f"--processes 2 cannot share {endpoint}, only an endpoint of tcp:, tcp6:, unix:, systemd:"
+
+
 def twistd(command, folder):
     """Run `<variables> twistd presque <arguments>` for what ends at once; its status and the lines that it wrote."""
     variables = dict(word.split("=", 1) for word in command.split() if word.startswith("PRESQUE_"))
@@ -395,6 +433,9 @@ def twistd(command, folder):
         ("--config none.toml", "--config none.toml: .*No such file.*"),
         ("--listen tpc:5000", "(?=.* endpoint )--listen .*'tpc:5000'.*"),
         ("--redis localhost", "--redis must be redis://.*"),
+        ("--listen systemd:domain=INET:name=x", "--listen must be .* \\(systemd gave no such socket\\), not .*"),
+        ("--processes 0", "--processes must be a whole number from 1 to 64, not '0'"),
+        ("--processes 2 --listen haproxy:tcp:0", "--processes 2 cannot share haproxy:tcp:0, only .*"),
         ("PRESQUE_LISTNE=tcp:0", r"PRESQUE_LISTNE is not a setting; did you mean PRESQUE_LISTEN\?"),
         ("PRESQUE_LISTEN=tpc:0", "(?=.* endpoint )PRESQUE_LISTEN .*'tpc:0'.*"),
     ],

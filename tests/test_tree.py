@@ -21,8 +21,19 @@ MAY_IMPORT = {
     "presque": set(),
     "presque.errors": set(),
     "presque.tap": {"presque", "presque.settings", "presque.service", "presque.errors"},
-    "presque.settings": {"presque.redis.url"},
+    "presque.settings": {"presque.redis.url", "presque.sockets"},
     "presque.service": {"*"},
+    "presque.processes": {
+        "presque.program",
+        "presque.child",
+        "presque.sockets",
+        "presque.settings",
+        "presque.redis.server",
+    },
+    "presque.program": set(),
+    "presque.child": {"presque.leashed"},
+    "presque.leashed": set(),
+    "presque.sockets": set(),
     "presque.web": {
         "presque",
         "presque.queues",
@@ -37,7 +48,7 @@ MAY_IMPORT = {
     "presque.queues": {"presque.redis", "presque.keys", "presque.errors"},
     "presque.leases": {"presque.queues", "presque.redis", "presque.errors"},
     "presque.workers": {"presque.redis", "presque.keys", "presque.errors"},
-    "presque.redis": {"presque.keys", "presque.errors"},
+    "presque.redis": {"presque.keys", "presque.errors", "presque.child"},
     "presque.keys": {"presque.errors"},
 }
 

@@ -15,23 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from presque.child import Child, Command
 from presque.errors import StoreUnfit
-from presque.redis import leashed
+from presque.redis.url import RedisURL
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
-    from twisted.python.failure import Failure
+    from collections.abc import Callable
 
 PROGRAMS = ("redis-server", "valkey-server")
 LONGEST_SOCKET = 100  # bytes; the kernel takes 107 for a Unix socket's path
-FIRST_RESTART = 0.1  # seconds until a child that died is started again; doubles each time
-LAST_RESTART = 5.0  # seconds, the longest that it grows to
-STEADY = 10.0  # seconds that a child must live for the delay to begin anew
 LOCK_PATIENCE = 5.0  # seconds that we wait for a predecessor's server to end
+LOCK_LOOK = 0.02  # seconds between two looks whether it has
 STOP_PATIENCE = 10.0  # seconds that we give the child to end before we kill it
 LOCK_FD = 3  # the child's number for the inherited lock
 
@@ -65,14 +63,27 @@ class PrivateServer(Service):
         self._fsync = fsync
         self._program = find_program()
         self._lock: int | None = None
-        self._child: _Child | None = None
-        self._again: IDelayedCall | None = None
-        self._delay = FIRST_RESTART
+        self._child: Child | None = None
         self._socket_folder: str | None = None
         self.socket = str(folder / "redis.sock")
         if len(os.fsencode(self.socket)) > LONGEST_SOCKET:
             self._socket_folder = tempfile.mkdtemp(prefix="presque-")
             self.socket = str(Path(self._socket_folder) / "redis.sock")
+
+    @property
+    def url(self) -> RedisURL:
+        """Where the server is."""
+        return RedisURL("unix", "", 0, self.socket, 0)
+
+    async def own(self, wanted: Callable[[], bool]) -> None:
+        """Lock the folder, for which a predecessor's server may first have to end. Raises StoreUnfit when it does not,
+        and when this is not `wanted` any more.
+        """
+        ends = self._reactor.seconds() + LOCK_PATIENCE
+        while not self.lock():
+            if self._reactor.seconds() >= ends or not wanted():
+                raise StoreUnfit(f"{self.folder} is in use by another presque (pid {self.holder()})")
+            await deferLater(self._reactor, LOCK_LOOK)
 
     def lock(self) -> bool:
         """Try to own the folder; says whether we do."""
@@ -89,29 +100,23 @@ class PrivateServer(Service):
         self._lock = lock
         return True
 
-    @property
-    def locked(self) -> bool:
-        """Whether we own the folder."""
-        return self._lock is not None
-
     def holder(self) -> str:
         """Who owns the folder, as far as its lock file tells."""
         return (self.folder / "lock").read_text().strip() or "unknown"
 
     def startService(self) -> None:
-        """Start the child; `lock` must have succeeded."""
+        """Start the child; the folder must be locked."""
         super().startService()
-        self._start()
-
-    def _start(self) -> None:
         assert self._lock is not None
-        self._again = None
-        self._child = _Child(self)
-        self._started_at = self._reactor.seconds()
-        command = [sys.executable, "-I", "-S", leashed.__file__, str(os.getpid()), self._program, "-"]
-        descriptors = {0: "w", 1: "r", 2: "r", LOCK_FD: self._lock}
-        self._reactor.spawnProcess(self._child, command[0], command, env=os.environ, childFDs=descriptors)
-        self._log.info("{program} starts in {folder}", program=self._program, folder=str(self.folder))
+        command = Command((self._program, "-"), os.environ, {LOCK_FD: self._lock}, self.settings())
+        name = f"the private {self._program} in {self.folder}"
+        self._child = Child(name, command, STOP_PATIENCE, self._reactor, self._heard)
+        self._child.start()
+
+    def _heard(self, pid: int, line: str) -> None:
+        """Keep what it says of trouble; the rest is of no interest to whoever runs presque."""
+        if " # " in line and " WARNING " not in line:
+            self._log.info("{line}", line=line)
 
     def settings(self) -> bytes:
         """The child's configuration file, which it reads from its standard input."""
@@ -134,33 +139,11 @@ class PrivateServer(Service):
         }
         return "".join(f"{name} {value}\n" for name, value in values.items()).encode()
 
-    def ended(self, reason: Failure) -> None:
-        """The child has ended: start it again unless we are stopping."""
-        self._child = None
-        if not self.running:
-            return
-        if self._reactor.seconds() - self._started_at > STEADY:
-            self._delay = FIRST_RESTART
-        self._log.error(
-            "the private redis-server ended ({why}), again in {delay} s",
-            why=reason.getErrorMessage(),
-            delay=self._delay,
-        )
-        self._again = self._reactor.callLater(self._delay, self._start)
-        self._delay = min(self._delay * 2, LAST_RESTART)
-
-    def stopService(self) -> Deferred[None] | None:
+    def stopService(self) -> Deferred[None]:
         """Stop the child. Fires when it has ended."""
         super().stopService()
-        if self._again is not None:
-            self._again.cancel()
-        stopped: Deferred[None] = Deferred()
-        stopped.addCallback(self._release)
-        if self._child is None:
-            stopped.callback(None)
-        else:
-            self._child.stop(self._reactor, stopped)
-        return stopped
+        stopped = succeed(None) if self._child is None else self._child.stop()
+        return stopped.addCallback(self._release)
 
     def _release(self, _: None) -> None:
         if self._lock is not None:
@@ -168,45 +151,6 @@ class PrivateServer(Service):
             self._lock = None
         if self._socket_folder is not None:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
-
-
-class _Child(ProcessProtocol):
-    """The running child: its settings go in, its log lines come out."""
-
-    transport: Any
-    _log = Logger()
-
-    def __init__(self, server: PrivateServer) -> None:
-        self._server = server
-        self._stopped: Deferred[None] | None = None
-        self._patience: IDelayedCall | None = None
-
-    def connectionMade(self) -> None:
-        """Tell the child its settings."""
-        self.transport.write(self._server.settings())
-        self.transport.closeStdin()
-
-    def outReceived(self, data: bytes) -> None:
-        """Keep what it says of trouble; the rest is of no interest to whoever runs presque."""
-        for line in data.decode(errors="replace").splitlines():
-            if " # " in line and " WARNING " not in line:
-                self._log.info("{line}", line=line)
-
-    errReceived = outReceived
-
-    def stop(self, clock: IReactorTime, stopped: Deferred[None]) -> None:
-        """Ask it to end, and kill it when it does not."""
-        self._stopped = stopped
-        self.transport.signalProcess("TERM")
-        self._patience = clock.callLater(STOP_PATIENCE, self.transport.signalProcess, "KILL")
-
-    def processEnded(self, reason: Failure) -> None:
-        """It has ended and was waited for."""
-        if self._patience is not None and self._patience.active():
-            self._patience.cancel()
-        self._server.ended(reason)
-        if self._stopped is not None:
-            self._stopped.callback(None)
 
 
 def _quoted(text: str) -> str:

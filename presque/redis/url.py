@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.ssl import optionsForClientTLS
@@ -30,6 +30,15 @@ class RedisURL:
     def __str__(self) -> str:
         where = self.path if self.scheme == "unix" else f"{self.host}:{self.port}"
         return f"{self.scheme}://{where} (database {self.database})"
+
+    def in_full(self) -> str:
+        """The URL that `parse_redis_url` reads as this one, with the password in it."""
+        user = quote(self.user or "", safe="")
+        whom = "" if self.password is None else f"{user}:{quote(self.password, safe='')}@"
+        if self.scheme == "unix":
+            return f"unix://{whom}{quote(self.path)}?db={self.database}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{whom}{host}:{self.port}/{self.database}"
 
 
 def parse_redis_url(text: str) -> RedisURL:

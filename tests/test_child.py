@@ -1,0 +1,71 @@
+"""A child process that is kept alive: when it comes back, what is heard of it, and how it ends."""
+
+import sys
+import time
+
+from pids import lives
+from pytest_twisted import ensureDeferred as awaiting
+from servers import eventually
+from twisted.internet import reactor
+from twisted.internet.error import ProcessTerminated
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from presque.child import Child, Command
+
+
+class Births(Clock):
+    """A reactor whose processes are born, at times that it notes, and die when the test says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.at = []
+
+    def spawnProcess(self, protocol, *args, **kwargs):
+        self.at.append(self.seconds())
+        self.protocol = protocol
+
+    def die(self, after):
+        """The child dies `after` so many seconds, and time goes on until it is born again."""
+        self.advance(after)
+        self.protocol.processEnded(Failure(ProcessTerminated(signal=9)))
+        (birth,) = self.getDelayedCalls()
+        wait = birth.getTime() - self.seconds()
+        self.advance(wait)
+        assert self.at[-1] == self.seconds()
+        return round(wait, 1)
+
+
+def test_a_child_comes_back_later_each_time_and_at_once_when_it_had_lived_long():
+    births = Births()
+    Child("it", Command(("/it",), {}, {}), 1, births, lambda pid, line: None).start()
+    assert [births.die(1) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert [births.die(after) for after in (11, 1, 1)] == [0.1, 0.2, 0.4]
+
+
+def test_a_child_s_lines_come_whole_with_its_last_one_and_none_too_long():
+    births, heard = Births(), []
+    Child("it", Command(("/it",), {}, {}), 1, births, lambda pid, line: heard.append(line)).start()
+    for descriptor, data in ((1, b"one\ntw"), (2, b"other\n"), (1, b"o\n"), (1, b"x" * 70_000), (1, b"\n\xff")):
+        births.protocol.childDataReceived(descriptor, data)
+    births.die(1)
+    assert heard == ["one", "other", "two", "x" * 70_000, "", "\ufffd"]
+
+
+@awaiting
+async def test_a_child_that_does_not_stop_is_killed_in_the_end():
+    program = "import signal as s, time; s.signal(s.SIGTERM, s.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    heard = []
+    command = Command((sys.executable, "-c", program), {}, {})
+    child = Child("it", command, 0.2, reactor, lambda pid, line: heard.append((pid, line)))
+    child.start()
+
+    async def is_deaf():
+        return heard
+
+    ((pid, line),) = await eventually(is_deaf, "its word")
+    assert (line, lives(pid)) == ("deaf", True)
+    began = time.monotonic()
+    await child.stop()
+    assert 0.2 <= time.monotonic() - began < 2
+    assert not lives(pid)
