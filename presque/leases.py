@@ -27,8 +27,7 @@ _NOTED = msgspec.msgpack.Decoder(list[tuple[int, float, str]])
 MOST_SETTLED = 1000  # jobs settled by one script call
 
 
-@dataclass(frozen=True)
-class Leased(Taken):
+class Leased(Taken, frozen=True):
     """Jobs leased under one receipt until `ends_at`. Times are epoch ms; all tuples go in parallel."""
 
     ends_at: int

@@ -70,9 +70,12 @@ class Waiting:
         Fires with what `take` gave, without jobs when the time is over; fails as `take` does. While it waits it may be
         cancelled, which leaves nothing behind: a job that was on its way goes back.
         """
+        immediately = patience <= 0 or self._stopping
+        if immediately and len(queues) == 1:
+            return take(queues[0])
         for queue in queues:
             self._queues.channel(queue)  # raises InvalidName before anything is taken
-        if patience <= 0 or self._stopping:
+        if immediately:
             return ensureDeferred(self._look(queues, take))
         waiter = _Waiter(queues, take, Deferred(lambda _: self._leave(waiter)))
         waiter.timer = self._clock.callLater(patience, self._give_up, waiter)

@@ -153,9 +153,10 @@ async def test_forgotten_scripts_are_sent_again_without_anybody_noticing(daemon,
     assert seen == set(range(300))
 
 
-@pytest.mark.parametrize("fsync", ["everysec", "always"])
+@pytest.mark.parametrize("fsync", ["no", "always"])
 @awaiting
 async def test_jobs_survive_the_death_of_redis(daemon, client, redis, fsync):
+    """As the private server runs it. Not with `everysec`: while its fsync runs, Redis answers before it writes."""
     redis.command("CONFIG", "SET", "appendfsync", fsync)
     redis.options += ("--appendfsync", fsync)
     acknowledged, tried, number = set(), set(), 0
@@ -182,8 +183,10 @@ async def test_jobs_survive_the_death_of_redis(daemon, client, redis, fsync):
         redis.start()
         await works(client)
     delivered = []
-    while (answer := await client.get("/q/foo")).status == 200:
-        delivered.append(answer.json["n"])
+    while redis.command("HLEN", "presque:{0}:foo:jobs"):
+        answer = await client.get("/q/foo")
+        if answer.status == 200:
+            delivered.append(answer.json["n"])
     assert acknowledged
     assert acknowledged - set(delivered) == set(), "lost"
     assert set(delivered) - tried == set(), "unexpected"

@@ -12,8 +12,10 @@ What holds here, whatever Redis or the network do:
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import hiredis
 import txredisapi
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import Factory
@@ -47,11 +49,44 @@ def bulk(value: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
+class Replies:
+    """Who waits for the replies on a connection, in the order of their commands. It stands in for txredisapi's queue,
+    which moves all who wait at each reply, and looks for one of them when a command is cancelled.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[Deferred[Reply]] = deque()
+
+    def get(self) -> Deferred[Reply]:
+        """Fires with the reply to the command that is sent now."""
+        reply: Deferred[Reply] = Deferred()
+        self.waiting.append(reply)
+        return reply
+
+    def put(self, reply: Reply) -> None:
+        """The next reply has come."""
+        self.waiting.popleft().callback(reply)
+
+
 class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi has no types
     """One connection. It joins the pool once Redis has let us in, is a master, and knows the scripts."""
 
     factory: ConnectionFactory
     _log = Logger()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.replyQueue = Replies()
+        self._parser = hiredis.Reader(protocolError=txredisapi.InvalidData, replyError=txredisapi.ResponseError)
+
+    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        """Take replies as they are: txredisapi looks for numbers, texts and transactions in them."""
+        self._parser.feed(data)
+        while (reply := self._parser.gets()) is not False:
+            if not self.replyQueue.waiting:  # nobody has asked: it cannot be told any more what belongs to what
+                self.transport.abortConnection()
+                return
+            self.replyQueue.put(reply)
 
     def connectionMade(self) -> None:
         """Shake hands before anybody else may use the connection; on failure only drop it: the pool tries again."""
@@ -114,9 +149,9 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         """Send one script; `names` are its keys, encoded, and `until` the moment (epoch ms) when it must refuse."""
         if until is None:
             until = b"%d" % ((self._clock.seconds() + self.offset + TIME_LIMIT) * 1000)
-        parts = [bulk(arg) for arg in args]
+        parts = [b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]
         count = 4 + len(script.keys) + len(parts)
-        tail = b"%b%b%b" % (names, bulk(until), b"".join(parts))
+        tail = b"%b$%d\r\n%b\r\n%b" % (names, len(until), until, b"".join(parts))
         self.transport.write(b"*%d\r\n%b%b" % (count, script.head, tail))
         answered: Deferred[Reply] = self.replyQueue.get()
         return answered.addCallback(self._interpret, script, count, tail)
