@@ -1,7 +1,7 @@
 """The rows of presque's acceptance table, each as a run against real Redis servers and real daemons.
 
 python -m benchmarks.acceptance ROW [ROW …] [--short] [--seed N], or --list. One JSON line and one readable line a row;
-the exit status is 1 when a row failed.
+the exit status is 1 when a row failed. The short form holds the same counts; of its time limits see Bench.within.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import signal
@@ -12,25 +11,30 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import Client, Lost, Redis, Refused, insist, percentile, together, until, works
+import hiredis
+
+from benchmarks.load import PATIENCE, Client, Lost, Redis, Refused, insist, percentile, together, until, works
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from random import Random
 
-    from benchmarks.load import Bench, Reply
+    from benchmarks.load import Bench, Proxy, Reply
 
 NORMAL = 3.0  # seconds from Redis' return to normal answers
 LATEST = 3.2  # seconds: presque's limit of 2, its beat of 0.5 twice, and some for a machine that is shared
 PLACES = ("ready", "front", "delayed", "leased", "dead")
 
 
-def torn_places(redis: Redis) -> int:
-    """How many jobs have no body, or are in no place or in several; bodies without a job count too."""
+def torn_places(redis: Redis) -> tuple[int, int]:
+    """How many jobs there are, and how many have no body or no place or several; bodies without a job count too."""
     ask = redis.session()
-    wrong = 0
+    wrong = jobs = 0
     for key in ask("KEYS", "presque:*:jobs"):
         queue = key.removesuffix(b"jobs")
         bodies = {int(number) for number in ask("HKEYS", key)}
+        jobs += len(bodies)
         held: Counter[int] = Counter()
         for place in PLACES:
             command = "LRANGE" if place == "ready" else "ZRANGE"
@@ -40,31 +44,32 @@ def torn_places(redis: Redis) -> int:
         queue, _, name = key.rpartition(b":")
         if name.decode() in PLACES and not ask("EXISTS", queue + b":jobs"):
             wrong += 1
-    return wrong
+    return jobs, wrong
+
+
+def busy_life(client: Client, turns: int, chance: Random) -> None:
+    """A bit of everything that writes, on the queues a and b."""
+    client.ask("PATCH", "/v1/queues/b", b'{"max_attempts":2}')
+    for turn in range(turns):
+        body = "x" * chance.randint(0, 200)
+        client.post(f"/q/a?uniq={turn % 7}", {"n": turn, "text": body})
+        client.post(f"/q/a?delayed={time.time() + chance.choice([0.05, 500])}", {"n": turn})
+        client.post("/qb/a", {"jobs": [{"n": n} for n in range(3)]})
+        client.ask("GET", "/qb/a?batch_size=2")
+        jobs = [{"payload": {"n": n}, "delay": n % 2} for n in range(4)]
+        client.post("/v1/queues/b/jobs", {"jobs": jobs}, Idempotency_Key=f"k{turn}")
+        for job in client.post("/v1/queues/b/reservations", {"max": 3, "lease": 0.5}).json["jobs"]:
+            what = chance.choice(["ack", "nack", "release", "extend"])
+            client.post(f"/v1/jobs/{job['id']}/{what}", {"receipt": job["receipt"]})
 
 
 def torn_file(bench: Bench, figures: dict[str, Any]) -> bool:
     """torn file: bytes cut off a copied append-only file; it starts, and every id has a body and one place."""
     redis = bench.redis("--aof-load-truncated", "yes", "--auto-aof-rewrite-percentage", "0")
-    port = bench.daemon(redis.url).port
-    client = Client(port)
-    client.ask("PATCH", "/v1/queues/b", b'{"max_attempts":2}')
-    for turn in range(bench.size(400, 150)):
-        body = "x" * bench.chance.randint(0, 200)
-        with contextlib.suppress(Refused):
-            client.post(f"/q/a?uniq={turn % 7}", {"n": turn, "text": body})
-            client.post(f"/q/a?delayed={time.time() + bench.chance.choice([0.05, 500])}", {"n": turn})
-            client.post("/qb/a", {"jobs": [{"n": n} for n in range(3)]})
-            client.ask("GET", "/qb/a?batch_size=2")
-            jobs = [{"payload": {"n": n}, "delay": n % 2} for n in range(4)]
-            client.post("/v1/queues/b/jobs", {"jobs": jobs}, Idempotency_Key=f"k{turn}")
-            for job in client.post("/v1/queues/b/reservations", {"max": 3, "lease": 0.5}).json["jobs"]:
-                what = bench.chance.choice(["ack", "nack", "release", "extend"])
-                client.post(f"/v1/jobs/{job['id']}/{what}", {"receipt": job["receipt"]})
-    redis.signal(signal.SIGKILL)
+    busy_life(Client(bench.daemon(redis.url).port), bench.size(400, 150), bench.chance)
     redis.kill()
     bench.daemons[0].kill()
-    cuts, began, wrong, failed = bench.size(200, 20), time.monotonic(), 0, 0
+    cuts, began, fewest, wrong, failed = bench.size(200, 20), time.monotonic(), 10**9, 0, 0
     for _ in range(cuts):
         folder = bench.folder()
         cut = bench.chance.randint(1, 4096)
@@ -78,13 +83,14 @@ def torn_file(bench: Bench, figures: dict[str, Any]) -> bool:
             failed += 1
             continue
         try:
-            wrong += torn_places(torn)
+            jobs, misplaced = torn_places(torn)
+            fewest, wrong = min(fewest, jobs), wrong + misplaced
         finally:
             torn.kill()
             shutil.rmtree(folder)
-    figures.update(cuts=cuts, file_bytes=size, failed_starts=failed, misplaced=wrong)
+    figures.update(cuts=cuts, file_bytes=size, fewest_jobs=fewest, failed_starts=failed, misplaced=wrong)
     figures["seconds_of_cuts"] = round(time.monotonic() - began, 1)
-    return failed == 0 and wrong == 0
+    return failed == 0 and wrong == 0 and fewest > 0
 
 
 def copied_file(source: Path, target: Path) -> Path:
@@ -95,72 +101,79 @@ def copied_file(source: Path, target: Path) -> Path:
     return type(target)(shutil.copy(source / "appendonly.aof", target))
 
 
-def reply_cut(bench: Bench, figures: dict[str, Any]) -> bool:
-    """reply cut: the first reply to each insertion, reservation, ack is cut; exactly so many jobs, acks repeatable."""
-    count = bench.size(1_000, 60)
-    redis = bench.redis()
-    proxy = bench.proxy(redis)
-    port = bench.daemon(proxy.url).port
-    Client(port).ask("PATCH", "/v1/queues/bench", b'{"max_attempts":1000}')
-    tries: Counter[str] = Counter()
-    lock = threading.Lock()
+class Cuts:
+    """Clients whose every insertion, reservation and ack is carried out once without an answer, then said again."""
 
-    def cut(what: str, mark: str, ask: Any, good: int) -> Reply:
-        proxy.marks.add(mark.encode())
+    def __init__(self, port: int, proxy: Proxy, count: int) -> None:
+        self.port, self.proxy, self.count = port, proxy, count
+        self.ids: list[str] = []
+        self.leases: list[dict[str, str]] = []
+        self.tries = 0
+        self.lock = threading.Lock()
+
+    def cut(self, mark: str, ask: Callable[[], Reply], good: int) -> Reply:
+        """Say it until it is answered; the first reply to what contains the mark does not come."""
+        self.proxy.marks.add(mark.encode())
         reply, tried = insist(ask, (good,))
-        with lock:
-            tries[what] += tried
+        with self.lock:
+            self.tries += tried
         return reply
 
-    def insert(part: int) -> None:
-        client = Client(port)
-        for n in range(part, count, 4):
+    def insert(self, part: int) -> None:
+        client = Client(self.port)
+        for n in range(part, self.count, 4):
             key = f"insertion-{n:06}."
             value = {"payload": {"n": n}}
             say = partial(client.post, "/v1/queues/bench/jobs", value, Idempotency_Key=key)
-            ids.append(cut("insert", key, say, 201).json["id"])
+            self.ids.append(self.cut(key, say, 201).json["id"])
 
-    def reserve(part: int) -> None:
+    def reserve(self, part: int) -> None:
         """By one client: what is cut with another's reply would be leased to nobody for long."""
-        client = Client(port)
-        for n in range(count if part == 0 else 0):
+        client = Client(self.port)
+        for n in range(self.count if part == 0 else 0):
             worker = f"reserver-{n:06}."
 
             def ask(worker: str = worker) -> Reply:
-                asked = {"lease": 0.3 if worker.encode() in proxy.marks else 900, "worker_id": worker}
+                asked = {"lease": 0.3 if worker.encode() in self.proxy.marks else 900, "worker_id": worker}
                 reply = client.post("/v1/queues/bench/reservations", asked)
                 if not reply.json["jobs"]:
                     raise Refused  # all are leased to those whose reply was cut: their leases run out
                 return reply
 
-            leases.extend(cut("reserve", worker, ask, 200).json["jobs"])
+            self.leases.extend(self.cut(worker, ask, 200).json["jobs"])
 
-    def acknowledge(part: int) -> None:
-        client = Client(port)
-        for lease in leases[part::4]:
+    def ack(self, part: int) -> None:
+        client = Client(self.port)
+        for lease in self.leases[part::4]:
             say = partial(client.post, f"/v1/jobs/{lease['id']}/ack", {"receipt": lease["receipt"]})
-            cut("ack", lease["receipt"][1:], say, 204)
+            self.cut(lease["receipt"][1:], say, 204)
             insist(say, (204,))  # once more, and nothing is cut
 
-    ids: list[str] = []
-    leases: list[dict[str, str]] = []
-    for name, task in (("insert", insert), ("reserve", reserve), ("ack", acknowledge)):
-        began, connections = proxy.replies, proxy.cuts
+
+def reply_cut(bench: Bench, figures: dict[str, Any]) -> bool:
+    """reply cut: the first reply to each insertion, reservation, ack is cut; exactly so many jobs, acks repeatable."""
+    count = bench.size(1_000, 30)
+    redis = bench.redis()
+    proxy = bench.proxy(redis)
+    port = bench.daemon(proxy.url).port
+    Client(port).ask("PATCH", "/v1/queues/bench", b'{"max_attempts":1000}')
+    cuts = Cuts(port, proxy, count)
+    for task in (cuts.insert, cuts.reserve, cuts.ack):
+        name, replies, connections, cuts.tries = task.__name__, proxy.replies, proxy.cuts, 0
         together([partial(task, part) for part in range(4)])
-        figures[f"{name}_replies_cut"], figures[f"{name}_tries"] = proxy.replies - began, tries[name]
+        figures[f"{name}_replies_cut"], figures[f"{name}_tries"] = proxy.replies - replies, cuts.tries
         figures[f"{name}_connections_cut"] = proxy.cuts - connections
-        if name == "insert":
+        if task == cuts.insert:
             figures["jobs"] = redis.command("HLEN", "presque:{0}:bench:jobs")
             figures["numbers_used"] = int(redis.command("GET", "presque:{0}/last_id"))
-    figures["distinct_ids"], figures["distinct_reserved"] = len(set(ids)), len({job["id"] for job in leases})
+    figures["distinct_ids"] = len(set(cuts.ids))
+    figures["distinct_reserved"] = len({job["id"] for job in cuts.leases})
     figures["jobs_after_acks"] = redis.command("HLEN", "presque:{0}:bench:jobs")
     figures["processed"] = int(redis.command("HGET", "presque:{0}/processed", "bench"))
-    exact = (figures[name] == count for name in ("jobs", "numbers_used", "distinct_ids", "distinct_reserved"))
-    return (
-        all(exact)
-        and figures["jobs_after_acks"] == 0
-        and all(figures[f"{name}_replies_cut"] == count for name in ("insert", "reserve", "ack"))
-    )
+    exact = ["jobs", "numbers_used", "distinct_ids", "distinct_reserved"]
+    exact += [f"{name}_replies_cut" for name in ("insert", "reserve", "ack")]
+    cut = all(figures[f"{name}_connections_cut"] for name in ("insert", "reserve", "ack"))
+    return cut and all(figures[name] == count for name in exact) and figures["jobs_after_acks"] == 0
 
 
 def redis_stopped(bench: Bench, figures: dict[str, Any]) -> bool:
@@ -180,23 +193,31 @@ def redis_stopped(bench: Bench, figures: dict[str, Any]) -> bool:
 
     def stop() -> None:
         try:
-            for seconds in (0.5, 2, 10) if not bench.short else (0.5, 2.5):
+            for seconds in (0.5, 2, 10) if not bench.short else (4,):
                 time.sleep(1)
                 redis.signal(signal.SIGSTOP)
+                stopped = time.monotonic()
                 time.sleep(seconds)
+                answered = sum(at > stopped and status == 503 for at, _, status in list(times))
                 redis.signal(signal.SIGCONT)
                 resumed = time.monotonic()
-                time.sleep(NORMAL + 1)
+                time.sleep(NORMAL + 1 if not bench.short else 1)
+                if seconds > LATEST:
+                    figures["answered_while_stopped"] = answered
                 bad = [at for at, took, status in times if at > resumed and (status >= 500 or took > 0.5)]
                 figures[f"normal_after_{seconds}_s"] = round(max(bad, default=resumed) - resumed, 2)
         finally:
             done.set()
 
     together([*(partial(load, n) for n in range(8)), stop])
+    works(port)
     figures["requests"], figures["latest_answer_s"] = len(times), round(max(took for _, took, _ in times), 3)
-    figures["statuses"] = {str(status): n for status, n in Counter(status for _, _, status in times).items()}
-    soon = all(value <= NORMAL for name, value in figures.items() if name.startswith("normal_after"))
-    return soon and figures["latest_answer_s"] <= LATEST and not set(figures["statuses"]) - {"200", "201", "404", "503"}
+    statuses = Counter(str(status) for _, _, status in times)
+    figures["statuses"] = dict(statuses)
+    soon = all(bench.within(value, NORMAL) for name, value in figures.items() if name.startswith("normal_after"))
+    known = not set(statuses) - {"200", "201", "404", "503"} and statuses["201"]
+    told = bool(known) and figures["answered_while_stopped"] > 0
+    return told and soon and bench.within(figures["latest_answer_s"], LATEST)
 
 
 def redis_away(bench: Bench, figures: dict[str, Any]) -> bool:
@@ -207,7 +228,7 @@ def redis_away(bench: Bench, figures: dict[str, Any]) -> bool:
     took: list[float] = []
     refused: set[int] = set()
     other = Counter[str]()
-    seconds = bench.size(60, 3)
+    seconds = bench.size(60, 2)
     redis.kill()
     ends = time.monotonic() + seconds
 
@@ -234,81 +255,96 @@ def redis_away(bench: Bench, figures: dict[str, Any]) -> bool:
     figures.update(requests=len(took), refused=len(refused), others=dict(other), p99_ms=percentile(took, 0.99) * 1000)
     bodies = redis.command("HVALS", "presque:{0}:bench:jobs")
     figures["carried_out_late"] = len(bodies)
-    return figures["back_after_s"] <= 2 and figures["p99_ms"] <= 100 and not bodies and not other
+    soon = bench.within(figures["back_after_s"], 2) and bench.within(figures["p99_ms"], 100)
+    return soon and bool(refused) and not bodies and not other
+
+
+class Handshakes:
+    """A Redis that lets nobody in, in one way after another, for some seconds each."""
+
+    def __init__(self, bench: Bench, figures: dict[str, Any]) -> None:
+        users = bench.folder() / "users"
+        users.write_text("user default on nopass ~* &* +@all\nuser queue on >secret ~* &* +@all\n")
+        self.redis = bench.redis("--aclfile", str(users))
+        self.admin = self.redis.session()
+        self.proxy = bench.proxy(self.redis)
+        self.port = bench.daemon(self.proxy.url.replace("unix://", "unix://queue:secret@")).port
+        self.lasts = bench.size(10, 1)  # seconds
+        self.chance, self.figures = bench.chance, figures
+        works(self.port)
+
+    def spoil(self, name: str, mend: Callable[[], Any]) -> None:
+        """Wait until the daemon refuses, let that last, mend it, and note how long until it works."""
+        until(lambda: Client(self.port).ask_plainly("POST", "/q/bench", b"{}").status == 503, PATIENCE, name)
+        time.sleep(self.lasts)
+        mend()
+        self.figures[f"{name}_s"] = round(works(self.port), 3)
+
+    def close_in_auth(self) -> None:
+        self.proxy.mode = "close"
+        self.proxy.drop_all()
+        self.spoil("closed_in_auth", lambda: setattr(self.proxy, "mode", ""))
+
+    def too_many_clients(self) -> None:
+        self.admin("CONFIG", "SET", "maxclients", "1")
+        self.proxy.drop_all()
+        self.spoil("maxclients", lambda: self.admin("CONFIG", "SET", "maxclients", "1000"))
+
+    def replica(self) -> None:
+        self.admin("REPLICAOF", "127.0.0.1", "1")
+        self.spoil("replica", lambda: self.admin("REPLICAOF", "NO", "ONE"))
+
+    def loading(self) -> None:
+        for n in range(2000):
+            self.admin("SET", f"filler:{n}", self.chance.randbytes(5000))
+        self.admin("BGREWRITEAOF")
+        until(lambda: b"aof_rewrite_in_progress:0" in self.admin("INFO", "persistence"), 20, "the rewriting")
+        self.redis.kill()
+        self.redis.start("--key-load-delay", str(self.lasts * 500), wait=False)
+        saw = until(self.says_loading, PATIENCE, "LOADING")
+        until(lambda: not self.says_loading(), 60, "the end of loading")
+        self.figures["loading_s"], self.figures["loading_after_s"] = round(works(self.port), 3), round(saw, 3)
+
+    def says_loading(self) -> bool:
+        try:
+            self.redis.command("PING")
+        except hiredis.ReplyError as error:
+            return "LOADING" in str(error)
+        except OSError:
+            pass
+        return False
 
 
 def bad_handshakes(bench: Bench, figures: dict[str, Any]) -> bool:
     """bad handshakes: closed during AUTH, maxclients, LOADING, a replica; heals at most 2 s after, no traceback."""
-    users = bench.folder() / "users"
-    users.write_text("user default on nopass ~* &* +@all\nuser queue on >secret ~* &* +@all\n")
-    redis = bench.redis("--aclfile", str(users))
-    admin = redis.session()
-    proxy = bench.proxy(redis)
-    port = bench.daemon(proxy.url.replace("unix://", "unix://queue:secret@")).port
-    works(port)
-    lasts = bench.size(10, 2)
-
-    def refuses() -> bool:
-        return Client(port).ask_plainly("POST", "/q/bench", b"{}").status == 503
-
-    proxy.mode = "close"
-    proxy.drop_all()
-    until(refuses, 10, "closed during AUTH")
-    time.sleep(lasts)
-    proxy.mode = ""
-    figures["closed_in_auth_s"] = round(works(port), 3)
-
-    admin("CONFIG", "SET", "maxclients", "1")
-    proxy.drop_all()
-    until(refuses, 10, "maxclients")
-    time.sleep(lasts)
-    admin("CONFIG", "SET", "maxclients", "1000")
-    figures["maxclients_s"] = round(works(port), 3)
-
-    admin("REPLICAOF", "127.0.0.1", "1")
-    until(refuses, 10, "a replica")
-    time.sleep(lasts)
-    admin("REPLICAOF", "NO", "ONE")
-    figures["replica_s"] = round(works(port), 3)
-
-    for n in range(2000):
-        admin("SET", f"filler:{n}", "x" * 100)
-    admin("BGREWRITEAOF")
-    until(lambda: b"aof_rewrite_in_progress:0" in admin("INFO", "persistence"), 20, "the rewriting")
-    redis.kill()
-    redis.start("--key-load-delay", str(lasts * 500), wait=False)
-    saw = False
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
-        try:
-            redis.command("PING")
-            break
-        except OSError:
-            pass
-        except Exception as error:
-            saw = saw or "LOADING" in str(error)
-        time.sleep(0.01)
-    figures["loading_s"], figures["loading_seen"] = round(works(port), 3), saw
-    return saw and all(value <= 2 for name, value in figures.items() if name.endswith("_s")) and not bench.tracebacks()
+    handshakes = Handshakes(bench, figures)
+    for name in ("close_in_auth", "too_many_clients", "replica", "loading"):
+        getattr(handshakes, name)()
+    healed = [figures[f"{name}_s"] for name in ("closed_in_auth", "maxclients", "replica", "loading")]
+    return all(bench.within(seconds, 2) for seconds in healed) and not bench.tracebacks()
 
 
 def scripts_flushed(bench: Bench, figures: dict[str, Any]) -> bool:
     """scripts flushed: SCRIPT FLUSH every 50 ms; no error seen by a client."""
     redis = bench.redis()
     port = bench.daemon(redis.url).port
-    ends = time.monotonic() + bench.size(60, 4)
-    statuses: Counter[str] = Counter()
+    ends = time.monotonic() + bench.size(60, 2)
+    statuses: dict[str, Counter[str]] = {word: Counter() for word in ("post", "get", "insert", "reserve", "ack")}
 
     def load(part: int) -> None:
         client = Client(port)
+
+        def ask(word: str, method: str, path: str, body: bytes | None = None) -> Reply:
+            reply = client.ask_plainly(method, path, body)
+            statuses[word][str(reply.status)] += 1
+            return reply
+
         while time.monotonic() < ends:
-            jobs = client.ask_plainly("POST", "/v1/queues/b/reservations", b'{"max":5}').json.get("jobs", [])
-            asks = [("POST", "/q/a", b"{}"), ("GET", "/q/a", None), ("POST", "/v1/queues/b/jobs", b'{"payload":1}')]
-            asks += [
-                ("POST", f"/v1/jobs/{job['id']}/ack", b'{"receipt":"%b"}' % job["receipt"].encode()) for job in jobs
-            ]
-            for ask in asks:
-                statuses[str(client.ask_plainly(*ask).status)] += 1
+            ask("post", "POST", "/q/a", b"{}")
+            ask("get", "GET", "/q/a")
+            ask("insert", "POST", "/v1/queues/b/jobs", b'{"payload":1}')
+            for job in ask("reserve", "POST", "/v1/queues/b/reservations", b'{"max":5}').json.get("jobs", []):
+                ask("ack", "POST", f"/v1/jobs/{job['id']}/ack", b'{"receipt":"%b"}' % job["receipt"].encode())
 
     flushes = 0
 
@@ -321,50 +357,85 @@ def scripts_flushed(bench: Bench, figures: dict[str, Any]) -> bool:
             time.sleep(0.05)
 
     together([*(partial(load, part) for part in range(8)), flush])
-    figures.update(flushes=flushes, statuses=dict(statuses))
-    return not set(statuses) - {"200", "201", "204", "404"}
+    figures.update(flushes=flushes, statuses={word: dict(each) for word, each in statuses.items()})
+    good = {"post": {"201"}, "get": {"200", "404"}, "insert": {"201"}, "reserve": {"200"}, "ack": {"204"}}
+    return flushes > 1 and all(each and set(each) <= good[word] for word, each in statuses.items())
+
+
+class Full:
+    """What is said to a queue on a Redis that is full, and how it is answered."""
+
+    BODY = b'{"payload":"%b"}' % (b"x" * 5000)
+
+    def __init__(self, port: int) -> None:
+        self.client = Client(port)
+        words = ("insert", "reserve", "extend", "nack", "release", "ack", "fetch")
+        self.statuses: dict[str, Counter[int]] = {word: Counter() for word in words}
+
+    def say(self, word: str, method: str, path: str, value: Any = None) -> Reply:
+        reply = self.client.ask_plainly(method, path, None if value is None else json.dumps(value).encode())
+        self.statuses[word][reply.status] += 1
+        return reply
+
+    def insert(self) -> Reply:
+        reply = self.client.ask_plainly("POST", "/v1/queues/bench/jobs", self.BODY)
+        self.statuses["insert"][reply.status] += 1
+        return reply
+
+    def reserve(self, most: int) -> list[dict[str, Any]]:
+        asked = {"max": most, "lease": 60, "worker_id": "w"}
+        jobs: list[dict[str, Any]] = self.say("reserve", "POST", "/v1/queues/bench/reservations", asked).json["jobs"]
+        return jobs
+
+    def work(self) -> None:
+        """All that workers do, while it is full."""
+        for turn in range(50):
+            for job in self.reserve(1):
+                at, receipt = f"/v1/jobs/{job['id']}", {"receipt": job["receipt"]}
+                self.insert()
+                self.say("extend", "POST", f"{at}/extend", {**receipt, "lease": 90})
+                if turn % 2:
+                    self.say("nack", "POST", f"{at}/nack", {**receipt, "error": "full", "delay": 0})
+                else:
+                    self.say("release", "POST", f"{at}/release", receipt)
+
+    def drain(self) -> None:
+        while jobs := self.reserve(100):
+            for job in jobs:
+                self.say("ack", "POST", f"/v1/jobs/{job['id']}/ack", {"receipt": job["receipt"]})
+            self.say("fetch", "GET", "/q/bench")
+
+
+def used_memory(redis: Redis) -> int:
+    """Bytes."""
+    return int(redis.command("INFO", "memory").split(b"used_memory:")[1].split()[0])
 
 
 def memory_full(bench: Bench, figures: dict[str, Any]) -> bool:
-    """memory full: insertions are refused, reserve, ack, nack and extend work, insertions again once drained."""
+    """memory full: insertions are refused, workers' verbs all work, insertions again once drained."""
     redis = bench.redis("--maxmemory-policy", "noeviction")
     admin = redis.session()
     port = bench.daemon(redis.url).port
-    client = Client(port)
     works(port, "warm")
-    client.ask("PATCH", "/v1/queues/bench", b'{"max_attempts":1000}')
-    used = int(admin("INFO", "memory").split(b"used_memory:")[1].split()[0])
-    admin("CONFIG", "SET", "maxmemory", used + bench.size(40, 6) * 1_000_000)
-    body = b'{"payload":"%b"}' % (b"x" * 5000)
-    inserted = 0
-    while (reply := client.ask_plainly("POST", "/v1/queues/bench/jobs", body)).status == 201:
-        inserted += 1
-    figures["inserted"], figures["refusal"] = inserted, reply.json.get("type", "")
-    statuses: dict[str, Counter[int]] = {word: Counter() for word in ("reserve", "extend", "nack", "ack", "insert")}
-
-    def say(word: str, path: str, value: dict[str, Any]) -> Reply:
-        reply = client.ask_plainly("POST", path, json.dumps(value).encode())
-        statuses[word][reply.status] += 1
-        return reply
-
-    for _ in range(50):  # while it is full
-        for job in say("reserve", "/v1/queues/bench/reservations", {"max": 1, "lease": 60}).json["jobs"]:
-            at, receipt = f"/v1/jobs/{job['id']}", {"receipt": job["receipt"]}
-            say("insert", "/v1/queues/bench/jobs", {"payload": "x" * 5000})
-            say("extend", f"{at}/extend", {**receipt, "lease": 90})
-            say("nack", f"{at}/nack", {**receipt, "error": "full", "delay": 0})
-    refused = statuses["insert"].copy()
-    acked = 0
-    while jobs := say("reserve", "/v1/queues/bench/reservations", {"max": 100, "lease": 60}).json["jobs"]:
-        for job in jobs:
-            acked += say("ack", f"/v1/jobs/{job['id']}/ack", {"receipt": job["receipt"]}).status == 204
-    again = client.ask_plainly("POST", "/v1/queues/bench/jobs", body).status
+    full = Full(port)
+    full.client.ask("PATCH", "/v1/queues/bench", b'{"max_attempts":1000}')
+    admin("CONFIG", "SET", "maxmemory", used_memory(redis) + bench.size(40, 6) * 1_000_000)
+    while (reply := full.insert()).status == 201:
+        pass
+    admin("CONFIG", "SET", "maxmemory", used_memory(redis) - 100_000)  # so that no command is too small to be refused
+    figures["inserted"], figures["refusal"] = full.statuses["insert"][201], reply.json.get("type", "")
+    full.work()
+    inserted = full.statuses["insert"][201]
+    figures["accepted_while_full"] = inserted - figures["inserted"]
+    full.drain()
+    statuses = full.statuses
     figures["statuses"] = {word: {str(status): n for status, n in each.items()} for word, each in statuses.items()}
-    figures.update(acked=acked, inserted_again=again)
-    worked = all(set(statuses[word]) <= {200, 204} for word in ("reserve", "extend", "nack", "ack"))
-    late = refused[201]  # a little memory was freed by what was said before
-    figures["insertions_accepted_while_full"] = late
-    return worked and again == 201 and figures["refusal"] == "/problems/store-full" and acked == inserted + late
+    figures["inserted_again"] = full.insert().status
+    out = statuses["ack"][204] + statuses["fetch"][200]
+    good = {"reserve": {200}, "extend": {200}, "nack": {200}, "release": {204}, "ack": {204}, "fetch": {200, 404}}
+    worked = all(statuses[word] and set(statuses[word]) <= expected for word, expected in good.items())
+    refused = figures["refusal"] == "/problems/store-full" and not figures["accepted_while_full"]
+    return worked and refused and figures["inserted_again"] == 201 and out == inserted
 
 
 ROWS = {

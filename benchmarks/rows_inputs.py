@@ -9,7 +9,6 @@ import socket
 import string
 import subprocess
 import sys
-import time
 from collections import Counter
 from functools import partial
 from random import Random
@@ -19,7 +18,7 @@ from benchmarks.load import ROOT, Client, encoded, together
 from presque import keys
 
 if TYPE_CHECKING:
-    from benchmarks.load import Bench
+    from benchmarks.load import Bench, Daemon, Redis
 
 JOB = b'{"key":"value"}'
 READS = ("/status/", "/status/foo", "/status/foo?with_desc=1", "/j/foo", "/control/foo", "/w/", "/w/?worker_id=w1")
@@ -39,6 +38,7 @@ REQUESTS += [
     b"POST /q/foo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"f\r\n" + JOB + b"\r\n0\r\n\r\n",
 ]
+LAST = b"\r\n\r\n" + encoded("GET", "/status/", Connection="close")
 JUNK = [
     b"\x00",
     b"\r\n",
@@ -88,53 +88,77 @@ def send(port: int, data: bytes) -> bytes:
     return received
 
 
+STATE = """
+local all = redis.call('KEYS', '*')
+table.sort(all)
+for i, key in ipairs(all) do
+  all[i] = key .. redis.call('DUMP', key)
+end
+return redis.sha1hex(table.concat(all, ' '))
+"""
+
+
+class Attack:
+    """Requests with mutations, and how they are answered."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.statuses: Counter[str] = Counter()
+        self.bad: list[str] = []  # requests that were answered 5xx
+        self.changed: list[str] = []  # that changed something and should not have
+
+    def send(self, data: bytes) -> None:
+        for status in re.findall(rb"(?m)^HTTP/1\.[01] (\d{3}) ", send(self.daemon.port, data)):
+            self.statuses[status.decode()] += 1
+            if status[:1] == b"5" and status not in (b"501", b"505"):
+                self.bad.append(repr(data[:600]))
+
+    def write(self, seed: int, total: int) -> None:
+        """Each on a connection of its own or behind a whole request, and before one that ends what it began."""
+        chance = Random(seed)
+        for _ in range(total):
+            before = chance.choice([b"", chance.choice(REQUESTS)])
+            self.send(before + mutated(chance, chance.choice(REQUESTS)) + LAST)
+
+    def read(self, chance: Random, total: int, redis: Redis) -> None:
+        """GET and HEAD, never those that take a job."""
+        state = partial(redis.session(), "EVAL", STATE, 0)
+        before = state()
+        for _ in range(total):
+            if chance.random() < 0.5:
+                line = b"GET /" + mutated(chance, chance.choice(READS).encode()[1:], breaks=False)
+                line = re.sub(rb"(?i)^GET (/|\.|%2e|%2f|http:)*(q|%71|%51)", b"GET /x", line)  # that would take
+            else:
+                path = chance.choice(["/q/foo", "/qb/foo", *READS])
+                line = b"HEAD /" + mutated(chance, path.encode()[1:], breaks=False)
+            data = line + b" HTTP/1.1\r\nHost: x\r\nX-presque-workerid: w2\r\n\r\n"
+            self.send(data)
+            if (after := state()) != before:
+                self.changed.append(repr(data[:300]))
+                before = after
+
+
 def fuzz(bench: Bench, figures: dict[str, Any]) -> bool:
     """raw fuzz: mutated requests; no 500, no traceback, no state changed by GET (other than taking) or HEAD."""
-    total, reads = bench.size(180_000, 4_000), bench.size(20_000, 800)
+    total, reads = bench.size(180_000, 3_000), bench.size(20_000, 1_000)
     redis = bench.redis("--appendfsync", "no")
-    daemon = bench.daemon(redis.url, "--request-timeout", "2")
-    statuses: Counter[str] = Counter()
-    bad: list[str] = []
-
-    def note(data: bytes, received: bytes) -> None:
-        for status in re.findall(rb"(?m)^HTTP/1\.[01] (\d{3}) ", received):
-            statuses[status.decode()] += 1
-            if status[:1] == b"5" and status not in (b"501", b"505"):
-                bad.append(repr(data[:600]))
-
-    def attack(seed: int) -> None:
-        chance = Random(seed)
-        for _ in range(total // 8 // 4):
-            data = b"".join(mutated(chance, chance.choice(REQUESTS)) for _ in range(4))
-            note(data, send(daemon.port, data))
-
-    together([partial(attack, bench.chance.randrange(2**32)) for _ in range(8)])
-    figures["requests"], figures["statuses"] = total + reads, statuses
+    daemon = bench.daemon(redis.url, "--request-timeout", "1")
+    attack = Attack(daemon)
+    together([partial(attack.write, bench.chance.randrange(2**32), total // 8) for _ in range(8)])
     client = Client(daemon.port)
-    client.ask("DELETE", "/q/foo")
-    client.ask("DELETE", "/q/bar")
+    for key in redis.command("KEYS", "presque:{*"):
+        redis.command("DEL", key)  # with its leases and delays, which would change things by themselves
     for n in range(3):
         client.ask("POST", "/q/foo", b'{"n":%d}' % n, X_presque_workerid="w1")
-    time.sleep(2.5)  # leases and delays of the first part end
-    changed = []
-    before = redis.command("DEBUG", "DIGEST")
-    for _ in range(reads):
-        chance = bench.chance
-        if chance.random() < 0.5:
-            line = b"GET /" + mutated(chance, chance.choice(READS).encode()[1:], breaks=False)
-            line = re.sub(rb"(?i)^GET (/|\.|%2e|%2f|http:)*(q|%71|%51)", b"GET /x", line)  # that would take
-        else:
-            line = b"HEAD /" + mutated(chance, chance.choice(["q/foo", "qb/foo", *READS]).encode()[1:], breaks=False)
-        data = line + b" HTTP/1.1\r\nHost: x\r\nX-presque-workerid: w2\r\n\r\n"
-        note(data, send(daemon.port, data))
-        if (after := redis.command("DEBUG", "DIGEST")) != before:
-            changed.append(repr(data[:300]))
-            before = after
-    figures["server_errors"], figures["changed_by_reading"] = len(bad), len(changed)
-    figures["examples"] = bad[:3] + changed[:3]
+    attack.read(bench.chance, reads, redis)
+    figures["requests"], figures["statuses"] = total + reads, dict(attack.statuses)
+    figures["server_errors"], figures["changed_by_reading"] = len(attack.bad), len(attack.changed)
+    figures["examples"] = attack.bad[:3] + attack.changed[:3]
     figures["unhandled"] = daemon.log.count("Unhandled")
     alive = client.ask("POST", "/q/foo", JOB).status == 201
-    return alive and not (bad or changed or bench.tracebacks() or figures["unhandled"])
+    reached = attack.statuses["200"] and attack.statuses["201"] and attack.statuses["400"]
+    good = not (attack.bad or attack.changed or bench.tracebacks() or figures["unhandled"])
+    return alive and bool(reached) and good
 
 
 def generated(chance: Random, depth: int = 0) -> str:
@@ -169,45 +193,54 @@ def payload(chance: Random) -> bytes:
     return mutated(chance, body) or b"{" if luck < 0.4 else body
 
 
-def payloads(bench: Bench, figures: dict[str, Any]) -> bool:
-    """payloads and names: generated bodies come back byte-identical or are a 4xx; no two names share a key."""
-    total, pairs = bench.size(20_000, 1_000), bench.size(10_000, 2_000)
-    redis = bench.redis()
-    port = bench.daemon(redis.url).port
-    statuses: Counter[str] = Counter()
-    wrong: list[str] = []
+def exchange(port: int, part: int, seed: int, total: int, statuses: Counter[str]) -> list[str]:
+    """Bodies in and out, one after another, by both interfaces in turn; what was wrong with them."""
+    chance, client, wrong = Random(seed), Client(port), []
+    for n in range(total):
+        body = payload(chance)
+        modern = n % 2 == 1
+        path, sent = f"/q/p{part}", body
+        if modern:
+            path, sent = f"/v1/queues/p{part}/jobs", b'{"payload":' + body + b"}"
+        status = client.ask("POST", path, sent).status
+        statuses[f"{'v1' if modern else '2010'} {status}"] += 1
+        came = client.ask("GET", f"/q/p{part}")
+        wanted = body.strip(b" \t\r\n") if modern else body  # what is around a value is not the value
+        if status == 201 and came.body.strip(b" \t\r\n" if modern else b"") != wanted:
+            wrong.append(f"{body[:200]!r} came back as {came.body[:200]!r}")
+        elif (status != 201 and came.status != 404) or not (status == 201 or 400 <= status < 500):
+            wrong.append(f"{body[:200]!r}: {status}, then {came.status}")
+    return wrong
 
-    def exchange(part: int, seed: int) -> None:
-        chance, client = Random(seed), Client(port)
-        for n in range(total // 4):
-            body = payload(chance)
-            modern = n % 2 == 1
-            path, sent = f"/q/p{part}", body
-            if modern:
-                path, sent = f"/v1/queues/p{part}/jobs", b'{"payload":' + body + b"}"
-            status = client.ask("POST", path, sent).status
-            statuses[f"{'v1' if modern else '2010'} {status}"] += 1
-            came = client.ask("GET", f"/q/p{part}")
-            wanted = body.strip(b" \t\r\n") if modern else body  # what is around a value is not the value
-            if status == 201 and came.body.strip(b" \t\r\n" if modern else b"") != wanted:
-                wrong.append(f"{body[:200]!r} came back as {came.body[:200]!r}")
-            elif (status != 201 and came.status != 404) or not (status == 201 or 400 <= status < 500):
-                wrong.append(f"{body[:200]!r}: {status}, then {came.status}")
 
-    together([partial(exchange, part, bench.chance.randrange(2**32)) for part in range(4)])
+def names_that_meet(chance: Random, pairs: int) -> int:
+    """Of so many pairs of names that look alike, how many share a key."""
     shared = 0
     letters = string.ascii_letters + string.digits + "._:@-"
     suffixes = sorted(keys.QUEUE_KEYS | keys.PARTITION_KEYS)
     for _ in range(pairs):
-        one = bench.chance.choice("aQ0_") + "".join(bench.chance.choices(letters, k=bench.chance.randint(0, 8)))
-        other = one + bench.chance.choice([":", "", ":0:", "."]) + bench.chance.choice(suffixes)
+        one = chance.choice("aQ0_") + "".join(chance.choices(letters, k=chance.randint(0, 8)))
+        other = one + chance.choice([":", "", ":0:", "."]) + chance.choice(suffixes)
         for name in (one, other):
             keys.check_name(name)
         both = [{keys.queue_key(key, name, 1) for key in keys.QUEUE_KEYS} for name in (one, other)]
         shared += bool(both[0] & both[1])
+    return shared
+
+
+def payloads(bench: Bench, figures: dict[str, Any]) -> bool:
+    """payloads and names: generated bodies come back byte-identical or are a 4xx; no two names share a key."""
+    total, pairs = bench.size(20_000, 1_000), bench.size(10_000, 2_000)
+    port = bench.daemon(bench.redis().url).port
+    statuses: Counter[str] = Counter()
+    seeds = [bench.chance.randrange(2**32) for _ in range(4)]
+    parts = [partial(exchange, port, part, seed, total // 4, statuses) for part, seed in enumerate(seeds)]
+    wrong = [each for found in together(parts) for each in found]
+    shared = names_that_meet(bench.chance, pairs)
     figures.update(bodies=total, statuses=dict(statuses), wrong=len(wrong), examples=wrong[:3], pairs=pairs)
     figures["shared_keys"] = shared
-    return not wrong and not shared and not bench.tracebacks()
+    both = statuses["2010 201"] and statuses["v1 201"] and statuses["2010 400"] and statuses["v1 400"]
+    return bool(both) and not wrong and not shared and not bench.tracebacks()
 
 
 def model(bench: Bench, figures: dict[str, Any]) -> bool:

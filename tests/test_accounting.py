@@ -1,4 +1,5 @@
-"""Nothing is lost while daemons and their Redis are killed at random: the accounting of a total queue.
+"""Nothing is lost while daemons and their Redis are killed at random: the accounting of a total queue, of producers of
+2010, who cannot repeat an insertion that was not answered. Those of `/v1` can: rows 2 and 3 in test_acceptance.py.
 
 Every insertion is acknowledged (201), refused (another answer) or unknown (no answer). After draining, lost is what was
 acknowledged and never delivered, unexpected what was delivered and never tried.
