@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Client, eventually
+from servers import LOOPBACK, Client, eventually, port_of
+from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
+
+from presque.service import make_service
+from presque.settings import settings
 
 JOB = b'{"key":"value"}'
 
@@ -55,6 +60,38 @@ async def test_jobs_survive_the_death_of_the_daemon_and_no_server_is_left_behind
     began = os.times().elapsed
     await eventually(nobody_left, "the end of the orphan")
     assert os.times().elapsed - began < 2
+
+
+@pytest.mark.parametrize("fsync", ["everysec", "always"])
+@awaiting
+async def test_redis_writes_before_it_answers_and_its_file_is_synced_every_second(folder, fsync, monkeypatch):
+    """Redis' own `everysec` answers before it writes while its fsync runs: what it answered would die with it."""
+    synced = []
+
+    def sync(descriptor):
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor).st_size))
+
+    monkeypatch.setattr(
+        os, "fdatasync", lambda fd: synced.append((os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size))
+    )
+    daemon = make_service(settings({"listen": LOOPBACK, "data-dir": str(folder), "fsync": fsync}, {}), reactor)
+    daemon.startService()
+    await daemon.started
+    client = Client(port_of(daemon))
+    (connection,) = daemon.store.pool.pool
+    asked = await connection.execute_command("CONFIG", "GET", "appendfsync")
+    assert asked[1] == (b"no" if fsync == "everysec" else b"always")
+
+    async def grown_twice():
+        assert (await client.post("/q/foo", JOB)).status == 201
+        return len({size for _, size in synced}) > 2
+
+    if fsync == "everysec":
+        await eventually(grown_twice, "two syncs of a file that grows")
+        assert {path for path, _ in synced} <= {str(path) for path in folder.rglob("appendonly.aof*")}
+    await client.close()
+    await maybeDeferred(daemon.stopService)
+    assert bool(synced) == (fsync == "everysec")
 
 
 @awaiting

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "presque.queues": {"presque.redis", "presque.keys", "presque.errors"},
     "presque.leases": {"presque.queues", "presque.redis", "presque.errors"},
     "presque.workers": {"presque.redis", "presque.keys", "presque.errors"},
-    "presque.redis": {"presque.keys", "presque.errors", "presque.child"},
+    "presque.redis": {"presque.keys", "presque.errors", "presque.child", "presque.loop"},
     "presque.keys": {"presque.errors"},
 }
 

@@ -53,7 +53,7 @@ def fitness(partitions: int, private: bool) -> Callable[[Connection], Deferred[N
 @inlineCallbacks
 def _warn_of_loss(connection: Connection, warn: Callable[[str], None]) -> Generator[Deferred[Any], Any, None]:
     settings = {}
-    for name in ("maxmemory-policy", "appendonly", "save"):
+    for name in ("maxmemory-policy", "appendonly", "appendfsync", "save"):
         try:
             reply = yield connection.execute_command("CONFIG", "GET", name)
         except Exception as refusal:  # a managed Redis may forbid CONFIG, in words of its own
@@ -65,3 +65,5 @@ def _warn_of_loss(connection: Connection, warn: Callable[[str], None]) -> Genera
     if settings["appendonly"] != "yes":
         kept = "only keeps snapshots" if settings["save"] else "keeps nothing"
         warn(f"this Redis {kept} when it stops (appendonly no, should be yes)")
+    elif settings["appendfsync"] == "everysec":
+        warn("this Redis answers before it writes while it syncs each second (appendfsync everysec, should be always)")

@@ -2,6 +2,10 @@
 
 The folder has mode 0700 and a `lock` file. We hold the lock, and so does the child, who inherits it: a daemon that
 comes after one that was killed cannot start a second server before the first has ended.
+
+What Redis has acknowledged must survive its own death. With Redis' `appendfsync everysec` it does not: while the fsync
+of each second runs, Redis answers before it writes (flushAppendOnlyFile in its aof.c), and what it answered then dies
+with it. So for `--fsync everysec` Redis never syncs, and therefore writes before each answer; we sync its file.
 """
 
 from __future__ import annotations
@@ -11,16 +15,19 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from presque.child import Child, Command
 from presque.errors import StoreUnfit
+from presque.loop import Loop
 from presque.redis.url import RedisURL
 
 if TYPE_CHECKING:
@@ -30,6 +37,8 @@ PROGRAMS = ("redis-server", "valkey-server")
 LONGEST_SOCKET = 100  # bytes; the kernel takes 107 for a Unix socket's path
 LOCK_PATIENCE = 5.0  # seconds that we wait for a predecessor's server to end
 LOCK_LOOK = 0.02  # seconds between two looks whether it has
+SYNC_EVERY = 1.0  # seconds
+APPEND_ONLY_FILES = ("appendonly.aof", "appendonlydir/appendonly.aof.*.aof")  # of Redis 6.2; from Redis 7 on
 STOP_PATIENCE = 10.0  # seconds that we give the child to end before we kill it
 LOCK_FD = 3  # the child's number for the inherited lock
 
@@ -64,6 +73,7 @@ class PrivateServer(Service):
         self._program = find_program()
         self._lock: int | None = None
         self._child: Child | None = None
+        self._syncing = Loop("the sync of Redis' file", self._sync, SYNC_EVERY, sys.maxsize, reactor)
         self._socket_folder: str | None = None
         self.socket = str(folder / "redis.sock")
         if len(os.fsencode(self.socket)) > LONGEST_SOCKET:
@@ -112,6 +122,12 @@ class PrivateServer(Service):
         name = f"the private {self._program} in {self.folder}"
         self._child = Child(name, command, STOP_PATIENCE, self._reactor, self._heard)
         self._child.start()
+        if self._fsync == "everysec":
+            self._syncing.startService()
+
+    async def _sync(self) -> int:
+        synced: int = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), sync_files, self.folder)
+        return synced
 
     def _heard(self, pid: int, line: str) -> None:
         """Keep what it says of trouble; the rest is of no interest to whoever runs presque."""
@@ -127,7 +143,7 @@ class PrivateServer(Service):
             "dir": _quoted(str(self.folder)),
             "daemonize": "no",
             "appendonly": "yes",
-            "appendfsync": self._fsync,
+            "appendfsync": "no" if self._fsync == "everysec" else self._fsync,  # see above
             "aof-load-truncated": "yes",
             "no-appendfsync-on-rewrite": "no",
             "save": '""',
@@ -142,6 +158,8 @@ class PrivateServer(Service):
     def stopService(self) -> Deferred[None]:
         """Stop the child. Fires when it has ended."""
         super().stopService()
+        if self._syncing.running:
+            self._syncing.stopService()
         stopped = succeed(None) if self._child is None else self._child.stop()
         return stopped.addCallback(self._release)
 
@@ -151,6 +169,21 @@ class PrivateServer(Service):
             self._lock = None
         if self._socket_folder is not None:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
+
+
+def sync_files(folder: Path) -> int:
+    """Have all that Redis has written to its append-only files put on the disk. Returns how many files those were."""
+    synced = 0
+    for pattern in APPEND_ONLY_FILES:
+        for path in folder.glob(pattern):
+            with suppress(FileNotFoundError):  # it was rewritten meanwhile, and Redis syncs what it rewrites
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    getattr(os, "fdatasync", os.fsync)(descriptor)
+                finally:
+                    os.close(descriptor)
+                synced += 1
+    return synced
 
 
 def _quoted(text: str) -> str:
