@@ -11,7 +11,7 @@ from pytest_twisted import ensureDeferred as awaiting
         (("--appendfsync", "no"), None),
         (("--appendfsync", "everysec"), "answers before it writes while it syncs each second"),
         (("--appendonly", "no"), "keeps nothing when it stops"),
-        (("--appendonly", "no", "--save", "60 1"), "only keeps snapshots when it stops"),
+        (("--appendonly", "no", "--save", "60", "1"), "only keeps snapshots when it stops"),
         (("--appendfsync", "always", "--maxmemory-policy", "allkeys-lru"), "may evict them"),
     ],
 )
