@@ -33,7 +33,7 @@ queue's name and two queues can never share a key.
 A partition's own keys, `presque:{<partition>}/<name>`:
 
     last_id    STRING the number last given to a job
-    queues     SET    names of the queues that there are
+    queues     ZSET   names of the queues that there are -> 0, so in their order
     paused     SET    names of the queues that are stopped
     processed  HASH   queue -> jobs fetched
     failed     HASH   queue -> failures counted

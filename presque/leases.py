@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _NOTED = msgspec.msgpack.Decoder(list[tuple[int, float, str]])
 
-MOST_SETTLED = 1000  # jobs settled by one script call
+LONGEST_NOTED = 1000  # characters of an error that are kept
 
 
 class Leased(Taken, frozen=True):
@@ -108,7 +108,7 @@ class Leases:
         args: list[bytes] = []
         for each in settlements:
             delay = b"" if each.delay is None else b"%d" % (each.delay * 1000)
-            args += (each.number, each.receipt, each.outcome.encode(), delay, each.error.encode())
+            args += (each.number, each.receipt, each.outcome.encode(), delay, each.error[:LONGEST_NOTED].encode())
             args.append(b"%.6f" % self._chance())
 
         def settled(reply: Reply) -> list[Settled]:

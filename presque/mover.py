@@ -17,9 +17,11 @@ QUEUES_AT_ONCE = 1000  # queues looked at in one turn, a partition
 
 
 async def move_due(queues: Queues) -> int:
-    """One turn: moves a batch in each queue that is due. Returns how many jobs it moved; MOST_AT_ONCE is a lot."""
+    """One turn: moves a batch in each queue that is due. Returns how many jobs it moved, or how many queues it looked
+    at if those are more; MOST_AT_ONCE is a lot.
+    """
     moved = 0
     for partition in range(queues.partitions):
         due = await queues.due(partition, QUEUES_AT_ONCE)
-        moved += sum(await gather(queues.move(queue) for queue in due))
+        moved += max(len(due), sum(await gather(queues.move(queue) for queue in due)))
     return moved

@@ -7,14 +7,14 @@ done), OutcomeUnknown (the reply never came) or StoreFull (nothing was done). Na
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from presque import keys
 from presque.errors import Duplicate, IdempotencyMismatch, QueueFull, QueuePaused
-from presque.redis.store import NO_LIMIT
+from presque.redis.store import NO_LIMIT, gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +29,7 @@ HEAD = 14  # bytes before the payload in a stored job: see `jobs` in presque.key
 MOST_AT_ONCE = 1000  # jobs taken, settled, given back or moved by one script call
 REMEMBERED = 24 * 3600.0  # seconds that an idempotency key is kept
 STATES = ("ready", "delayed", "leased", "dead")
+PURGED = ("leased", "delayed", "ready", "dead")  # in this order a job that moves by itself meanwhile is found later on
 
 
 class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclass takes five times as long
@@ -198,7 +199,7 @@ class Queues:
         """Delete the queue with its jobs in every state, its uniq keys, counters, settings and policy."""
         return self._store.on_queue("delete", queue)
 
-    async def purge(self, queue: str, states: Iterable[str] = STATES) -> int:
+    async def purge(self, queue: str, states: Iterable[str] = PURGED) -> int:
         """Delete the jobs in these states; the queue stays. Returns how many. One script call a thousand jobs."""
         purged = 0
         for state in states:
@@ -211,11 +212,22 @@ class Queues:
         args = [b"%d" % most] if numbers is None else [b"", *numbers]
         return self._store.on_queue("retry_dead", queue, *args)
 
-    def names(self) -> Deferred[list[str]]:
-        """The names of all queues, sorted."""
-        return self._store.everywhere("names").addCallback(
-            lambda replies: sorted(name.decode() for names in replies for name in names)
-        )
+    def names(self, after: str = "", most: int | None = None) -> Deferred[list[str]]:
+        """The names of the queues that come after `after`, sorted, all or up to `most`."""
+
+        def merged(replies: list[list[bytes]]) -> list[str]:
+            return [name.decode() for name in sorted(chain.from_iterable(replies))[:most]]
+
+        asked = self._store.everywhere("names", after.encode(), b"%d" % (-1 if most is None else most))
+        return asked.addCallback(merged)
+
+    def overview(self, names: Sequence[str]) -> Deferred[list[Counts]]:
+        """The counts of several queues. One script call a queue, all sent at once."""
+        return gather(self.counts(name) for name in names)
+
+    def size(self) -> Deferred[int]:
+        """How many queues there are."""
+        return self._store.everywhere("size").addCallback(sum)
 
     def due(self, partition: int, most: int) -> Deferred[list[str]]:
         """The queues of a partition that need moving now, the most overdue first."""

@@ -6,7 +6,7 @@ a slow poll catches what was published while that connection was away.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ class _Line:
     """Those who wait on one queue, and whether somebody is taking for them now, or must look once more."""
 
     queue: str
-    waiters: deque[_Waiter] = field(default_factory=deque)
+    waiters: OrderedDict[_Waiter, None] = field(default_factory=OrderedDict)  # the first came first
     serving: bool = False
     look_again: bool = False
     poll: IDelayedCall | None = None
@@ -122,7 +122,7 @@ class Waiting:
             if channel not in self._lines:
                 self._lines[channel] = _Line(queue)
                 self._listener.subscribe(channel)
-            self._lines[channel].waiters.append(waiter)
+            self._lines[channel].waiters[waiter] = None
         for queue in waiter.queues:
             self._heard(self._queues.channel(queue))
 
@@ -145,7 +145,7 @@ class Waiting:
             line.poll = None
         while line.waiters and line.look_again:
             line.look_again = False
-            waiter = line.waiters[0]
+            waiter = next(iter(line.waiters))
             try:
                 taken = await waiter.take(line.queue)
             except QueuePaused:
@@ -187,7 +187,7 @@ class Waiting:
             line = self._lines.get(channel)
             if line is None or waiter not in line.waiters:
                 continue
-            line.waiters.remove(waiter)
+            del line.waiters[waiter]
             if not line.waiters:
                 del self._lines[channel]
                 self._listener.unsubscribe(channel)

@@ -217,6 +217,10 @@ async def test_a_full_redis_refuses_insertions_and_lets_workers_go_on(daemon, cl
     assert seen == [0, "delayed", 1, 2]
     assert (await client.get("/q/foo", X_presque_workerid="w2")).body == b'{"error":"no job"}'
     assert (await client.delete("/w/foo?worker_id=w1")).status == 204
+    assert (await client.post("/w/foo?worker_id=w3", b"")).status == 201
+    assert (await client.request("PATCH", "/v1/queues/foo", b'{"dead_keep":{"count":1}}')).status == 200
+    assert (await client.post("/control/foo", b'{"status":"stop"}')).status == 200
+    assert (await client.post("/control/foo", b'{"status":"start"}')).status == 200
     redis.command("CONFIG", "SET", "maxmemory", "0")
     assert (await client.post("/q/foo", JOB)).status == 201
     assert (await client.get("/q/foo")).body == JOB

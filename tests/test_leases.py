@@ -11,6 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
+from v1 import insert, is_problem, look, reserve, send, settle
 
 SHORT = 0.05  # seconds of a lease that is to run out
 KEYS = "presque:{0}:foo:"
@@ -20,41 +21,9 @@ def begin(coroutine):
     return Deferred.fromCoroutine(coroutine)
 
 
-def is_problem(answer, status, slug):
-    """Assert that this is that problem; its detail."""
-    assert answer.status == status, answer.body
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert (answer.json["type"], answer.json["status"]) == (f"/problems/{slug}", status)
-    return answer.json["detail"]
-
-
-async def send(client, path, value=None):
-    return await client.post(f"/v1/{path}", b"" if value is None else json.dumps(value).encode())
-
-
-async def insert(client, *payloads, queue="foo", **options):
-    answer = await send(client, f"queues/{queue}/jobs", {"jobs": [{"payload": each, **options} for each in payloads]})
-    assert answer.status == 201, answer.body
-    return [job["id"] for job in answer.json["jobs"]]
-
-
-async def reserve(client, queues="foo", **asked):
-    answer = await send(client, f"queues/{queues}/reservations", asked)
-    assert answer.status == 200, answer.body
-    return answer.json["jobs"]
-
-
 async def one(client, queues="foo", **asked):
     (job,) = await reserve(client, queues, **asked)
     return job
-
-
-async def settle(client, verb, job, **said):
-    return await send(client, f"jobs/{job['id']}/{verb}", {"receipt": job["receipt"], **said})
-
-
-async def look(client, job_id):
-    return (await client.get(f"/v1/jobs/{job_id}")).json
 
 
 async def configure(client, queue="foo", **settings):
@@ -394,6 +363,36 @@ async def test_a_job_that_never_was_is_not_found(client, job_id):
         is_problem(await settle(client, verb, job), 404, "not-found")
 
 
+@pytest.mark.parametrize("take", ["/q/foo", "/v1/queues/foo/reservations"])
+@awaiting
+async def test_whoever_waits_is_woken_when_a_fetch_finds_more_than_it_asked_for(redises, monkeypatch, take):
+    """Jobs come due, or their leases run out, and a fetch moves them all before the mover: nobody else will tell."""
+    monkeypatch.setattr("presque.waiting.POLL", 600.0)
+    redis, daemon, client = await with_slow_mover(redises)
+    for way in ("come due", "run out"):
+        waiting = begin(client.get("/q/foo?wait=60"))
+        await waiters(daemon, 1)
+        if way == "come due":
+            await insert(client, 1, 2, delay=SHORT)
+        else:
+            redis.command("DEL", "presque:{0}:foo:ready")  # without a publication
+            redis.command("ZADD", f"{KEYS}leased", 1, "8", 1, "9")
+            redis.command("HSET", f"{KEYS}receipts", "8", "lx", "9", "lx")
+            redis.command("HSET", f"{KEYS}jobs", "8", "0000000000001-1", "9", "0000000000001-2")
+            redis.command("ZADD", "presque:{0}/due", 1, "foo")
+
+        async def both_are_ready():
+            return (await client.get("/v1/queues/foo")).json["ready"] == 2
+
+        if way == "come due":
+            await eventually(both_are_ready, "the time of both")
+        answer = await client.post(take) if take.startswith("/v1") else await client.get(take)
+        assert answer.status == 200
+        assert (await waiting).body == b"2"
+    await client.close()
+    await daemon.stopService()
+
+
 @pytest.mark.parametrize("verb", ["ack", "nack", "release", "extend"])
 @awaiting
 async def test_a_wrong_settlement_is_refused_by_name_and_changes_nothing(client, verb):
@@ -531,6 +530,13 @@ async def test_the_last_ten_failures_of_a_job_are_told(client):
     job = await look(client, "foo:1")
     assert (job["attempts"], job["last_error"]) == (13, "failure 13")
     assert [(each["attempt"], each["error"]) for each in job["history"]] == [(n, f"failure {n}") for n in range(4, 14)]
+
+
+@awaiting
+async def test_of_a_long_error_the_beginning_is_kept(client):
+    await insert(client, 1)
+    await settle(client, "nack", await one(client), error="é" * 5000)
+    assert (await look(client, "foo:1"))["last_error"] == "é" * 1000
 
 
 @awaiting

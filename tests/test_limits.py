@@ -170,13 +170,17 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_jobs_go_back(daemon,
     await eventually(put_back, "the jobs")
 
 
+@pytest.mark.parametrize(("size", "batches"), [(200_000, [42, 42, 16]), (1_000_000, [9, 9, 2]), (1000, [1000, 20])])
 @awaiting
-async def test_one_answer_of_a_batch_is_bounded_in_bytes_and_the_rest_stays(daemon, client):
-    for _ in range(120):
-        assert (await client.post("/q/foo", job_of(200_000))).status == 201
-    first = (await client.get("/qb/foo?batch_size=1000")).json
-    assert len(first) == 100
-    assert len((await client.get("/qb/foo?batch_size=1000")).json) == 20
+async def test_one_answer_of_a_batch_is_bounded_in_bytes_and_the_rest_stays(daemon, client, size, batches):
+    """It ends with the job at which 8 MiB are together."""
+    for at in range(0, sum(batches), 20):
+        jobs = b",".join([job_of(size)] * min(20, sum(batches) - at)) if size == 1000 else b""
+        for _ in range(0 if jobs else 20):
+            assert (await client.post("/q/foo", job_of(size))).status == 201
+        assert not jobs or (await client.post("/qb/foo", b'{"jobs":[%b]}' % jobs)).status == 201
+    for batch in batches:
+        assert len((await client.get("/qb/foo?batch_size=1000")).json) == batch
     assert (await client.get("/qb/foo")).status == 404
 
 

@@ -149,7 +149,9 @@ class Model:
 
     def move(self) -> None:
         for job in sorted(self.of("leased"), key=lambda job: str(job.number)):
-            if job.run_out and (job.receipt.startswith(b"h") or self.count_attempt(job, RUN_OUT)):
+            was_lease = job.run_out and not job.receipt.startswith(b"h")
+            self.failed += was_lease
+            if job.run_out and (not was_lease or self.count_attempt(job, RUN_OUT)):
                 self.to_front(job)
 
     def take(self, most: int, receipt: bytes) -> list[Job]:
@@ -358,8 +360,11 @@ class Run:
         held = [job for number in taken.numbers if (job := model.held(int(number), taken.receipt))]
         assert await self.queues.keep([taken]) == len(held)
         for job in held:
+            if "redeliver_after" not in model.settings:  # any more
+                model.end(job)
+                continue
             job.receipt = b"k" + taken.receipt[1:]
-            job.run_out = "redeliver_after" not in model.settings
+            job.run_out = False
             model.kept.setdefault(taken.worker, []).append((job.number, job.receipt))
 
     @command(4, at=which)

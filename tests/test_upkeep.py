@@ -7,6 +7,7 @@ import pytest
 from pytest_twisted import ensureDeferred as awaiting
 from servers import eventually, port_of, raw, raw_connection
 from twisted.internet.defer import Deferred
+from v1 import insert, is_problem, look, reserve, send, settle
 
 KEYS = "presque:{0}:foo:"
 DEFAULTS = {
@@ -17,36 +18,6 @@ DEFAULTS = {
     "backoff": {"first": 5, "factor": 2, "max": 3600},
     "dead_keep": {"count": 10000, "age": 1209600},
 }
-
-
-def is_problem(answer, status, slug):
-    """Assert that this is that problem; its detail."""
-    assert answer.status == status, answer.body
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert (answer.json["type"], answer.json["status"]) == (f"/problems/{slug}", status)
-    return answer.json["detail"]
-
-
-async def send(client, path, value=None):
-    return await client.post(f"/v1/{path}", b"" if value is None else json.dumps(value).encode())
-
-
-async def insert(client, *payloads, queue="foo", **options):
-    answer = await send(client, f"queues/{queue}/jobs", {"jobs": [{"payload": each, **options} for each in payloads]})
-    assert answer.status == 201, answer.body
-    return [job["id"] for job in answer.json["jobs"]]
-
-
-async def reserve(client, queue="foo", **asked):
-    return (await send(client, f"queues/{queue}/reservations", asked)).json["jobs"]
-
-
-async def settle(client, verb, job, **said):
-    return await send(client, f"jobs/{job['id']}/{verb}", {"receipt": job["receipt"], **said})
-
-
-async def look(client, job_id):
-    return (await client.get(f"/v1/jobs/{job_id}")).json
 
 
 async def patch(client, queue="foo", **settings):
@@ -443,6 +414,41 @@ async def test_of_the_dead_the_last_ones_are_kept(client, redis):
     assert await counts(client) == (0, 0, 0, 2)
     assert [(await client.get(f"/v1/jobs/{each}")).status for each in ids] == [404, 404, 200, 200]
     assert redis.command("HLEN", f"{KEYS}jobs") == 2
+
+
+@awaiting
+async def test_however_many_die_at_once_or_are_too_many_only_so_many_are_kept(client, redis):
+    """A script trims a bounded number, and the mover comes again until all is done."""
+    await insert(client, *range(450), max_attempts=1)
+    jobs = [job for _ in range(4) for job in await reserve(client, max=100)]
+    said = [{"id": job["id"], "receipt": job["receipt"], "outcome": "nack"} for job in jobs]
+    assert (await send(client, "settlements", {"settlements": said})).status == 200
+    assert await counts(client) == (50, 0, 0, 400)
+    await patch(client, dead_keep={"count": 3})
+    await become(client, 50, 0, 0, 3)
+    await reserve(client, max=50, lease=0.05)
+    await become(client, 0, 0, 0, 3)
+    assert redis.command("HLEN", f"{KEYS}jobs") == 3
+
+
+@awaiting
+async def test_a_purge_of_all_finds_what_comes_due_meanwhile(daemon, client, monkeypatch):
+    await insert(client, 1, delay=0.2)
+    ask, asked = daemon.store.on_queue, []
+
+    async def purge(*args):
+        purged = await ask("purge", *args)
+        asked.append(args)
+        if len(asked) == 1:
+            await become(client, 1, 0, 0, 0)
+        return purged
+
+    def slow(verb, *args, **options):
+        return Deferred.fromCoroutine(purge(*args)) if verb == "purge" else ask(verb, *args, **options)
+
+    monkeypatch.setattr(daemon.store, "on_queue", slow)
+    assert (await send(client, "queues/foo/purge")).status == 204
+    assert await counts(client) == (0, 0, 0, 0)
 
 
 @awaiting

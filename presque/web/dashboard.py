@@ -28,10 +28,11 @@ def add(routes: Routes, queues: Queues) -> None:
     @routes.at("GET", "/", answers={200: str})
     async def page(request: Request) -> bytes:
         """A page with the queues and their counts."""
-        names = await queues.names()
-        rows = [(name, await queues.counts(name)) for name in names[:MOST_LISTED]]
+        names = await queues.names(most=MOST_LISTED)
+        rows = list(zip(names, await queues.overview(names), strict=True))
+        total = await queues.size() if len(names) == MOST_LISTED else len(names)
         request.setHeader(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")
-        return answer(request, 200, _page(len(names), rows).encode(), b"text/html; charset=utf-8")
+        return answer(request, 200, _page(total, rows).encode(), b"text/html; charset=utf-8")
 
 
 def _page(total: int, rows: list[tuple[str, Counts]]) -> str:

@@ -220,9 +220,10 @@ def _add_queues(routes: Routes, queues: Queues, leases: Leases) -> None:
     async def names(request: Request) -> bytes:
         """All queues, by name."""
         most, after = params.limit(request), params.text(request, b"cursor")
-        found = [name for name in await queues.names() if name > after]
-        views = [_queue_view(name, await queues.counts(name)) for name in found[:most]]
-        return json(request, models.QueuePage(views, found[most - 1] if len(found) > most else None))
+        found = await queues.names(after, most + 1)
+        page = found[:most]
+        views = list(map(_queue_view, page, await queues.overview(page)))
+        return json(request, models.QueuePage(views, page[-1] if len(found) > most else None))
 
     @routes.at("GET", "/v1/queues/<queue>", answers={200: models.QueueView})
     async def describe(request: Request, queue: str) -> bytes:
@@ -311,7 +312,7 @@ def _add_upkeep(routes: Routes, queues: Queues) -> None:
     async def purge(request: Request, queue: str) -> bytes:
         """Delete a queue's jobs of a state, without one all; the queue stays."""
         state = params.parse(params.body(request) or b"{}", models.Purge).state
-        await queues.purge(queue, STATES if state is None else [state])
+        await (queues.purge(queue) if state is None else queues.purge(queue, [state]))
         return answer(request, 204, b"")
 
     @routes.at("POST", "/v1/queues/<queue>/retry-dead", body=models.RetryDead, answers={200: models.Moved})

@@ -11,7 +11,8 @@ if redis.call('HEXISTS', jobs, id) == 0 then
 end
 local found = redis.call('ZREM', leased, id) + redis.call('ZREM', dead, id) + redis.call('ZREM', front, padded(id))
 if found + redis.call('ZREM', delayed, padded(id)) == 0 then
-  redis.call('LREM', ready, 1, id)
+  local middle = redis.call('LINDEX', ready, math.floor(redis.call('LLEN', ready) / 2)) -- numbers mostly stand in order
+  redis.call('LREM', ready, middle and tonumber(id) > tonumber(middle) and -1 or 1, id)
 end
 redis.call('HDEL', receipts, id)
 forget({ id })

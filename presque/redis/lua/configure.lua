@@ -3,7 +3,11 @@
 -- Reply  1
 local queues, due, settings = unpack(KEYS)
 --@include now
-redis.call('SADD', queues, ARGV[2])
+-- The mover is to look: more dead jobs may have to go.
+local move_at = math.min(now, tonumber(redis.call('ZSCORE', due, ARGV[2]) or now))
+redis.call('ZREM', due, ARGV[2]) -- first: a full Redis refuses a ZADD that is a script's first write
+redis.call('ZADD', due, move_at, ARGV[2])
+redis.call('ZADD', queues, 0, ARGV[2])
 for i = 3, #ARGV, 2 do
   if ARGV[i + 1] == '' then
     redis.call('HDEL', settings, ARGV[i])
@@ -11,5 +15,4 @@ for i = 3, #ARGV, 2 do
     redis.call('HSET', settings, ARGV[i], ARGV[i + 1])
   end
 end
-redis.call('ZADD', due, 'LT', now, ARGV[2]) -- so that the mover looks: more dead jobs may have to go
 return 1

@@ -1,4 +1,4 @@
--- Holds taken jobs for longer.
+-- Holds taken jobs for longer. A lease that has run out is lost, even while nobody else has the job; a hold is not.
 -- ARGV   given up at (epoch ms), queue, lease from now on (ms, or '' for the queue's), number, receipt, … (up to 1000 pairs)
 -- Reply  {how many are still held under their receipt, lease ends at (epoch ms)}
 local leased, receipts, due, settings = unpack(KEYS)

@@ -33,7 +33,7 @@ return {
   tonumber(redis.call('HGET', processed, queue) or 0),
   tonumber(redis.call('HGET', failed, queue) or 0),
   redis.call('SISMEMBER', paused, queue),
-  redis.call('SISMEMBER', queues, queue),
+  redis.call('ZSCORE', queues, queue) and 1 or 0,
   age,
   all,
 }

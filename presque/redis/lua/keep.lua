@@ -1,28 +1,36 @@
--- Keeps jobs that have reached a worker of 2010 in its name, until it comes again or `redeliver_after` has passed. Jobs whose
--- hold has run out meanwhile are no longer its own.
+-- Keeps jobs that have reached a worker of 2010 in its name, until it comes again or `redeliver_after` has passed; where that is
+-- not set any more, it ends them. Jobs whose hold has run out meanwhile are no longer the worker's.
 -- ARGV   given up at (epoch ms), queue, worker, number, receipt, number, receipt, … (up to 1000 pairs)
--- Reply  how many it keeps
-local due, leased, receipts, settings, kept = unpack(KEYS)
+-- Reply  how many it keeps or ends
+local due, leased, receipts, settings, kept, jobs, uniq, uniq_of, attempts, limits, history = unpack(KEYS)
 --@include now
+--@include forget
 --@include held
 local queue, worker = ARGV[2], ARGV[3]
 local ids = held(4)
-if #ids > 0 then
-  local deadline = now + (redis.call('HGET', settings, 'redeliver_after') or 0)
-  local leases, holders, mine = {}, {}, {}
-  for i, receipt in ipairs(redis.call('HMGET', receipts, unpack(ids))) do
-    local kept_by = 'k' .. receipt:sub(2)
-    leases[#leases + 1] = deadline
-    leases[#leases + 1] = ids[i]
-    holders[#holders + 1] = ids[i]
-    holders[#holders + 1] = kept_by
-    mine[#mine + 1] = ids[i] .. ' ' .. kept_by
-  end
-  redis.call('ZREM', leased, unpack(ids)) -- first, because a full Redis refuses a ZADD that is a script's first write
-  redis.call('ZADD', leased, unpack(leases))
-  redis.call('HSET', receipts, unpack(holders))
-  local before = redis.call('HGET', kept, worker)
-  redis.call('HSET', kept, worker, (before and before .. ' ' or '') .. table.concat(mine, ' '))
-  redis.call('ZADD', due, 'LT', deadline, queue)
+if #ids == 0 then
+  return 0
 end
+local redeliver_after = redis.call('HGET', settings, 'redeliver_after')
+redis.call('ZREM', leased, unpack(ids)) -- first, because a full Redis refuses a ZADD that is a script's first write
+if not redeliver_after then
+  redis.call('HDEL', receipts, unpack(ids))
+  forget(ids)
+  return #ids
+end
+local deadline = now + redeliver_after
+local leases, holders, mine = {}, {}, {}
+for i, receipt in ipairs(redis.call('HMGET', receipts, unpack(ids))) do
+  local kept_by = 'k' .. receipt:sub(2)
+  leases[#leases + 1] = deadline
+  leases[#leases + 1] = ids[i]
+  holders[#holders + 1] = ids[i]
+  holders[#holders + 1] = kept_by
+  mine[#mine + 1] = ids[i] .. ' ' .. kept_by
+end
+redis.call('ZADD', leased, unpack(leases))
+redis.call('HSET', receipts, unpack(holders))
+local before = redis.call('HGET', kept, worker)
+redis.call('HSET', kept, worker, (before and before .. ' ' or '') .. table.concat(mine, ' '))
+redis.call('ZADD', due, 'LT', deadline, queue)
 return #ids

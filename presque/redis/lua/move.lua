@@ -1,7 +1,7 @@
 -- Moves a queue's due delayed jobs and run-out leases to its front, and forgets dead jobs that are too old.
 -- ARGV   given up at (epoch ms), queue, how many of each at most (up to 1000)
 -- Reply  how many were moved or forgotten
-local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
+local failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
   settings = unpack(KEYS)
 --@include now
 --@include rank
@@ -11,8 +11,8 @@ local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, a
 --@include forget
 --@include attempt
 --@include move
-local moved = move(ARGV[2], tonumber(ARGV[3]))
-if moved > 0 then
+local made_ready, all = move(ARGV[2], tonumber(ARGV[3]))
+if made_ready > 0 then
   wake()
 end
-return moved
+return all

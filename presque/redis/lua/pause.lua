@@ -1,7 +1,9 @@
--- Stops a queue: it takes insertions and hands nothing out.
+-- Stops a queue, which begins with it if need be: it takes insertions and hands nothing out.
 -- ARGV   given up at (epoch ms), queue
 -- Reply  1 when it was open, else 0
 local queues, paused = unpack(KEYS)
 --@include now
-redis.call('SADD', queues, ARGV[2])
-return redis.call('SADD', paused, ARGV[2])
+local was_paused = redis.call('SREM', paused, ARGV[2]) -- first: a full Redis refuses a SADD that is a script's first write
+redis.call('SADD', paused, ARGV[2])
+redis.call('ZADD', queues, 0, ARGV[2])
+return 1 - was_paused

@@ -5,8 +5,8 @@ local workers, worker_started, worker_seen, worker_processed, worker_failed, wor
 --@include now
 --@include worker
 local queue, worker = ARGV[2], ARGV[3]
+redis.call('HDEL', worker_processed, worker) -- first: a full Redis refuses a HSET that is a script's first write
+redis.call('HDEL', worker_failed, worker)
 redis.call('HSET', worker_started, worker, now)
 enrol(queue, worker)
-redis.call('HDEL', worker_processed, worker)
-redis.call('HDEL', worker_failed, worker)
 return 1

@@ -1,10 +1,11 @@
 -- Leases jobs, in their order.
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or '')
 -- Reply  {lease ends at (epoch ms), number, job, attempt, most attempts, number, …}, or 0 when the queue is stopped
-local paused, processed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
+local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
   settings, workers, worker_started, worker_seen, worker_processed, worker_queues = unpack(KEYS)
 --@include now
 --@include rank
+--@include wake
 --@include setting
 --@include front
 --@include forget
@@ -16,9 +17,9 @@ local queue, want, receipt, worker = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[6
 if redis.call('SISMEMBER', paused, queue) == 1 then
   return 0
 end
-local move_at = redis.call('ZSCORE', due, queue)
+local move_at, moved = redis.call('ZSCORE', due, queue), 0
 if move_at and tonumber(move_at) <= now then
-  move(queue, 1000)
+  moved = move(queue, 1000)
 end
 local deadline = now + (tonumber(ARGV[4]) or setting('lease'))
 local reply, most = { deadline }, setting('max_attempts')
@@ -28,6 +29,9 @@ local taken = pop(queue, want, deadline, receipt, function(id, job)
   reply[#reply + 1] = tonumber(redis.call('HGET', attempts, id) or 0) + 1
   reply[#reply + 1] = tonumber(redis.call('HGET', limits, id) or most)
 end)
+if moved > taken then -- there is more than was asked for, and the mover will not come for it again
+  wake()
+end
 if worker ~= '' then
   enrol(queue, worker)
   redis.call('HINCRBY', worker_processed, worker, taken)

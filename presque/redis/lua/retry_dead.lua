@@ -1,4 +1,4 @@
--- Makes dead jobs ready again, behind those that wait, with all their attempts before them.
+-- Makes dead jobs ready again, behind those that wait and however many those are, with all their attempts before them.
 -- ARGV   given up at (epoch ms), queue, how many at most, the longest dead first ('' when numbers follow), number, number, …
 -- Reply  how many it moved
 local ready, dead, attempts, uniq, uniq_of = unpack(KEYS)

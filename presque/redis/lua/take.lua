@@ -2,10 +2,11 @@
 -- given before, and the queue keeps in its name, are acknowledged.
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), hold (ms), receipt, worker (or '')
 -- Reply  {1 when the queue keeps them once they have arrived else 0, number, job, number, job, …}, or 0 when the queue is stopped
-local paused, processed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
+local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
   settings, kept, workers, worker_started, worker_seen, worker_processed, worker_queues = unpack(KEYS)
 --@include now
 --@include rank
+--@include wake
 --@include setting
 --@include front
 --@include forget
@@ -23,15 +24,18 @@ end
 if redis.call('SISMEMBER', paused, queue) == 1 then
   return 0
 end
-local move_at = redis.call('ZSCORE', due, queue)
+local move_at, moved = redis.call('ZSCORE', due, queue), 0
 if move_at and tonumber(move_at) <= now then
-  move(queue, 1000)
+  moved = move(queue, 1000)
 end
 local reply = { keep }
 local taken = pop(queue, want, now + hold, receipt, function(id, job)
   reply[#reply + 1] = id
   reply[#reply + 1] = job
 end)
+if moved > taken then -- there is more than was asked for, and the mover will not come for it again
+  wake()
+end
 if worker ~= '' then
   enrol(queue, worker)
   redis.call('HINCRBY', worker_processed, worker, taken)

@@ -13,7 +13,7 @@ if redis.call('SREM', workers, worker) == 0 then
   return 0
 end
 local others = {}
-for other in redis.call('HGET', worker_queues, worker):gmatch('%S+') do
+for other in (redis.call('HGET', worker_queues, worker) or ''):gmatch('%S+') do
   if other ~= queue then
     others[#others + 1] = other
   end

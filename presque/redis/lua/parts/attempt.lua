@@ -1,7 +1,23 @@
 -- Counts an attempt that failed, and notes why. After the last one the job is dead: then it returns nothing, and else the
--- number of attempts that have failed. The job must be in no state.
+-- number of attempts that have failed. The job must be in no state. A script that has made jobs dead trims them once.
 local MOST_NOTED = 10
 
+local function count_attempt(id, why)
+  local count = redis.call('HINCRBY', attempts, id, 1)
+  local noted = redis.call('HGET', history, id)
+  noted = noted and cmsgpack.unpack(noted) or {}
+  noted[#noted + 1] = { count, now, why }
+  if #noted > MOST_NOTED then
+    table.remove(noted, 1)
+  end
+  redis.call('HSET', history, id, cmsgpack.pack(noted))
+  if count < tonumber(redis.call('HGET', limits, id) or setting('max_attempts')) then
+    return count
+  end
+  redis.call('ZADD', dead, now, id)
+end
+
+-- Forgets at most 100 dead jobs that are too old, and 100 beyond the number that is kept. Returns how many.
 local function trim_dead()
   local old = redis.call('ZRANGEBYSCORE', dead, '-inf', now - setting('dead_age'), 'LIMIT', 0, 100)
   local over = redis.call('ZCARD', dead) - #old - setting('dead_count')
@@ -17,18 +33,11 @@ local function trim_dead()
   return #old
 end
 
-local function count_attempt(id, why)
-  local count = redis.call('HINCRBY', attempts, id, 1)
-  local noted = redis.call('HGET', history, id)
-  noted = noted and cmsgpack.unpack(noted) or {}
-  noted[#noted + 1] = { count, now, why }
-  if #noted > MOST_NOTED then
-    table.remove(noted, 1)
+-- When there is next something to trim (epoch ms): now while there are too many, infinite when none are dead.
+local function trim_dead_at()
+  local died = redis.call('ZRANGE', dead, 0, 0, 'WITHSCORES')[2]
+  if not died then
+    return math.huge
   end
-  redis.call('HSET', history, id, cmsgpack.pack(noted))
-  if count < tonumber(redis.call('HGET', limits, id) or setting('max_attempts')) then
-    return count
-  end
-  redis.call('ZADD', dead, now, id)
-  trim_dead()
+  return redis.call('ZCARD', dead) > setting('dead_count') and now or died + setting('dead_age')
 end

@@ -1,8 +1,5 @@
--- Inserts `count` jobs, all or none. `spec(i)`, for i from 1, tells of each: when it is due (epoch ms, '' at once), its uniq
--- key (or ''), its own most attempts (or ''), and its payload.
--- Returns the number of the first, the others follow it, and a letter for each: r(eady) or d(elayed). Or, when nothing was
--- inserted, {'duplicate', the job that has a uniq key already, or 0 when it is one of these} or {'full'}.
-local function insert(queue, count, spec)
+-- Why `count` jobs cannot be inserted: nothing, or as `insert` returns it.
+local function refusal(count, spec)
   local most = redis.call('HGET', settings, 'max_length')
   if most then
     local length = redis.call('LLEN', ready) + redis.call('ZCARD', front) + redis.call('ZCARD', delayed)
@@ -21,7 +18,17 @@ local function insert(queue, count, spec)
       keys[key] = 0
     end
   end
+end
 
+-- Inserts `count` jobs, all or none. `spec(i)`, for i from 1, tells of each: when it is due (epoch ms, '' at once), its uniq
+-- key (or ''), its own most attempts (or ''), and its payload.
+-- Returns the number of the first, the others follow it, and a letter for each: r(eady) or d(elayed). Or, when nothing was
+-- inserted, {'duplicate', the job that has a uniq key already, or 0 when it is one of these} or {'full'}.
+local function insert(queue, count, spec)
+  local refused = refusal(count, spec)
+  if refused then
+    return refused
+  end
   -- The one write that a full Redis may refuse; nothing has changed before it.
   local first = redis.call('INCRBY', last_id, count) - count + 1
   local time, states = string.format('%013d', now), {}
@@ -62,7 +69,7 @@ local function insert(queue, count, spec)
       redis.call('ZADD', delayed, unpack(later))
     end
   end
-  redis.call('SADD', queues, queue)
+  redis.call('ZADD', queues, 0, queue)
   states = table.concat(states)
   if states:find('r', 1, true) then
     wake()

@@ -1,5 +1,8 @@
 -- Takes up to `want` jobs in their order out of `front` and `ready`, and leases them until `deadline` (epoch ms) under a
--- receipt. Calls `each(number, stored job)` for every one. Once 8 MiB are together it takes no more. Returns how many.
+-- receipt. Calls `each(number, stored job)` for every one. It takes no more than about 8 MiB: few at first, then as many at a
+-- time as their size allows. Returns how many.
+local MOST_BYTES = 8388608
+
 local function pop_numbers(count)
   local ids = {}
   local ranked = redis.call('ZPOPMIN', front, count)
@@ -14,32 +17,41 @@ local function pop_numbers(count)
   return ids
 end
 
+local function free_uniq(id)
+  local key = redis.call('HGET', uniq_of, id)
+  if key and redis.call('HGET', uniq, key) == id then
+    redis.call('HDEL', uniq, key)
+  end
+end
+
 local function pop(queue, want, deadline, receipt, each)
-  local taken, bytes = 0, 0
-  while taken < want and bytes < 8388608 do
-    local ids = pop_numbers(math.min(want - taken, 100))
+  local taken, bytes, some = 0, 0, 8
+  while taken < want and bytes < MOST_BYTES do
+    local ids = pop_numbers(math.min(want - taken, some))
     if #ids == 0 then
       break
     end
     local leases, holders = {}, {}
     for i, job in ipairs(redis.call('HMGET', jobs, unpack(ids))) do
-      local id = ids[i]
-      each(id, job)
-      leases[#leases + 1] = deadline
-      leases[#leases + 1] = id
-      holders[#holders + 1] = id
-      holders[#holders + 1] = receipt
-      bytes = bytes + #job
-      if job:byte(14) == 117 then -- 'u': its uniq key is free from now on
-        local key = redis.call('HGET', uniq_of, id)
-        if redis.call('HGET', uniq, key) == id then
-          redis.call('HDEL', uniq, key)
+      if job then -- always, unless somebody else has written here
+        local id = ids[i]
+        each(id, job)
+        leases[#leases + 1] = deadline
+        leases[#leases + 1] = id
+        holders[#holders + 1] = id
+        holders[#holders + 1] = receipt
+        bytes = bytes + #job
+        if job:byte(14) == 117 then -- 'u': its uniq key is free from now on
+          free_uniq(id)
         end
       end
     end
-    redis.call('ZADD', leased, unpack(leases))
-    redis.call('HSET', receipts, unpack(holders))
-    taken = taken + #ids
+    if #leases > 0 then
+      redis.call('ZADD', leased, unpack(leases))
+      redis.call('HSET', receipts, unpack(holders))
+    end
+    taken = taken + #leases / 2
+    some = math.max(1, math.min(1000, math.floor((MOST_BYTES - bytes) * taken / math.max(bytes, 1))))
   end
   if taken > 0 then
     redis.call('ZADD', due, 'LT', deadline, queue)
