@@ -1,13 +1,14 @@
 """Consumers that wait for a job: Deferreds in this daemon, first come, first served.
 
-They are woken by what the scripts publish when a queue may have a job, heard over one connection whatever their number;
-a slow poll catches what was published while that connection was away.
+They are woken by what the scripts publish when a queue may have a job, heard over one connection whatever their number.
+A slow poll catches what was not heard; it looks at a bounded number of queues a second, however many are waited on.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from presque.redis.connection import ListenerFactory
 
 
-POLL = 2.0  # seconds between two looks at each queue that is waited on
+POLL = 2.0  # seconds after which a queue that is waited on is looked at again, whatever was heard
+POLL_TURN = 0.1  # seconds
+POLLED = 25  # queues looked at in a turn; where more are waited on, each has its turn later
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Waiter:
     queues: Sequence[str]
     take: Callable[[str], Deferred[Any]]
@@ -37,15 +40,18 @@ class _Waiter:
     timer: IDelayedCall | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Line:
-    """Those who wait on one queue, and whether somebody is taking for them now, or must look once more."""
+    """Those who wait on one queue, whether somebody is taking for them now or must look once more, and when the last
+    look was.
+    """
 
     queue: str
+    channel: bytes
+    looked_at: float
     waiters: OrderedDict[_Waiter, None] = field(default_factory=OrderedDict)  # the first came first
     serving: bool = False
     look_again: bool = False
-    poll: IDelayedCall | None = None
 
 
 class Waiting:
@@ -57,7 +63,8 @@ class Waiting:
         self._queues = queues
         self._listener = listener
         self._clock = clock
-        self._lines: dict[bytes, _Line] = {}
+        self._lines: OrderedDict[bytes, _Line] = OrderedDict()  # channel -> line, in the order of their last looks
+        self._next_poll: IDelayedCall | None = None
         self._stopping = False
         listener.heard = self._heard
 
@@ -120,9 +127,11 @@ class Waiting:
         for queue in waiter.queues:
             channel = self._queues.channel(queue)
             if channel not in self._lines:
-                self._lines[channel] = _Line(queue)
+                self._lines[channel] = _Line(queue, channel, self._clock.seconds())
                 self._listener.subscribe(channel)
             self._lines[channel].waiters[waiter] = None
+        if self._next_poll is None:
+            self._next_poll = self._clock.callLater(POLL_TURN, self._poll)
         for queue in waiter.queues:
             self._heard(self._queues.channel(queue))
 
@@ -140,11 +149,10 @@ class Waiting:
 
     async def _serve(self, line: _Line) -> None:
         """Take for those in the line, the first first, until a look finds nothing."""
-        if line.poll is not None:
-            line.poll.cancel()
-            line.poll = None
         while line.waiters and line.look_again:
             line.look_again = False
+            line.looked_at = self._clock.seconds()
+            self._lines.move_to_end(line.channel)
             waiter = next(iter(line.waiters))
             try:
                 taken = await waiter.take(line.queue)
@@ -158,12 +166,14 @@ class Waiting:
                 line.look_again = True
                 self._answer(taken, waiter)
         line.serving = False
-        if line.waiters:
-            line.poll = self._clock.callLater(POLL, self._poll, line)
 
-    def _poll(self, line: _Line) -> None:
-        line.poll = None
-        self._heard(self._queues.channel(line.queue))
+    def _poll(self) -> None:
+        """Look at those queues that nothing was heard of for long."""
+        before = self._clock.seconds() - POLL
+        unheard = takewhile(lambda line: line.looked_at <= before, self._lines.values())
+        for line in list(islice(unheard, POLLED)):
+            self._heard(line.channel)
+        self._next_poll = self._clock.callLater(POLL_TURN, self._poll)
 
     def _fail(self, waiter: _Waiter) -> None:
         """Fail with the exception that is being handled."""
@@ -191,9 +201,9 @@ class Waiting:
             if not line.waiters:
                 del self._lines[channel]
                 self._listener.unsubscribe(channel)
-                if line.poll is not None:
-                    line.poll.cancel()
-                    line.poll = None
+        if not self._lines and self._next_poll is not None:
+            self._next_poll.cancel()
+            self._next_poll = None
 
     def _give_up(self, waiter: _Waiter) -> None:
         """The patience is over: one last look answers, with a job that came just now, nothing, or QueuePaused."""

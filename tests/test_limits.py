@@ -7,6 +7,7 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of, raw, raw_connection
+from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.logger import globalLogPublisher
 
@@ -149,6 +150,19 @@ async def test_a_connection_that_was_used_and_is_idle_stays_open(daemon, client)
         await raw(port_of(daemon), b"GET / HTTP/1.1\r\n")  # as long as a request may take
     assert not connection.is_closed
     connection.transport.abortConnection()
+
+
+@awaiting
+async def test_an_idle_connection_is_closed_and_one_that_waits_for_its_answer_is_not_idle(daemon, client, monkeypatch):
+    monkeypatch.setattr(daemon.site, "timeOut", 0.2)
+    connection = await raw_connection(port_of(daemon))
+    began = reactor.seconds()
+    connection.transport.write(b"GET /q/foo?wait=0.7 HTTP/1.1\r\nHost: x\r\n\r\n")
+    await connection.until(b"no job")
+    assert reactor.seconds() - began > 0.69
+    answered = reactor.seconds()
+    await connection.end()
+    assert reactor.seconds() - answered > 0.19
 
 
 @awaiting

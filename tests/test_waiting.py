@@ -159,6 +159,21 @@ async def test_a_lost_subscription_is_made_again(daemon, client, redis):
 
 
 @awaiting
+async def test_what_was_not_heard_is_found_by_looking_at_one_queue_after_the_other(daemon, client, redis, monkeypatch):
+    monkeypatch.setattr("presque.waiting.POLL", 0.05)
+    monkeypatch.setattr("presque.waiting.POLL_TURN", 0.01)
+    monkeypatch.setattr("presque.waiting.POLLED", 3)
+    names = [f"q{n}" for n in range(20)]
+    waiting = [begin(client.get(f"/q/{name}?wait=30")) for name in names]
+    await waiters(daemon, len(names))
+    for n, name in enumerate(names, 1):  # without a publication
+        redis.command("HSET", f"presque:{{0}}:{name}:jobs", n, b"0000000000001-%b" % JOB)
+        redis.command("RPUSH", f"presque:{{0}}:{name}:ready", n)
+    assert {(await answer).body for answer in waiting} == {JOB}
+    assert daemon.waiting._next_poll is None
+
+
+@awaiting
 async def test_a_stopping_daemon_answers_those_who_wait(redis, client):
     daemon = daemon_on(redis.url)
     daemon.startService()

@@ -42,6 +42,8 @@ class Channel(http.HTTPChannel):
     _acked_before: int | None = None  # bytes that had been acknowledged then; None where one cannot know
     _closing = False  # we have begun to close, and wait until what was written has arrived
     _begun = False  # bytes of a request have come, and not all of it
+    _idle_look: IDelayedCall | None = None  # when to look whether the connection is idle for too long
+    _idle_since = 0.0
     _deadline: IDelayedCall | None = None  # for all of a request, or for reading what we sent
 
     def connectionMade(self) -> None:
@@ -51,6 +53,30 @@ class Channel(http.HTTPChannel):
         self._handle = _socket(self.transport)
         self._acked_before = _acknowledged(self._handle)
         self._host, self._peer = self.transport.getHost(), self.transport.getPeer()
+
+    def setTimeout(self, period: int | None) -> int | None:
+        """From now on the connection may be idle for `period` seconds; None, as while a request is answered, for ever.
+        Returns what was said before. Twisted asks for a new timer, and ends it, at each request; here one looks.
+        """
+        before, self.timeOut = self.timeOut, period
+        self.resetTimeout()
+        if period is not None and self._idle_look is None:
+            self._idle_look = self.callLater(period, self._look_whether_idle)
+        return before
+
+    def resetTimeout(self) -> None:
+        """The connection is not idle."""
+        self._idle_since = self.factory.clock.seconds()
+
+    def _look_whether_idle(self) -> None:
+        self._idle_look = None
+        if self.timeOut is None:
+            return  # a request is being answered; what is said after that looks again
+        left = self.timeOut - (self.factory.clock.seconds() - self._idle_since)
+        if left <= 0:
+            self.timeoutConnection()
+        else:
+            self._idle_look = self.callLater(left, self._look_whether_idle)
 
     def getHost(self) -> Any:
         """Our address."""
@@ -246,6 +272,9 @@ class Channel(http.HTTPChannel):
         self.factory.channels.discard(self)
         self._stop_deadline()
         super().connectionLost(reason)
+        if self._idle_look is not None:
+            self._idle_look.cancel()
+            self._idle_look = None
         self.factory.handoff.look_at(self)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from twisted.web import http, server
+from twisted.web.http import NO_CONTENT  # its module looks for deprecated names at each look into it
 from twisted.web.resource import Resource
 
 from presque.web.answers import JSON, answer, error
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from presque.web.dispatch import Dispatch
     from presque.web.handoff import Handoff
 
-IDLE = 60.0  # seconds that a connection may stay open between requests
+IDLE = 60  # seconds that a connection may stay open between requests
 OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from: no other site's page takes jobs
 
 _PLAIN = re.compile(rb"[A-Za-z0-9._:@~!$&'()*+,;=-]*")
@@ -67,7 +68,7 @@ class Request(server.Request):
         segments = [_plain(segment) for segment in path[1:].split(b"/")]
         self.path = b"/" + b"/".join(segments) if path.startswith(b"/") else path  # as it is routed
         if path == b"*" and self.method == b"OPTIONS":
-            self._end(answer(self, http.NO_CONTENT, b""))
+            self._end(answer(self, NO_CONTENT, b""))
         elif not path.startswith(b"/") or not self.method.isupper():
             self._end(error(self, http.BAD_REQUEST, "bad request"))
         elif path != b"/" and self.requestHeaders.getRawHeaders(b"Sec-Fetch-Site", OURS)[0] not in OURS:
@@ -88,7 +89,7 @@ class Request(server.Request):
         head = [_head(self.code, self.content_type, self.clientproto == b"HTTP/1.0"), self.channel.factory.date()]
         for name, values in self.responseHeaders.getAllRawHeaders():
             head += [b"%b: %b\r\n" % (name, value) for value in values]
-        if self.code != http.NO_CONTENT:
+        if self.code != NO_CONTENT:
             head.append(b"Content-Length: %d\r\n" % len(data))
         head.append(b"\r\n")
         if self.method != b"HEAD":
@@ -141,7 +142,7 @@ class Site(server.Site):
         self.request_timeout = request_timeout
         self.channels: set[Channel] = set()
         self.stopping = False  # each connection is closed after its next answer
-        self._clock = reactor
+        self.clock = reactor
         self._date = b""  # the header, as it is during the second `_dated`
         self._dated = 0
 
@@ -160,7 +161,7 @@ class Site(server.Site):
 
     def date(self) -> bytes:
         """The Date header of an answer that is sent now."""
-        if (second := int(self._clock.seconds())) != self._dated:
+        if (second := int(self.clock.seconds())) != self._dated:
             self._dated, self._date = second, b"Date: %b\r\n" % http.datetimeToString(second)
         return self._date
 

@@ -1,0 +1,83 @@
+"""The goals of presque's table "Fast", each beside its yardstick in one run.
+
+python -m benchmarks.speed [GOAL …] [--rounds N] [--seconds N] [--short] [--fsync WHEN] [--json FILE] [--picture FILE],
+or --list. Starts and ends all that it needs. The exit status is 1 when a goal was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+import traceback
+from typing import Any
+
+from benchmarks import goals_footprint, goals_rates
+from benchmarks.chart import draw_speed
+from benchmarks.machine import describe, heading
+from benchmarks.stage import Line, Stage, lines_table, write_json
+
+GOALS = {**goals_rates.GOALS, **goals_footprint.GOALS}
+
+
+def run(name: str, asked: argparse.Namespace) -> dict[str, Any]:
+    """Measure one goal and print its lines."""
+    began = time.monotonic()
+    lines: list[Line] = []
+    trouble, tracebacks = "", 0
+    with Stage(asked.short, asked.rounds, asked.seconds, asked.fsync) as stage:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends what the stage has started
+        try:
+            lines = GOALS[name](stage)
+        except Exception:
+            trouble = traceback.format_exc()
+        finally:
+            tracebacks = stage.tracebacks()
+    seconds = round(time.monotonic() - began, 1)
+    print(f"\n{name}: {first_line(name)} ({seconds} s)\n")
+    print(trouble or lines_table(lines), flush=True)
+    if tracebacks:
+        print(f"FAIL: {tracebacks} tracebacks in the daemon's log", flush=True)
+    held = not trouble and not tracebacks and all(line.held is not False for line in lines)
+    said = {"goal": name, "held": held, "seconds": seconds, "tracebacks": tracebacks, "trouble": trouble}
+    return {**said, "lines": [line.json() for line in lines]}
+
+
+def first_line(name: str) -> str:
+    return (GOALS[name].__doc__ or "").splitlines()[0]
+
+
+def main() -> int:
+    """Measure the goals that the command line names, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parser.add_argument("goals", nargs="*", metavar="GOAL", help="one of those that --list names; without any, all")
+    parser.add_argument("--rounds", type=int, help="how often each measure is repeated (5; 2 when short)")
+    parser.add_argument("--seconds", type=int, help="how long each measure takes (2; 1 when short)")
+    parser.add_argument("--short", action="store_true", help="small numbers, to see that it works")
+    parser.add_argument("--fsync", choices=("everysec", "always"), default="everysec")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--picture", metavar="FILE", help="draw the rates there, as SVG")
+    parser.add_argument("--list", action="store_true", help="name the goals that there are")
+    asked = parser.parse_args()
+    if asked.list:
+        print("\n".join(f"{name:14} {first_line(name)}" for name in GOALS))
+        return 0
+    if unknown := set(asked.goals) - set(GOALS):
+        parser.error(f"no such goal: {', '.join(sorted(unknown))}")
+    asked.rounds = asked.rounds or (2 if asked.short else 5)
+    asked.seconds = asked.seconds or (1 if asked.short else 2)
+    machine = {**describe(asked.fsync), "rounds": asked.rounds, "seconds": asked.seconds, "short": asked.short}
+    print(heading(machine), flush=True)
+    goals = [run(name, asked) for name in asked.goals or GOALS]
+    if asked.json:
+        write_json(asked.json, {**machine, "goals": goals})
+    if asked.picture:
+        draw_speed(asked.picture, machine, goals)
+    missed = [goal["goal"] for goal in goals if not goal["held"]]
+    print(f"\n{'FAIL: ' + ', '.join(missed) if missed else 'PASS: all that could be decided'}")
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""What the benchmarks measure on, and how a measured line is kept and shown."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.load import PATIENCE, ROOT, Bench
+from benchmarks.machine import family
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from benchmarks.load import Daemon, Redis
+
+
+@dataclass
+class Line:
+    """One line of the table: what was measured, once a round, and what was asked for."""
+
+    what: str
+    unit: str
+    values: list[float]
+    least: float | None = None  # the goal, when more is better
+    most: float | None = None  # the goal, when less is better
+    below: bool = False  # `most` itself is too much
+    wrong: int = 0  # answers that were not as they should be; with any, the figure is worth nothing
+    undecided: str = ""  # why the figure decides nothing here
+    note: str = ""
+
+    @property
+    def figure(self) -> float:
+        return median(self.values) if self.values else float("nan")
+
+    @property
+    def held(self) -> bool | None:
+        """Whether the goal was reached, before any rounding; None without one, or where nothing can be decided."""
+        if self.wrong:
+            return False
+        if self.undecided or (self.least is None and self.most is None):
+            return None
+        if self.least is not None:
+            return self.figure >= self.least
+        assert self.most is not None
+        return self.figure < self.most if self.below else self.figure <= self.most
+
+    @property
+    def goal(self) -> str:
+        if self.least is not None:
+            return f"≥ {shown(self.least)}"
+        if self.most is not None:
+            return f"{'<' if self.below else '≤'} {shown(self.most)}"
+        return ""
+
+    @property
+    def verdict(self) -> str:
+        if self.wrong:
+            return f"FAIL: {self.wrong} wrong answers, the figure is not valid"
+        if self.undecided:
+            return f"undecided: {self.undecided}"
+        return {True: "PASS", False: "FAIL", None: ""}[self.held]
+
+    def json(self) -> dict[str, Any]:
+        spread = [min(self.values), max(self.values)] if self.values else None
+        named = {"what": self.what, "unit": self.unit, "median": self.figure if self.values else None, "spread": spread}
+        said = {"goal": self.goal or None, "held": self.held, "wrong": self.wrong}
+        return {**named, "values": self.values, **said, "undecided": self.undecided, "note": self.note}
+
+
+@dataclass(eq=False)
+class Stage(Bench):
+    """Servers for one goal, and how long each measure takes."""
+
+    short: bool = False
+    rounds: int = 5
+    seconds: int = 2
+    fsync: str = "everysec"
+
+    def __post_init__(self) -> None:
+        super().__init__(self.short, seed=0)
+
+    def store(self, *options: str) -> Redis:
+        """A Redis as presque's private one is set."""
+        return self.redis("--appendfsync", self.fsync, "--maxmemory-policy", "noeviction", *options)
+
+    def daemon(self, redis_url: str, *flags: str) -> Daemon:
+        daemon = super().daemon(redis_url, *flags)
+        self.callback(end_daemon, daemon)
+        return daemon
+
+    def pair(self, *flags: str) -> tuple[Redis, Daemon]:
+        redis = self.store()
+        return redis, self.daemon(redis.url, *flags)
+
+    def bare(self, *flags: str) -> int:
+        """The port of a bare resource, in a process of its own."""
+        return self.listening([sys.executable, "-m", "benchmarks.bare", *flags])
+
+    def listening(self, command: list[str]) -> int:
+        """Start a process that says `port=<number>` on its first line; it ends with the stage."""
+        variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/dev/null"}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=ROOT, env=variables)
+        self.callback(process.wait)
+        self.callback(process.kill)
+        assert process.stdout
+        found = re.search(rb"port=(\d+)", process.stdout.readline())
+        assert found, f"{command} did not start"
+        return int(found[1])
+
+
+def end_daemon(daemon: Daemon) -> None:
+    """End a daemon, and the processes that it may have started."""
+    started = processes(daemon)[1:] if daemon.process else []
+    daemon.kill()
+    for pid in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def processes(of: Redis | Daemon) -> list[int]:
+    """The ids of a server's processes."""
+    assert of.process
+    return family(of.process.pid)
+
+
+def quiet(redis: Redis) -> None:
+    """Wait until Redis does not rewrite its file, which takes a core for a while."""
+    ends = time.monotonic() + PATIENCE
+    while b"aof_rewrite_in_progress:1" in redis.command("INFO", "persistence") and time.monotonic() < ends:
+        time.sleep(0.1)
+
+
+def shown(number: float) -> str:
+    """A number as people read it: three digits or more, never rounded to look like another thousand."""
+    if number != number:
+        return "–"
+    if abs(number) >= 1000:
+        return f"{number:,.0f}"
+    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.3g}"
+
+
+def table(rows: Iterable[list[str]], right: frozenset[int] = frozenset()) -> str:
+    """Rows of cells, the first of them the head, in columns; those in `right` end at the right."""
+    rows = list(rows)
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.rjust(width) if at in right else cell.ljust(width) for at, (cell, width) in enumerate(cells))
+        for cells in (zip(row, widths, strict=True) for row in rows)
+    ]
+    return "\n".join([lines[0].rstrip(), "─" * (sum(widths) + 2 * (len(widths) - 1)), *map(str.rstrip, lines[1:])])
+
+
+def lines_table(lines: list[Line]) -> str:
+    rows = [["what", "median", "from", "to", "unit", "goal", "", ""]]
+    for line in lines:
+        spread = [shown(min(line.values)), shown(max(line.values))] if len(line.values) > 1 else ["", ""]
+        rows.append([line.what, shown(line.figure), *spread, line.unit, line.goal, line.verdict, line.note])
+    return table(rows, frozenset({1, 2, 3}))
+
+
+def write_json(path: str, value: Any) -> None:
+    Path(path).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
