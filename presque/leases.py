@@ -119,14 +119,14 @@ class Leases:
     def extend(self, queue: str, number: bytes, receipt: bytes, lease: float | None) -> Deferred[int]:
         """Lease a job for `lease` seconds from now, else for the queue's. Fires with when that ends (epoch ms).
 
-        Fails with LeaseLost.
+        Fails with LeaseLost, or with UnknownJob when there is no such job.
         """
         length = b"" if lease is None else b"%d" % (lease * 1000)
 
         def extended(reply: Reply) -> int:
-            held, ends_at = reply
+            held, ends_at, exists = reply
             if not held:
-                raise LeaseLost
+                raise LeaseLost if exists else UnknownJob
             return int(ends_at)
 
         return self._store.on_queue("extend", queue, length, number, receipt).addCallback(extended)

@@ -168,24 +168,24 @@ class Queues:
     def counts(self, queue: str) -> Deferred[Counts]:
         """The queue in numbers; one that does not exist has zeros and is open."""
 
-        def counted(reply: Reply) -> Counts:
-            ready, delayed, leased, dead, processed, failed, paused, exists, oldest, flat = reply
-            settings = {flat[n].decode(): flat[n + 1].decode() for n in range(0, len(flat), 2)}
-            age = None if oldest < 0 else oldest / 1000
-            figures = (ready, delayed, leased, dead, processed, failed)
-            return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, settings=settings)
+        return self._store.on_queue("inspect", queue).addCallback(_counts)
 
-        return self._store.on_queue("inspect", queue).addCallback(counted)
+    def configure(self, queue: str, settings: Mapping[str, str]) -> Deferred[Counts]:
+        """Change settings, named and measured as `settings` in presque.keys; "" puts one back to its default.
 
-    def configure(self, queue: str, settings: Mapping[str, str]) -> Deferred[int]:
-        """Change settings, named and measured as `settings` in presque.keys; "" puts one back to its default."""
+        Fires with the queue in numbers.
+        """
         pairs = [part.encode() for pair in settings.items() for part in pair]
-        return self._store.on_queue("configure", queue, *pairs)
+        return self._store.on_queue("configure", queue, *pairs).addCallback(_counts)
 
-    def peek(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[list[bytes]]:
-        """The payloads of ready jobs in the order in which they would be taken; they stay where they are."""
-        reply = self._store.on_queue("peek", queue, b"%d" % most)
-        return reply.addCallback(lambda jobs: [job[HEAD:] for job in jobs])
+    def peek(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[tuple[Counts, list[bytes]]]:
+        """The queue in numbers, and the payloads of ready jobs in the order in which they would be taken; they stay."""
+
+        def peeked(reply: Reply) -> tuple[Counts, list[bytes]]:
+            counted, *jobs = reply
+            return _counts(counted), [job[HEAD:] for job in jobs]
+
+        return self._store.on_queue("peek", queue, b"%d" % most).addCallback(peeked)
 
     def pause(self, queue: str) -> Deferred[int]:
         """Stop the queue: it takes insertions and hands nothing out."""
@@ -250,6 +250,14 @@ def _ms(seconds: float) -> bytes:
 
 def _due(due: float | None) -> bytes:
     return b"" if due is None else _ms(max(0, due))
+
+
+def _counts(reply: Reply) -> Counts:
+    ready, delayed, leased, dead, processed, failed, paused, exists, oldest, flat = reply
+    settings = {flat[n].decode(): flat[n + 1].decode() for n in range(0, len(flat), 2)}
+    age = None if oldest < 0 else oldest / 1000
+    figures = (ready, delayed, leased, dead, processed, failed)
+    return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, settings=settings)
 
 
 def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:

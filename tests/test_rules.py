@@ -84,6 +84,12 @@ NAMING = [
     ("POST", "/v1/queues/{}/retry-dead", b'{"limit":1}'),
     ("DELETE", "/v1/queues/{}", b""),
 ]
+OF_A_JOB = [
+    ("GET", "", b""),
+    ("DELETE", "", b""),
+    *(("POST", f"/{verb}", b'{"receipt":"x"}') for verb in ("ack", "nack", "release", "extend")),
+]
+BACKGROUND = {"due", "move", "deliver", "keep", "give_back"}
 WORDS = "a _ 9 A.b_c:d@e-f a..b a- a:ready q 0 __init__ a%2Eb %41 a%3Ab"
 GOOD_NAMES = ["x" * 128, *WORDS.split()]
 WORDS = r"""
@@ -263,6 +269,34 @@ async def test_a_good_name_is_taken_by_every_route(daemon, method, target, body)
     for name in GOOD_NAMES:
         await ask(daemon, "POST", f"/q/{name}", JOB)
         assert (await ask(daemon, method, target.format(name), body)).status in (200, 201, 204), name
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        *NAMING,
+        ("GET", "/status/", b""),
+        ("GET", "/w/", b""),
+        ("GET", "/w/?worker_id=w", b""),
+        *((verb, f"/v1/jobs/{{}}:{number}{path}", body) for number in (1, 99) for verb, path, body in OF_A_JOB),
+        ("POST", "/v1/settlements", b'{"settlements":[{"id":"{}:1","receipt":"x","outcome":"ack"}]}'),
+    ],
+)
+@awaiting
+async def test_a_request_is_one_script_and_one_round_trip(daemon, monkeypatch, method, target, body):
+    """But for a purge, which goes on until nothing is left, and what settles a delivery once it has arrived."""
+    run, ran = daemon.store._run, []
+
+    def counted(script, *args):
+        if script.name not in BACKGROUND:
+            ran.append(script.name)
+        return run(script, *args)
+
+    for path in ("/q/foo", "/w/foo?worker_id=w"):
+        await ask(daemon, "POST", path, JOB)
+    monkeypatch.setattr(daemon.store, "_run", counted)
+    await ask(daemon, method, target.format("foo"), body.replace(b"{}:", b"foo:"))
+    assert len(ran) == 1 or set(ran) == {"purge"}, ran
 
 
 @pytest.mark.parametrize(("method", "target", "body"), NAMING)

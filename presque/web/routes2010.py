@@ -117,12 +117,13 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
     @routes.at("GET", "/status/<queue>", answers={200: Job}, query=("with_desc",))
     async def status(request: Request, queue: str) -> bytes:
         """How many jobs are ready, and the policy."""
-        counts = await queues.counts(queue)
-        policy = "closed" if counts.paused else "open"
-        value: dict[str, Any] = {"queue": queue, "size": counts.ready, "policy": policy}
         if params.flag(request, b"with_desc"):
-            value["jobs"] = [payload.decode() for payload in await queues.peek(queue)]
-        return json(request, value)
+            counts, payloads = await queues.peek(queue)
+            jobs = {"jobs": [payload.decode() for payload in payloads]}
+        else:
+            counts, jobs = await queues.counts(queue), {}
+        policy = "closed" if counts.paused else "open"
+        return json(request, {"queue": queue, "size": counts.ready, "policy": policy, **jobs})
 
     @routes.at("GET", "/j/<queue>", answers={200: Job})
     def jobs(request: Request, queue: str) -> Deferred[bytes]:

@@ -137,11 +137,7 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         """The lease begins anew; the receipt stays the same."""
         queue, number = params.job_id(job_id)
         asked = params.parse(params.body(request), models.Extend)
-        try:
-            ends_at = await leases.extend(queue, number, asked.receipt.encode(), asked.lease)
-        except LeaseLost:
-            await leases.look_up(queue, number)  # UnknownJob, when there is no such job
-            raise
+        ends_at = await leases.extend(queue, number, asked.receipt.encode(), asked.lease)
         return json(request, models.Extended(ends_at / 1000))
 
 
@@ -228,14 +224,16 @@ def _add_queues(routes: Routes, queues: Queues, leases: Leases) -> None:
     @routes.at("GET", "/v1/queues/<queue>", answers={200: models.QueueView})
     async def describe(request: Request, queue: str) -> bytes:
         """A queue in numbers, with its policy and settings."""
-        return json(request, await _known(queues, queue))
+        counts = await queues.counts(queue)
+        if not counts.exists:
+            raise UnknownQueue
+        return json(request, _queue_view(queue, counts))
 
     @routes.at("PATCH", "/v1/queues/<queue>", body=models.QueueSettings, answers={200: models.QueueView})
     async def configure(request: Request, queue: str) -> bytes:
         """Change a queue's settings; the queue begins with it if need be."""
         changes = _changes(params.parse(params.body(request), models.QueueSettings))
-        await queues.configure(queue, changes)
-        return json(request, await _known(queues, queue))
+        return json(request, _queue_view(queue, await queues.configure(queue, changes)))
 
     @routes.at("DELETE", "/v1/queues/<queue>", answers={204: None})
     async def delete(request: Request, queue: str) -> bytes:
@@ -255,13 +253,6 @@ def _add_queues(routes: Routes, queues: Queues, leases: Leases) -> None:
         page, following = await leases.page(queue, state, int(cursor), params.limit(request))
         views = [_job_view(job) for job in page]
         return json(request, models.JobPage(views, None if following is None else str(following)))
-
-
-async def _known(queues: Queues, queue: str) -> models.QueueView:
-    counts = await queues.counts(queue)
-    if not counts.exists:
-        raise UnknownQueue
-    return _queue_view(queue, counts)
 
 
 def _changes(asked: models.QueueSettings) -> dict[str, str]:

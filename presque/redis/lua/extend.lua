@@ -1,7 +1,7 @@
 -- Holds taken jobs for longer. A lease that has run out is lost, even while nobody else has the job; a hold is not.
 -- ARGV   given up at (epoch ms), queue, lease from now on (ms, or '' for the queue's), number, receipt, … (up to 1000 pairs)
--- Reply  {how many are still held under their receipt, lease ends at (epoch ms)}
-local leased, receipts, due, settings = unpack(KEYS)
+-- Reply  {how many are still held under their receipt, lease ends at (epoch ms), 1 when there is such a job as the first else 0}
+local leased, receipts, due, settings, jobs = unpack(KEYS)
 --@include now
 --@include setting
 --@include held
@@ -20,4 +20,4 @@ end
 if #ids > 0 then
   redis.call('ZADD', due, 'LT', deadline, ARGV[2])
 end
-return { #ids, deadline }
+return { #ids, deadline, redis.call('HEXISTS', jobs, ARGV[4]) }

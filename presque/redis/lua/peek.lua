@@ -1,9 +1,12 @@
--- Reads ready jobs in the order in which they would be taken, and leaves them where they are.
+-- Tells of a queue, and reads ready jobs in the order in which they would be taken; they stay where they are.
 -- ARGV   given up at (epoch ms), queue, how many at most (up to 1000)
--- Reply  {job, job, …}; it ends early once 8 MiB are together
-local ready, front, delayed, jobs = unpack(KEYS)
+-- Reply  {<as parts/inspect.lua says>, job, job, …}; it ends early once 8 MiB are together
+local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
 --@include now
 --@include rank
+--@include setting
+--@include inspect
+
 -- The numbers of the first `count` jobs that would be taken before those in `ready`: of `front`, and of the delayed ones that
 -- have come due and were not moved yet. Both are in order; merged they are as after a move.
 local function head(count)
@@ -20,6 +23,7 @@ local function head(count)
   end
   return ids
 end
+
 local want = tonumber(ARGV[3])
 local ids = head(want)
 if #ids < want then
@@ -27,7 +31,7 @@ if #ids < want then
     ids[#ids + 1] = id
   end
 end
-local reply, bytes = {}, 0
+local reply, bytes = { inspect(ARGV[2]) }, 0
 for _, id in ipairs(ids) do
   local job = redis.call('HGET', jobs, id)
   bytes = bytes + #job

@@ -1,0 +1,35 @@
+-- Tells of a queue: {ready, delayed, leased, dead, processed, failed, 1 when stopped else 0, 1 when there is such a queue else 0,
+-- age of the oldest ready job (ms, -1 without one), {setting, value, …} where a value may be '' for none}. A job that is due
+-- counts as ready, moved or not.
+local function inspect(queue)
+  local came_due = redis.call('ZCOUNT', delayed, '-inf', now)
+  local age = -1
+  for _, id in ipairs({
+    redis.call('LINDEX', ready, 0) or '',
+    plain(redis.call('ZRANGE', front, 0, 0)[1] or 0),
+    plain(came_due > 0 and redis.call('ZRANGE', delayed, 0, 0)[1] or 0),
+  }) do
+    local job = redis.call('HGET', jobs, id)
+    if job then
+      age = math.max(age, now - job:sub(1, 13))
+    end
+  end
+  local all = {}
+  for _, name in ipairs({ 'lease', 'max_attempts', 'backoff_first', 'backoff_factor', 'backoff_max', 'max_length', 'dead_count',
+    'dead_age', 'redeliver_after' }) do
+    all[#all + 1] = name
+    all[#all + 1] = tostring(setting(name) or '')
+  end
+  return {
+    redis.call('LLEN', ready) + redis.call('ZCARD', front) + came_due,
+    redis.call('ZCARD', delayed) - came_due,
+    redis.call('ZCARD', leased),
+    redis.call('ZCARD', dead),
+    tonumber(redis.call('HGET', processed, queue) or 0),
+    tonumber(redis.call('HGET', failed, queue) or 0),
+    redis.call('SISMEMBER', paused, queue),
+    redis.call('ZSCORE', queues, queue) and 1 or 0,
+    age,
+    all,
+  }
+end
