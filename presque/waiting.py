@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 POLL = 2.0  # seconds after which a queue that is waited on is looked at again, whatever was heard
-POLL_TURN = 0.1  # seconds
-POLLED = 25  # queues looked at in a turn; where more are waited on, each has its turn later
+POLL_TURN = 0.02  # seconds
+POLLED = 5  # queues looked at in a turn; where more are waited on, each has its turn later
 
 
 @dataclass(eq=False, slots=True)
