@@ -4,13 +4,9 @@ import os
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pytest_twisted import ensureDeferred as awaiting
 from servers import LOOPBACK, PATIENCE, ROOT, eventually
 from twisted.internet import reactor
@@ -379,22 +375,6 @@ def test_what_is_no_endpoint_is_refused_before_anything_is_started(endpoint):
     flags = {"listen": f"{LOOPBACK} {endpoint}", "redis": "redis://127.0.0.1:1"}
     with pytest.raises(SettingError, match=f"^--listen [^\n]*{re.escape(endpoint)}[^\n]*$"):
         make_service(settings(flags, {}), reactor)
-
-
-@pytest.fixture
-def certificate(tmp_path):
-    """A file with a key and a certificate of its own."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    path = tmp_path / "both.pem"
-    form = serialization.PrivateFormat.PKCS8
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-        + made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 def test_tls_cannot_be_shared_by_several_processes(certificate):

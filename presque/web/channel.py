@@ -8,6 +8,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.web import http
@@ -51,6 +52,8 @@ class Channel(http.HTTPChannel):
         super().connectionMade()
         self._is_plain = not hasattr(self.transport, "transport")  # no TLS between us and the socket
         self._handle = _socket(self.transport)
+        if not self._is_plain:  # TLS cannot be half closed; with a descriptor of our own we can look after the end
+            self._handle = self._handle.dup()
         self._acked_before = _acknowledged(self._handle)
         self._host, self._peer = self.transport.getHost(), self.transport.getPeer()
 
@@ -191,7 +194,7 @@ class Channel(http.HTTPChannel):
         self.setTimeout(None)
         path = getattr(self, "_path", b"")  # there is none before the first line has come
         self.write(raw_answer(status, *error_body(path, status, message)))
-        if hasattr(self.transport, "loseWriteConnection"):
+        if self._is_plain:
             self.transport.loseWriteConnection()
             self._after(LINGER, self.transport.abortConnection)
         else:
@@ -241,7 +244,7 @@ class Channel(http.HTTPChannel):
         if not self.factory.handoff.awaits(self):
             super().loseConnection()
         elif not self._closing:
-            if hasattr(self.transport, "loseWriteConnection"):
+            if self._is_plain:
                 self.transport.loseWriteConnection()
             self._after(self.factory.request_timeout, self.transport.abortConnection)
         self._closing = True
@@ -268,6 +271,10 @@ class Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and with it whatever had not reached the client."""
+        if not self._is_plain:
+            if not reason.check(ConnectionLost, ConnectionAborted):  # closed in order: what was acknowledged was read
+                self.factory.handoff.look_at(self)
+            self._handle.close()
         self.lost = True
         self.factory.channels.discard(self)
         self._stop_deadline()
