@@ -1,11 +1,12 @@
--- Reads a page of a queue's jobs in one state, in the order in which they would be taken, come due, run out or died; of the
--- ready ones, those that have come due and were not moved yet stand behind the others of `front`.
+-- Reads a page of a queue's jobs in one state, in the order in which they would be taken, come due, run out or died; beyond the
+-- first thousand ready ones, those that have come due and were not moved yet stand behind the others of `front`.
 -- ARGV   given up at (epoch ms), queue, state, from (0 is the first), how many at most (up to 1000)
 -- Reply  {where the next page begins, or -1 when this is the last, {number, <as look_up>}, …}; 8 MiB of jobs and their
 --        histories end a page
 local ready, front, delayed, leased, dead, jobs, attempts, limits, history, uniq_of, settings = unpack(KEYS)
 --@include now
 --@include rank
+--@include head
 --@include setting
 --@include describe
 local state, from, want = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -23,8 +24,13 @@ local function add(read, key, size)
 end
 
 if state == 'ready' then
-  add('ZRANGE', front, redis.call('ZCARD', front))
-  add('ZRANGE', delayed, came_due)
+  if came_due > 0 and from + want <= 1000 then
+    ids = { unpack(head(from + want), from + 1) }
+    length = redis.call('ZCARD', front) + came_due
+  else
+    add('ZRANGE', front, redis.call('ZCARD', front))
+    add('ZRANGE', delayed, came_due)
+  end
   add('LRANGE', ready, redis.call('LLEN', ready))
 else
   local key = ({ delayed = delayed, leased = leased, dead = dead })[state]
