@@ -7,6 +7,7 @@ local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, 
 --@include now
 --@include rank
 --@include wake
+--@include refusal
 --@include insert
 --@include forget
 --@include kept

@@ -5,6 +5,7 @@ local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, 
 --@include now
 --@include rank
 --@include wake
+--@include refusal
 --@include insert
 return (insert(ARGV[2], #ARGV - 4, function(i)
   return ARGV[3], ARGV[4], '', ARGV[4 + i]

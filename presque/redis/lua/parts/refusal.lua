@@ -1,0 +1,21 @@
+-- Why `count` jobs cannot be inserted: nothing, or as `insert` returns it.
+local function refusal(count, spec)
+  local most = redis.call('HGET', settings, 'max_length')
+  if most then
+    local length = redis.call('LLEN', ready) + redis.call('ZCARD', front) + redis.call('ZCARD', delayed)
+    if length + count > tonumber(most) then
+      return { 'full' }
+    end
+  end
+  local keys = {}
+  for i = 1, count do
+    local _, key = spec(i)
+    if key ~= '' then
+      local existing = redis.call('HGET', uniq, key) or keys[key]
+      if existing then
+        return { 'duplicate', existing }
+      end
+      keys[key] = 0
+    end
+  end
+end
