@@ -44,7 +44,7 @@ A partition's own keys, `presque:{<partition>}/<name>`:
 
     idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day
 
-And one of the whole store, `presque:store`: HASH, partitions -> their number.
+And one of the whole store, `presque:store`: HASH, partitions -> their number, model -> MODEL.
 
 A queue's `ready` key is also the name of the channel on which "a job may wait here now" is published.
 """
@@ -58,6 +58,7 @@ from functools import lru_cache
 from presque.errors import InvalidName
 
 STORE = b"presque:store"
+MODEL = 2  # this data model; in the first the names of the queues were a SET
 
 QUEUE_KEYS = frozenset(
     ("ready", "front", "delayed", "leased", "dead", "receipts", "jobs", "uniq", "uniq_of", "attempts", "limits")

@@ -22,3 +22,29 @@ async def test_a_redis_that_may_lose_jobs_is_warned_of(processes, redises, optio
     warnings = [line for line in daemon.log.splitlines() if "JOBS MAY BE LOST" in line]
     assert len(warnings) == (warning is not None)
     assert warning is None or warning in warnings[0]
+
+
+@pytest.mark.parametrize("store", [("SADD", "presque:{0}/queues", "foo"), ("HSET", "presque:store", "model", "3")])
+@awaiting
+async def test_a_store_of_another_data_model_is_not_touched(processes, redises, store):
+    redis = redises("--appendfsync", "always")
+    redis.command(*store)
+    daemon = processes("--redis", redis.url)
+    with pytest.raises(AssertionError, match="ended before it listened"):
+        await daemon.listening
+    await daemon.end()
+    assert daemon.status == 1
+    model = 1 if store[0] == "SADD" else 3
+    said = f"presque ends: this store has data model {model}, this presque reads and writes 2"
+    assert [line for line in daemon.log.splitlines() if said in line]
+    assert "Traceback" not in daemon.log
+
+
+@awaiting
+async def test_a_new_store_notes_its_data_model(processes, redises):
+    redis = redises()
+    for _ in range(2):
+        daemon = processes("--redis", redis.url, "--partitions", "16384")
+        await daemon.listening
+        assert redis.command("HGET", "presque:store", "model") == b"2"
+        await daemon.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.logger import Logger
 
 from presque import keys
@@ -22,7 +22,8 @@ _log = Logger()
 
 def fitness(partitions: int, private: bool) -> Callable[[Connection], Deferred[None]]:
     """A check for `Store.checks`. It raises StoreUnfit when the server is too old or its store was made with another
-    number of partitions, and warns once, loudly, when an external server may evict jobs or keeps nothing.
+    number of partitions or another data model, and warns once, loudly, when an external server may evict jobs, keeps
+    nothing, or answers before it writes.
     """
     warned = set()
 
@@ -44,10 +45,24 @@ def fitness(partitions: int, private: bool) -> Callable[[Connection], Deferred[N
             recorded = yield connection.execute_command("HGET", keys.STORE, "partitions")
         if int(recorded) != partitions:
             raise StoreUnfit(f"--partitions is {partitions}, but this store was made with {int(recorded)}")
+        yield _check_model(connection, partitions)
         if not private:
             yield _warn_of_loss(connection, warn_once)
 
     return check
+
+
+@inlineCallbacks
+def _check_model(connection: Connection, partitions: int) -> Generator[Deferred[Any], Any, None]:
+    model = yield connection.execute_command("HGET", keys.STORE, "model")
+    if model is None:  # a new store, or one of before there were models
+        names = [keys.partition_key("queues", partition) for partition in range(partitions)]
+        kinds = yield gatherResults([connection.execute_command("TYPE", name) for name in names])
+        model = 1 if b"set" in kinds else keys.MODEL
+        if model == keys.MODEL:
+            yield connection.execute_command("HSETNX", keys.STORE, "model", model)
+    if int(model) != keys.MODEL:
+        raise StoreUnfit(f"this store has data model {int(model)}, this presque reads and writes {keys.MODEL}")
 
 
 @inlineCallbacks
