@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
 from presque import keys
 from presque.errors import StoreUnfit
+from presque.redis.store import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -57,7 +58,7 @@ def _check_model(connection: Connection, partitions: int) -> Generator[Deferred[
     model = yield connection.execute_command("HGET", keys.STORE, "model")
     if model is None:  # a new store, or one of before there were models
         names = [keys.partition_key("queues", partition) for partition in range(partitions)]
-        kinds = yield gatherResults([connection.execute_command("TYPE", name) for name in names])
+        kinds = yield gather(connection.execute_command("TYPE", name) for name in names)
         model = 1 if b"set" in kinds else keys.MODEL
         if model == keys.MODEL:
             yield connection.execute_command("HSETNX", keys.STORE, "model", model)
