@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 JOB = b'{"key":"value"}'
 READS = ("/status/", "/status/foo", "/status/foo?with_desc=1", "/j/foo", "/control/foo", "/w/", "/w/?worker_id=w1")
 READS += ("/w/?queue_name=foo", "/v1/queues", "/v1/queues/foo", "/v1/queues/foo/jobs?state=ready&limit=5", "/nope")
-READS += ("/v1/jobs/foo:1", "/", "/metrics", "/health/live", "/openapi.json")
+READS += (
+    "/v1/queues/foo/jobs?cursor=1",
+    "/v1/jobs/foo:1",
+    "/",
+    "/metrics",
+    "/health/live",
+    "/openapi.json",
+    "/v1/queues?limit=2&cursor=bar",
+)
 REQUESTS = [encoded(method, path) for path in READS for method in ("GET", "HEAD", "OPTIONS")]
 REQUESTS += [encoded(method, path, JOB) for path in ("/q/foo", "/qb/foo", "/w/foo") for method in ("POST", "PUT")]
 REQUESTS += [encoded("GET", "/q/foo"), encoded("GET", "/qb/foo?batch_size=2"), encoded("DELETE", "/q/foo")]

@@ -213,7 +213,9 @@ class Queues:
         return self._store.on_queue("retry_dead", queue, *args)
 
     def names(self, after: str = "", most: int | None = None) -> Deferred[list[str]]:
-        """The names of the queues that come after `after`, sorted, all or up to `most`."""
+        """The names of the queues that come after the name `after`, sorted, all or up to `most`. Raises InvalidName."""
+        if after:
+            keys.check_name(after)
 
         def merged(replies: list[list[bytes]]) -> list[str]:
             return [name.decode() for name in sorted(chain.from_iterable(replies))[:most]]

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
@@ -440,4 +441,19 @@ async def test_no_input_gives_a_500_or_an_error_in_the_log(daemon, logged_errors
         assert 200 <= answer.status < 500, (method, target)
         expected = error_type(target) if answer.status >= 400 else "application/json"
         assert answer.headers["content-type"] == expected or (answer.status == 200 and target[:2] == "/?")
+    assert logged_errors == []
+
+
+@pytest.mark.parametrize("value", ["%ff", "%ED%A0%80", "%00", "%F0%9F%98%80", "-1", "9" * 400, "a%20b"])
+@awaiting
+async def test_no_parameter_of_any_route_gives_a_500(daemon, logged_errors, value):
+    """Every parameter that a route says it knows, with bytes that are no text, no name and no number."""
+    asked = 0
+    for route in daemon.routes.listed:
+        for name in route.query:
+            target = re.sub(r"<\w+>", "foo:1", route.path)
+            answer = await ask(daemon, route.method, f"{target}?{name}={value}", JOB)
+            assert answer.status < 500, (route.method, target, name)
+            asked += 1
+    assert asked > 15
     assert logged_errors == []
