@@ -1,23 +1,24 @@
 """Everything that presque refuses, and why.
 
     PresqueError
-      InvalidName          invalid-name        no queue can be called that
-      InvalidWorker        bad-request         no worker can be called that
-      Duplicate            duplicate           a job with this uniq key waits already
-      QueueFull            queue-full          the queue has as many jobs as it may
-      IdempotencyMismatch  idempotency-mismatch  another request had this idempotency key
-      QueuePaused          wrong-state         the queue is stopped: it hands nothing out
-      LeaseLost            lease-lost          the receipt is not, or no longer, the job's
-      UnknownWorker        not-found           nobody of that name is registered
-      UnknownJob           not-found           there is no such job
-      UnknownQueue         not-found           there is no such queue
+      InvalidName          invalid-name           the name of a queue breaks the rules
+      InvalidWorker        bad-request            the id of a worker breaks the rules
+      Duplicate            duplicate              a job with this uniq key waits already
+      QueueFull            queue-full             the queue has reached its max_length
+      IdempotencyMismatch  idempotency-mismatch   the idempotency key belongs to another request
+      QueuePaused          wrong-state            the queue is stopped: it hands nothing out
+      LeaseLost            lease-lost             the receipt is not, or no longer, the job's
+      UnknownWorker        not-found              no worker of that name is registered
+      UnknownJob           not-found              there is no such job
+      UnknownQueue         not-found              there is no such queue
       StoreError
-        StoreUnavailable   store-unavailable   nothing was done
-          OutcomeUnknown   store-unavailable   the reply never came: perhaps it was done
-        StoreFull          store-full          Redis has reached its maxmemory: nothing was done
-        StoreUnfit                             this Redis cannot be used at all: the daemon ends
+        StoreUnavailable   store-unavailable      nothing was done
+          OutcomeUnknown   store-outcome-unknown  the reply never came: it may or may not have been done
+        StoreFull          store-full             memory or disk of the store is full: nothing was done
+        StoreUnfit                                this Redis cannot be used at all: the daemon ends
 
-Each class carries its `code`, the slug by which the outside knows it. HTTP statuses live in `presque.web` alone.
+Each class carries its `code`, the slug by which a client knows it, and the `message` that a client reads. Both are
+attributes, because `python -OO` removes docstrings. HTTP statuses live in `presque.web` alone.
 """
 
 from __future__ import annotations
@@ -27,22 +28,27 @@ class PresqueError(Exception):
     """Something that presque refuses."""
 
     code = "bad-request"
+    message = "bad request"
 
 
 class InvalidName(PresqueError):
-    """invalid queue name"""
+    """The name of a queue breaks the rules of `presque.keys.check_name`."""
 
     code = "invalid-name"
+    message = "invalid queue name"
 
 
 class InvalidWorker(PresqueError):
-    """invalid worker_id"""
+    """The id of a worker breaks the rules of `presque.workers.check_worker`."""
+
+    message = "invalid worker_id"
 
 
 class Duplicate(PresqueError):
-    """job already exists"""
+    """A job with this uniq key waits already: `existing` is its id, or empty when it is one of the same request."""
 
     code = "duplicate"
+    message = "job already exists"
 
     def __init__(self, existing: str) -> None:
         super().__init__(existing)
@@ -50,65 +56,79 @@ class Duplicate(PresqueError):
 
 
 class QueueFull(PresqueError):
-    """queue is full"""
+    """The queue has reached its `max_length`."""
 
     code = "queue-full"
+    message = "queue is full"
 
 
 class IdempotencyMismatch(PresqueError):
-    """another request was made with this idempotency key"""
+    """The idempotency key was used for a request with another body."""
 
     code = "idempotency-mismatch"
+    message = "another request was made with this idempotency key"
 
 
 class LeaseLost(PresqueError):
-    """the receipt is no longer the job's"""
+    """The receipt is not, or no longer, the job's."""
 
     code = "lease-lost"
+    message = "the receipt is no longer the job's"
 
 
 class UnknownJob(PresqueError):
-    """unknown job"""
+    """There is no such job."""
 
     code = "not-found"
+    message = "unknown job"
 
 
 class UnknownQueue(PresqueError):
-    """unknown queue"""
+    """There is no such queue."""
 
     code = "not-found"
+    message = "unknown queue"
 
 
 class QueuePaused(PresqueError):
-    """queue is closed"""
+    """The queue is stopped: it hands nothing out."""
 
     code = "wrong-state"
+    message = "queue is closed"
 
 
 class UnknownWorker(PresqueError):
-    """unknown worker"""
+    """No worker of that name is registered."""
 
     code = "not-found"
+    message = "unknown worker"
 
 
 class StoreError(PresqueError):
     """The store did not do it."""
 
+    message = "the store did not do it"
+
 
 class StoreUnavailable(StoreError):
-    """the store is not available, nothing was done"""
+    """Redis is away or refuses: nothing was done."""
 
     code = "store-unavailable"
+    message = "the store is not available, nothing was done"
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """the store did not answer, it may or may not have been done"""
+    """The reply never came: it may or may not have been done."""
+
+    code = "store-outcome-unknown"
+    message = "the store did not answer, it may or may not have been done"
 
 
 class StoreFull(StoreError):
-    """the store is full, nothing was done"""
+    """The store has no room, in memory or on disk: nothing was done."""
 
     code = "store-full"
+    message = "the store is full, nothing was done"
 
 
 class StoreUnfit(StoreError):

@@ -131,7 +131,7 @@ async def test_run_at_is_an_epoch_and_a_past_one_is_at_once(client):
 @awaiting
 async def test_delay_and_run_at_exclude_each_other(client):
     for body in ({"payload": 1, "delay": 1, "run_at": 1}, {"jobs": [{"payload": 1, "delay": 1, "run_at": 1}]}):
-        wrong = is_problem(await insert(client, body), 400, "bad-request", "The request says something wrong")
+        wrong = is_problem(await insert(client, body), 400, "bad-request", "Bad request")
         assert "delay" in wrong["detail"]
         assert "run_at" in wrong["detail"]
 
@@ -140,7 +140,7 @@ async def test_delay_and_run_at_exclude_each_other(client):
 async def test_a_unique_key_refuses_a_second_job_and_names_the_first(client):
     assert (await insert(client, {"payload": 1, "unique": "k"})).status == 201
     answer = await insert(client, {"payload": 2, "unique": "k"})
-    title = "A job with this unique key waits already"
+    title = "Duplicate job"
     wrong = is_problem(answer, 409, "duplicate", title, "job already exists")
     assert wrong["existing"] == "foo:1"
     assert (await insert(client, {"payload": 2, "unique": "k"}, "bar")).status == 201
@@ -210,7 +210,7 @@ async def test_a_job_may_have_its_own_most_attempts(client):
 async def test_a_wrong_field_is_named_and_nothing_is_inserted(client, fields, named):
     for body in ('{"payload":1,%s}', '{"jobs":[{"payload":0},{"payload":1,%s}]}'):
         answer = await insert(client, (body % fields).encode())
-        wrong = is_problem(answer, 400, "bad-request", "The request says something wrong")
+        wrong = is_problem(answer, 400, "bad-request", "Bad request")
         assert named in wrong["detail"]
     assert (await client.get("/v1/queues/foo")).status == 404
 
@@ -297,14 +297,14 @@ async def test_a_large_payload_comes_back_whole(client):
 @awaiting
 async def test_a_body_over_the_limit_is_a_problem_too(client):
     answer = await insert(client, b'{"payload":"' + b"x" * 1_100_000 + b'"}')
-    is_problem(answer, 413, "too-large", "The request is too large")
+    is_problem(answer, 413, "too-large", "Request too large")
 
 
 @awaiting
 async def test_a_full_queue_refuses_on_every_route_of_insertion(client):
     await client.request("PATCH", "/v1/queues/foo", b'{"max_length":3}')
     assert (await insert(client, {"jobs": [{"payload": 1}, {"payload": 2, "delay": 60}]})).status == 201
-    title = "The queue has as many jobs as it may"
+    title = "Queue is full"
     answer = await insert(client, {"jobs": [{"payload": 3}, {"payload": 4}]})
     is_problem(answer, 429, "queue-full", title, "queue is full")
     assert await ready(client) == 1
@@ -351,7 +351,7 @@ async def test_the_same_key_is_answered_the_same_after_the_job_was_taken_and_whi
 async def test_the_same_key_with_another_body_is_a_mismatch(client):
     await insert(client, JOB, Idempotency_Key="k")
     answer = await insert(client, b'{"payload":2}', Idempotency_Key="k")
-    title = "Another request was made with this idempotency key"
+    title = "Idempotency key reused"
     is_problem(answer, 422, "idempotency-mismatch", title, "another request was made with this idempotency key")
     assert await ready(client) == 1
 
@@ -393,7 +393,7 @@ async def test_a_key_may_be_any_255_bytes_and_no_more(client):
         assert (await insert(client, JOB, Idempotency_Key=key)).status == 201
         assert (await insert(client, b"%b " % JOB, Idempotency_Key=key)).status == 422
     answer = await insert(client, JOB, Idempotency_Key="x" * 256)
-    wrong = is_problem(answer, 400, "bad-request", "The request says something wrong")
+    wrong = is_problem(answer, 400, "bad-request", "Bad request")
     assert "Idempotency-Key" in wrong["detail"]
     assert await ready(client) == 4
 
@@ -401,4 +401,4 @@ async def test_a_key_may_be_any_255_bytes_and_no_more(client):
 @awaiting
 async def test_a_bad_name_is_a_problem(client):
     answer = await insert(client, JOB, ".foo")
-    is_problem(answer, 400, "invalid-name", "No queue can be called that", "invalid queue name")
+    is_problem(answer, 400, "invalid-name", "Invalid queue name", "invalid queue name")

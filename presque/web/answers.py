@@ -18,20 +18,21 @@ MODERN = b"/v1/"  # errors below this path are problems
 RETRY_AFTER = b"1"  # seconds
 
 TITLES = {
-    "bad-request": "The request says something wrong",
-    "invalid-name": "No queue can be called that",
-    "not-found": "There is no such thing",
-    "lease-lost": "The receipt is no longer the job's",
-    "duplicate": "A job with this unique key waits already",
-    "idempotency-mismatch": "Another request was made with this idempotency key",
-    "queue-full": "The queue has as many jobs as it may",
-    "too-large": "The request is too large",
-    "wrong-state": "The queue is stopped",
-    "unauthorized": "Who are you?",
-    "forbidden": "This request is not allowed",
-    "store-unavailable": "Redis is not available",
-    "store-full": "Redis is full",
-    "draining": "The daemon is stopping",
+    "bad-request": "Bad request",
+    "invalid-name": "Invalid queue name",
+    "not-found": "Not found",
+    "lease-lost": "Lease lost",
+    "duplicate": "Duplicate job",
+    "idempotency-mismatch": "Idempotency key reused",
+    "queue-full": "Queue is full",
+    "too-large": "Request too large",
+    "wrong-state": "Wrong state",
+    "unauthorized": "Authentication required",
+    "forbidden": "Forbidden",
+    "store-unavailable": "Store not available",
+    "store-outcome-unknown": "Outcome unknown",
+    "store-full": "Store is full",
+    "draining": "Daemon is stopping",
 }
 SLUGS = {400: "bad-request", 403: "forbidden", 404: "not-found", 413: "too-large"}
 

@@ -92,5 +92,5 @@ def _answer_what_has_no_route(app: Klein) -> None:
 
 
 def _message(wrong: PresqueError) -> str:
-    """The text of a bad request, for all else the class's docstring."""
-    return str(wrong) if isinstance(wrong, BadRequest) else str(type(wrong).__doc__)
+    """What a bad request says of itself, for all else the message of its class."""
+    return str(wrong) if isinstance(wrong, BadRequest) else wrong.message
