@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SCHEMAS = "#/components/schemas/{name}"
 EVERYWHERE = (400, 403, 408, 421, 503)  # statuses with which any request may be refused
+LARGEST = 2**31 - 1  # some generators keep bounds in 32 bits
+SIZES = {"number": "double", "integer": "int64"}
 BUSY = (429, 503)  # statuses that say when to try again
 TAGS = {
     "v1": "At least once: jobs are leased, and come back unless they are acknowledged.",
@@ -115,21 +117,37 @@ def _kinds(whole: Any) -> tuple[Any, ...]:
 
 
 def _tidy(schema: Any) -> Any:
-    """A schema of msgspec's as generators of clients want it: numbers with their size, null as one of the types."""
+    """A schema of msgspec's as generators of clients want it: numbers with their size and with bounds that fit into 32
+    bits, null as one of the types, and no default, which some take for a field that must be sent.
+    """
     if isinstance(schema, list):
         return [_tidy(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    tidy = {name: _tidy(value) for name, value in schema.items() if name != "default" or value is not None}
+    if isinstance(schema.get("properties"), dict):  # its keys are names, not words of JSON Schema
+        named = {name: _tidy(each) for name, each in schema["properties"].items()}
+        return {**schema, "properties": named}
+    tidy = {name: _tidy(value) for name, value in schema.items() if name != "default"}
+    if schema.get("default") not in (None, "", []):
+        tidy["description"] = f"Without it: {schema['default']}."
+    if tidy.get("type") == "object":
+        tidy.setdefault("additionalProperties", True)
+    if tidy.get("maximum", 0) > LARGEST:
+        del tidy["maximum"]
     if "enum" in tidy and "type" not in tidy:
         tidy = {"type": "integer" if isinstance(tidy["enum"][0], int) else "string", **tidy}
-    if (size := {"number": "double", "integer": "int64"}.get(str(tidy.get("type")))) is not None:
+    if (size := SIZES.get(str(tidy.get("type")))) is not None:
         tidy["format"] = size
-    kinds = [each for each in tidy.get("anyOf", ()) if each != {"type": "null"}]
-    if len(kinds) == 1 and isinstance(kinds[0].get("type"), str) and "enum" not in kinds[0]:
-        del tidy["anyOf"]
-        tidy = {**kinds[0], "type": [kinds[0]["type"], "null"], **tidy}
-    return tidy
+    return _nullable(tidy)
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema of one plain type and null with both as its types, which more generators read than `anyOf`."""
+    kinds = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    if len(kinds) != 1 or len(schema["anyOf"]) != 2 or not isinstance(kinds[0].get("type"), str) or "enum" in kinds[0]:
+        return schema
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**kinds[0], "type": [kinds[0]["type"], "null"], **rest}
 
 
 def _operation(route: Route, path: str, known: dict[Any, Any]) -> dict[str, Any]:

@@ -36,9 +36,9 @@ PARAMETERS = {
     "job_id": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}:[0-9]{{1,15}}$")], "The id of a job.", "mail:17"),
     "slug": Parameter(Annotated[str, Meta(pattern="^[a-z-]+$")], "The last part of a problem's type.", "lease-lost"),
     "delayed": Parameter(
-        Annotated[float, Meta(ge=0, le=253402300800)],
-        "Epoch seconds before which the job is not handed out; what lies in the past is due.",
-        1794562800.5,
+        Annotated[int, Meta(ge=0, le=253402300800)],  # clients in Go send decimals with seven digits
+        "Epoch seconds before which the job is not handed out, decimals allowed; what lies in the past is due.",
+        1794562800,
     ),
     "uniq": Parameter(
         UniqueKey, "While a job with this key waits, ready or delayed, another one is refused.", "order-42"
