@@ -144,8 +144,10 @@ def _tidy(schema: Any) -> Any:
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema of one plain type and null with both as its types, which more generators read than `anyOf`."""
     kinds = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
-    if len(kinds) != 1 or len(schema["anyOf"]) != 2 or not isinstance(kinds[0].get("type"), str) or "enum" in kinds[0]:
+    if len(kinds) != 1 or len(schema["anyOf"]) != 2 or not isinstance(kinds[0].get("type"), str):
         return schema
+    if "enum" in kinds[0]:
+        kinds[0]["enum"] = [*kinds[0]["enum"], None]
     rest = {name: value for name, value in schema.items() if name != "anyOf"}
     return {**kinds[0], "type": [kinds[0]["type"], "null"], **rest}
 
