@@ -4,12 +4,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
 from servers import port_of
 from twisted.internet.threads import deferToThread
 
 from presque.settings import TABLE
+from presque.web.models import NewJob, QueueSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -48,10 +50,61 @@ def test_every_option_is_in_its_table():
             assert re.search(rf"^\| `--{row.name} .*\| `?{re.escape(row.default)}`? \|", README, re.MULTILINE), row.name
 
 
-def test_every_file_that_it_names_is_there():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        if "<" not in target and "://" not in target:
-            assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", ["README.md", "docs/v1.md", "docs/operations.md", "benchmarks/README.md"])
+def test_every_file_and_heading_that_a_page_names_is_there(page):
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
+        path, _, heading = target.partition("#")
+        if "<" in path or "://" in path:
+            continue
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if heading:
+            assert heading in {anchor(found) for found in re.findall(r"^#+ (.+)", file.read_text(), re.MULTILINE)}, (
+                target
+            )
+
+
+def anchor(heading):
+    """As GitHub makes it of a heading."""
+    return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+
+
+def rows(text, head):
+    """The cells of every row of the table whose first line begins with `head`."""
+    (table,) = re.findall(rf"^\| {head} .*\n\|[-| ]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()]
+
+
+def documented(text):
+    """(method, path) of every row of a table of routes: "`GET`, `PATCH /a/<b>`", "`POST /a/b`, `/c`"."""
+    for first, *_ in rows(text, "request"):
+        methods, path = [], ""
+        for token in re.findall(r"`([^`]+)`", first):
+            method, _, following = token.rpartition(" ")
+            if token.startswith("/"):
+                following = path.rpartition("/")[0] + token
+            elif not following.startswith("/"):
+                methods.append(following)
+                continue
+            elif method:
+                methods.append(method)
+            path = following.partition("?")[0]
+            yield from ((each, re.sub(r"<[^>]+>", "<>", path).rstrip("/")) for each in methods)
+
+
+def test_every_route_is_in_a_table(daemon):
+    in_tables = {*documented(README), *documented(V1)}
+    own = ("/openapi.json", "/")
+    for route in daemon.routes.listed:
+        if route.name and route.path not in own:
+            path = re.sub(r"<[^>]+>", "<>", route.path).rstrip("/")
+            assert (route.method, path) in in_tables, "a route that no table names"
+
+
+def test_every_field_and_setting_is_in_a_table():
+    for head, kind in (("field", NewJob), ("setting", QueueSettings)):
+        names = {re.sub(r"[ `]", "", first) for first, *_ in rows(V1, head)}
+        assert {field.name for field in msgspec.structs.fields(kind)} <= names
 
 
 def test_it_has_one_command_to_run_and_one_to_test():
