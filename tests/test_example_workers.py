@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from pytest_twisted import async_yield_fixture
@@ -181,6 +182,22 @@ async def test_sigterm_while_there_is_no_job_leaves_none_leased(daemon, client, 
     (late,) = await insert(client, 1, queue="mail")
     await deferToThread(worker.wait, 20)
     assert (await client.get(f"/v1/jobs/{late}")).status == 404 or (await look(client, late))["state"] == "ready"
+
+
+@awaiting
+async def test_the_lease_of_a_worker_that_was_killed_runs_out(daemon, client, start, tmp_path):
+    (job_id,) = await insert(client, 1, queue="mail")
+    worker = start(port_of(daemon), "bash", "-c", SHELL.format(folder=tmp_path))
+    await appears(tmp_path / "started")
+    worker.kill()
+    worker.wait()
+
+    async def is_back():
+        return (await look(client, job_id))["state"] == "ready"
+
+    await eventually(is_back, "the end of its lease")
+    with suppress(ProcessLookupError):  # the worker in shell has an extender, which stops the command
+        os.killpg(os.getpgid(int((tmp_path / "grandchild").read_text())), signal.SIGKILL)
 
 
 @awaiting
