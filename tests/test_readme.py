@@ -1,19 +1,17 @@
 """What the README shows is what happens: its examples are run as written, in their order."""
 
-import os
 import re
-import shutil
-import signal
 import subprocess
-import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
-from servers import eventually, port_of
+from servers import port_of
 from twisted.internet.threads import deferToThread
 
 from presque.settings import TABLE
+from presque.web.models import NewJob, QueueSettings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -52,81 +50,61 @@ def test_every_option_is_in_its_table():
             assert re.search(rf"^\| `--{row.name} .*\| `?{re.escape(row.default)}`? \|", README, re.MULTILINE), row.name
 
 
-def program(language):
-    """The one program in this language that the page about /v1 shows."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", V1, re.DOTALL)
-    return found
+@pytest.mark.parametrize("page", ["README.md", "docs/v1.md", "docs/operations.md", "benchmarks/README.md"])
+def test_every_file_and_heading_that_a_page_names_is_there(page):
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
+        path, _, heading = target.partition("#")
+        if "<" in path or "://" in path:
+            continue
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if heading:
+            assert heading in {anchor(found) for found in re.findall(r"^#+ (.+)", file.read_text(), re.MULTILINE)}, (
+                target
+            )
 
 
-@awaiting
-async def test_the_worker_in_python_works(daemon, client, tmp_path):
-    (tmp_path / "worker.py").write_text(program("python"))
-    await client.post("/v1/queues/mail/jobs", b'{"payload":{"to":"ann"}}')
-    url = f"http://127.0.0.1:{port_of(daemon)}"
-    process = subprocess.Popen(
-        [sys.executable, "-u", tmp_path / "worker.py", url, "mail"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert await deferToThread(process.stdout.readline) == "{'to': 'ann'}\n"
-
-        async def acknowledged():
-            return (await client.get("/v1/queues/mail")).json["leased"] == 0
-
-        await eventually(acknowledged, "the ack")
-        assert (await client.get("/v1/jobs/mail:1")).status == 404
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+def anchor(heading):
+    """As GitHub makes it of a heading."""
+    return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
 
 
-@pytest.mark.parametrize(("command", "word"), [("cat", None), ("echo broken >&2; false", "broken")])
-@awaiting
-async def test_the_worker_in_shell_works(daemon, client, tmp_path, command, word):
-    """Where there is no jq, its programs are run by a stand-in that knows just these."""
-    (tmp_path / "worker.sh").write_text(program("bash"))
-    path = os.environ["PATH"]
-    if shutil.which("jq") is None:
-        stand_in = tmp_path / "jq"
-        stand_in.write_text(f"#!{sys.executable}\n{JQ}")
-        stand_in.chmod(0o755)
-        path = f"{tmp_path}:{path}"
-    await client.post("/v1/queues/mail/jobs", b'{"payload":{"to":"ann"}}')
-    url = f"http://127.0.0.1:{port_of(daemon)}"
-    process = subprocess.Popen(
-        ["bash", tmp_path / "worker.sh", url, "mail", "bash", "-c", command],
-        env={**os.environ, "PATH": path},
-        start_new_session=True,
-    )
-    try:
-
-        async def settled():
-            answer = await client.get("/v1/jobs/mail:1")
-            return answer.status == 404 if word is None else answer.json.get("last_error") == word
-
-        await eventually(settled, "the settlement")
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def rows(text, head):
+    """The cells of every row of the table whose first line begins with `head`."""
+    (table,) = re.findall(rf"^\| {head} .*\n\|[-| ]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()]
 
 
-JQ = """
-import json, sys
-words = sys.argv[1:]
-if "-cn" in words:
-    print(json.dumps({"receipt": json.loads(words[3]), "error": words[6]}))
-else:
-    value = json.load(sys.stdin)
-    found = (value["jobs"] or [None])[0] if "jobs" in value else value[words[-1].lstrip(".")]
-    if found is not None:
-        print(found if "-r" in words else json.dumps(found))
-"""
+def documented(text):
+    """(method, path) of every row of a table of routes: "`GET`, `PATCH /a/<b>`", "`POST /a/b`, `/c`"."""
+    for first, *_ in rows(text, "request"):
+        methods, path = [], ""
+        for token in re.findall(r"`([^`]+)`", first):
+            method, _, following = token.rpartition(" ")
+            if token.startswith("/"):
+                following = path.rpartition("/")[0] + token
+            elif not following.startswith("/"):
+                methods.append(following)
+                continue
+            elif method:
+                methods.append(method)
+            path = following.partition("?")[0]
+            yield from ((each, re.sub(r"<[^>]+>", "<>", path).rstrip("/")) for each in methods)
 
 
-def test_every_file_that_it_names_is_there():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        if "<" not in target and "://" not in target:
-            assert (ROOT / target).exists(), target
+def test_every_route_is_in_a_table(daemon):
+    in_tables = {*documented(README), *documented(V1)}
+    own = ("/openapi.json", "/")
+    for route in daemon.routes.listed:
+        if route.name and route.path not in own:
+            path = re.sub(r"<[^>]+>", "<>", route.path).rstrip("/")
+            assert (route.method, path) in in_tables, "a route that no table names"
+
+
+def test_every_field_and_setting_is_in_a_table():
+    for head, kind in (("field", NewJob), ("setting", QueueSettings)):
+        names = {re.sub(r"[ `]", "", first) for first, *_ in rows(V1, head)}
+        assert {field.name for field in msgspec.structs.fields(kind)} <= names
 
 
 def test_it_has_one_command_to_run_and_one_to_test():

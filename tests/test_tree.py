@@ -211,8 +211,9 @@ def test_nothing_is_left_for_later():
 
 def declares_only(function):
     """Whether it does nothing but declare decorated functions and call others that do."""
-    return any(isinstance(step, ast.FunctionDef) for step in function.body) and all(
-        (isinstance(step, ast.FunctionDef) and step.decorator_list)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return any(isinstance(step, functions) for step in function.body) and all(
+        (isinstance(step, functions) and step.decorator_list)
         or (isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant | ast.Call))
         or isinstance(step, ast.Return)
         for step in function.body

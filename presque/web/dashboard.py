@@ -25,7 +25,7 @@ COLUMNS = ("queue", "ready", "delayed", "leased", "dead", "fetched", "failed", "
 def add(routes: Routes, queues: Queues) -> None:
     """Declare the page."""
 
-    @routes.at("GET", "/", answers={200: str})
+    @routes.at("GET", "/", name="showPage", answers={200: str})
     async def page(request: Request) -> bytes:
         """A page with the queues and their counts."""
         names = await queues.names(most=MOST_LISTED)

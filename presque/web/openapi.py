@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,20 +11,50 @@ import msgspec
 
 from presque import __version__
 from presque.web.answers import MODERN, answer, encode
+from presque.web.examples import ANSWERS, REQUESTS
 from presque.web.models import Error, Problem
+from presque.web.parameters import PARAMETERS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from presque.web.routing import Route, Routes
     from presque.web.site import Request
 
-REFS = "#/components/schemas/{name}"
-PAGE = "text/html"
+SCHEMAS = "#/components/schemas/{name}"
+EVERYWHERE = (400, 403, 408, 421, 503)  # statuses with which any request may be refused
+LARGEST = 2**31 - 1  # some generators keep bounds in 32 bits
+SIZES = {"number": "double", "integer": "int64"}
+BUSY = (429, 503)  # statuses that say when to try again
+TAGS = {
+    "v1": "At least once: jobs are leased, and come back unless they are acknowledged.",
+    "y2010": "The service of 2010: a job is handed out for good.",
+    "service": "About the service itself.",
+}
+REFUSALS = {
+    400: "Something in the request is wrong; the text says what.",
+    403: "A browser made this request for another site's page.",
+    404: "There is no such thing, or no job.",
+    408: "The request took too long to arrive.",
+    409: "It is not, or no longer, in the state for that.",
+    413: "The request body is too large.",
+    421: "This host is not served here.",
+    422: "The idempotency key belongs to another request.",
+    429: "The queue is full.",
+    503: "The store refuses, is away, or did not answer; the text says whether something may have been done.",
+}
+HEADERS = {
+    "Cache-Control": ("Always no-store: no answer may be kept.", {"type": "string"}),
+    "Location": ("Where the job is looked up; not after an insertion of several.", {"type": "string"}),
+    "Retry-After": ("Seconds after which to try again.", {"type": "integer", "format": "int64"}),
+    "Allow": ("With 405: the methods that there are.", {"type": "string"}),
+}
 
 
 def add(routes: Routes) -> None:
     """Declare the route; it describes all that were declared before it, and itself."""
 
-    @routes.at("GET", "/openapi.json", answers={200: dict[str, Any]})
+    @routes.at("GET", "/openapi.json", name="getDescription", answers={200: dict[str, Any]})
     def openapi(request: Request) -> bytes:
         """This description."""
         return answer(request, 200, document)
@@ -31,14 +62,12 @@ def add(routes: Routes) -> None:
     document = encode(describe(routes.listed))
 
 
-def describe(routes: list[Route]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these routes."""
-    types = {kind for route in routes for whole in (route.body, *route.answers.values()) for kind in _kinds(whole)}
-    ordered = sorted(types | {Problem, Error}, key=str)
-    schemas, components = msgspec.json.schema_components(ordered, ref_template=REFS, schema_hook=_raw)
-    known = dict(zip(ordered, schemas, strict=True))
+def describe(routes: Iterable[Route]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of those routes that do something, each under the first of its paths."""
+    described = [route for route in routes if route.answers and not route.is_alias]
+    known, components = _schemas(described)
     paths: dict[str, dict[str, Any]] = {}
-    for route in routes:
+    for route in described:
         path = re.sub(r"<(\w+)>", r"{\1}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, path, known)
     return {
@@ -49,15 +78,35 @@ def describe(routes: list[Route]) -> dict[str, Any]:
             "description": "A message queue over HTTP and JSON, kept in Redis.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "servers": [{"url": "/"}],
+        "security": [],
+        "tags": [{"name": name, "description": meaning} for name, meaning in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "responses": _refusals(paths, known), "headers": _headers()},
     }
+
+
+def _schemas(routes: list[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """The schema of each type that these routes name, and those to which they refer."""
+    wholes = [whole for route in routes for whole in (route.body, *route.answers.values())]
+    types = {kind for whole in wholes for kind in _kinds(whole)} | {each.type for each in PARAMETERS.values()}
+    ordered = sorted(types | {Problem, Error}, key=str)
+    schemas, components = msgspec.json.schema_components(ordered, ref_template=SCHEMAS, schema_hook=_raw)
+    known = dict(zip(ordered, map(_tidy, schemas), strict=True))
+    components = {name: _tidy(schema) for name, schema in components.items()}
+    for whole in wholes:
+        kinds = _kinds(whole)
+        if len(kinds) > 1:  # a name of its own, from which clients make the name of its type
+            name = "Or".join(kind.__name__ for kind in kinds)
+            components[name] = {"anyOf": [known[kind] for kind in kinds]}
+            known[whole] = {"$ref": SCHEMAS.format(name=name)}
+    return known, components
 
 
 def _raw(kind: Any) -> dict[str, Any]:
     """Any JSON, which comes back byte for byte."""
     if kind is msgspec.Raw:
-        return {}
+        return {"description": "Any JSON; it comes back byte for byte."}
     raise NotImplementedError(kind)
 
 
@@ -67,37 +116,110 @@ def _kinds(whole: Any) -> tuple[Any, ...]:
     return get_args(whole) if isinstance(whole, UnionType) else (whole,)
 
 
+def _tidy(schema: Any) -> Any:
+    """A schema of msgspec's as generators of clients want it: numbers with their size and with bounds that fit into 32
+    bits, null as one of the types, and no default, which some take for a field that must be sent.
+    """
+    if isinstance(schema, list):
+        return [_tidy(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if isinstance(schema.get("properties"), dict):  # its keys are names, not words of JSON Schema
+        named = {name: _tidy(each) for name, each in schema["properties"].items()}
+        return {**schema, "properties": named}
+    tidy = {name: _tidy(value) for name, value in schema.items() if name != "default"}
+    if schema.get("default") not in (None, "", []):
+        tidy["description"] = f"Without it: {schema['default']}."
+    if tidy.get("type") == "object":
+        tidy.setdefault("additionalProperties", True)
+    if tidy.get("maximum", 0) > LARGEST:
+        del tidy["maximum"]
+    if "enum" in tidy and "type" not in tidy:
+        tidy = {"type": "integer" if isinstance(tidy["enum"][0], int) else "string", **tidy}
+    if (size := SIZES.get(str(tidy.get("type")))) is not None:
+        tidy["format"] = size
+    return _nullable(tidy)
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema of one plain type and null with both as its types, which more generators read than `anyOf`."""
+    kinds = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    if len(kinds) != 1 or len(schema["anyOf"]) != 2 or not isinstance(kinds[0].get("type"), str):
+        return schema
+    if "enum" in kinds[0]:
+        kinds[0]["enum"] = [*kinds[0]["enum"], None]
+    rest = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**kinds[0], "type": [kinds[0]["type"], "null"], **rest}
+
+
 def _operation(route: Route, path: str, known: dict[Any, Any]) -> dict[str, Any]:
-    named = [(name, "path", True) for name in re.findall(r"\{(\w+)\}", path)]
-    named += [(name, "query", False) for name in route.query] + [(name, "header", False) for name in route.headers]
-    operation: dict[str, Any] = {
-        "summary": route.summary,
-        "operationId": f"{route.method.lower()} {path}",
-        "tags": ["v1" if path.startswith(MODERN.decode()) else "2010"],
-        "parameters": [
-            {"name": name, "in": place, "required": required, "schema": {"type": "string"}}
-            for name, place, required in named
-        ],
-        "responses": {str(status): _answered(whole, known) for status, whole in route.answers.items()},
-    }
+    tag = _tag(path)
+    named = [(name, "path") for name in re.findall(r"\{(\w+)\}", path)]
+    named += [(name, "query") for name in route.query] + [(name, "header") for name in route.headers]
+    operation: dict[str, Any] = {"operationId": route.name, "summary": route.summary, "tags": [tag]}
+    operation["parameters"] = [_parameter(name, place, known) for name, place in named]
     if route.body is not None:
-        operation["requestBody"] = {"content": {"application/json": {"schema": _schema(route.body, known)}}}
-    error, kind = (Problem, "application/problem+json") if "v1" in operation["tags"] else (Error, "application/json")
-    operation["responses"]["default"] = {
-        "description": "A refusal.",
-        "content": {kind: {"schema": known[error]}},
-    }
+        content = {"application/json": _media(known[route.body], REQUESTS.get(route.name))}
+        operation["requestBody"] = {"required": route.needs_body, "content": content}
+    refused = {*EVERYWHERE, *route.refuses} | ({413} if route.body is not None else set())
+    kind = "Problem" if tag == "v1" else "Error"
+    operation["responses"] = {str(status): _answered(route, whole, known) for status, whole in route.answers.items()}
+    for status in sorted(refused):
+        operation["responses"][str(status)] = {"$ref": f"#/components/responses/{kind}{status}"}
+    operation["responses"]["default"] = {"$ref": f"#/components/responses/{kind}"}
     return operation
 
 
-def _schema(whole: Any, known: dict[Any, Any]) -> Any:
-    schemas = [known[kind] for kind in _kinds(whole)]
-    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+def _tag(path: str) -> str:
+    if path.startswith(MODERN.decode()) or path == "/v1":
+        return "v1"
+    return "service" if path in ("/", "/openapi.json") else "y2010"
 
 
-def _answered(whole: Any, known: dict[Any, Any]) -> dict[str, Any]:
-    if whole is None:
-        return {"description": "Done."}
-    if whole is str:
-        return {"description": "A page.", "content": {PAGE: {"schema": known[whole]}}}
-    return {"description": "Done.", "content": {"application/json": {"schema": _schema(whole, known)}}}
+def _parameter(name: str, place: str, known: dict[Any, Any]) -> dict[str, Any]:
+    parameter = PARAMETERS[name]
+    said = {"description": parameter.meaning, "schema": known[parameter.type], "example": parameter.example}
+    return {"name": name, "in": place, "required": place == "path", **said}
+
+
+def _answered(route: Route, whole: Any, known: dict[Any, Any]) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": "Done.", "headers": _header_refs("Cache-Control", *route.tells)}
+    if whole is not None:
+        kind = "text/html" if whole is str else "application/json"
+        response["content"] = {kind: _media(known[whole], ANSWERS.get(route.name))}
+    return response
+
+
+def _media(schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    return {"schema": schema} if example is None else {"schema": schema, "example": example}
+
+
+def _headers() -> dict[str, Any]:
+    return {name: {"description": meaning, "schema": schema} for name, (meaning, schema) in HEADERS.items()}
+
+
+def _header_refs(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _refusals(paths: dict[str, dict[str, Any]], known: dict[Any, Any]) -> dict[str, Any]:
+    """Those refusals that the operations of `paths` name: `Error404`, and `Error` for what has no status of its own."""
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    named = {response["$ref"] for each in operations for response in each["responses"].values() if "$ref" in response}
+    return {name: _refusal(name, known) for name in sorted(ref.rpartition("/")[2] for ref in named)}
+
+
+def _refusal(name: str, known: dict[Any, Any]) -> dict[str, Any]:
+    modern, status = name.startswith("Problem"), int(name[-3:]) if name[-3:].isdigit() else 0
+    shown = HTTPStatus(status or 405)
+    if modern:
+        media, schema = "application/problem+json", known[Problem]
+        example = {"type": "about:blank", "title": shown.phrase, "status": shown.value, "detail": shown.phrase.lower()}
+    else:
+        media, schema, example = "application/json", known[Error], {"error": shown.phrase.lower()}
+    headers = ["Retry-After", "Allow"] if not status else ["Retry-After"] if status in BUSY else []
+    return {
+        "description": REFUSALS.get(status, "Any other refusal."),
+        "headers": _header_refs("Cache-Control", *headers),
+        "content": {media: {"schema": schema, "example": example}},
+    }

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from presque.web import models, params
+from presque.web import models, models2010, params
 from presque.web.answers import answer, error, json
+from presque.web.parameters import WORKER
 from presque.web.params import BadRequest
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 
 Job = dict[str, Any]  # any JSON object
-WORKER = "X-presque-workerid"
 
 
 def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiting, handoff: Handoff) -> None:
@@ -38,7 +38,7 @@ def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiting, hand
 
 
 def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @routes.at("POST", "/q/<queue>", body=Job, answers={201: None}, query=("delayed", "uniq"))
+    @routes.at("POST", "/q/<queue>", name="pushJob", body=Job, answers={201: None}, query=("delayed", "uniq"))
     def push(request: Request, queue: str) -> Deferred[bytes]:
         """Insert a job."""
         job, due = params.job(request), params.delayed(request)
@@ -46,7 +46,13 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         return pushed.addCallback(lambda ids: answer(request, 201, b""))
 
     @routes.at(
-        "PUT", "/q/<queue>", body=Job, answers={201: None}, query=("delayed", "uniq", "worker_id"), headers=(WORKER,)
+        "PUT",
+        "/q/<queue>",
+        name="failJob",
+        body=Job,
+        answers={201: None},
+        query=("delayed", "uniq", "worker_id"),
+        headers=(WORKER,),
     )
     def fail(request: Request, queue: str) -> Deferred[bytes]:
         """Insert a job that a worker failed at, and count the failure."""
@@ -54,7 +60,16 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         failed = queues.fail(queue, job, due, params.uniq(request), params.worker(request))
         return failed.addCallback(lambda ids: answer(request, 201, b""))
 
-    @routes.at("GET", "/q/<queue>", takes=True, answers={200: Job}, query=("wait", "worker_id"), headers=(WORKER,))
+    @routes.at(
+        "GET",
+        "/q/<queue>",
+        name="takeJob",
+        takes=True,
+        answers={200: Job},
+        refuses=(404,),
+        query=("wait", "worker_id"),
+        headers=(WORKER,),
+    )
     def take(request: Request, queue: str) -> Deferred[bytes]:
         """Take a job for good."""
 
@@ -65,14 +80,14 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         taking = waiting.take([queue], lambda name: queues.take(name, 1, worker), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
-    @routes.at("DELETE", "/q/<queue>", answers={204: None})
+    @routes.at("DELETE", "/q/<queue>", name="dropQueue", answers={204: None})
     def delete(request: Request, queue: str) -> Deferred[bytes]:
         """Delete a queue with everything in it."""
         return queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
 
 
 def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @routes.at("POST", "/qb/<queue>", body=models.Batch2010, answers={201: None}, query=("delayed",))
+    @routes.at("POST", "/qb/<queue>", name="pushJobs", body=models.Batch2010, answers={201: None}, query=("delayed",))
     def push(request: Request, queue: str) -> Deferred[bytes]:
         """Insert jobs, all or none."""
         jobs, due = params.jobs(request), params.delayed(request)
@@ -81,8 +96,10 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
     @routes.at(
         "GET",
         "/qb/<queue>",
+        name="takeJobs",
         takes=True,
         answers={200: list[str]},
+        refuses=(404,),
         query=("batch_size", "wait", "worker_id"),
         headers=(WORKER,),
     )
@@ -109,12 +126,12 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
 
 
 def _add_knowledge(routes: Routes, queues: Queues) -> None:
-    @routes.at("GET", "/status", "/status/", answers={200: Job})
+    @routes.at("GET", "/status", "/status/", name="listQueueNames", answers={200: models2010.QueueNames})
     def names(request: Request) -> Deferred[bytes]:
         """The names of all queues."""
         return queues.names().addCallback(lambda names: json(request, {"queues": names, "size": len(names)}))
 
-    @routes.at("GET", "/status/<queue>", answers={200: Job}, query=("with_desc",))
+    @routes.at("GET", "/status/<queue>", name="showStatus", answers={200: models2010.QueueStatus}, query=("with_desc",))
     async def status(request: Request, queue: str) -> bytes:
         """How many jobs are ready, and the policy."""
         if params.flag(request, b"with_desc"):
@@ -125,7 +142,7 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
         policy = "closed" if counts.paused else "open"
         return json(request, {"queue": queue, "size": counts.ready, "policy": policy, **jobs})
 
-    @routes.at("GET", "/j/<queue>", answers={200: Job})
+    @routes.at("GET", "/j/<queue>", name="countJobs", answers={200: models2010.JobCounts})
     def jobs(request: Request, queue: str) -> Deferred[bytes]:
         """How many jobs are ready, were fetched, and failed."""
 
@@ -137,7 +154,7 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
 
 
 def _add_control(routes: Routes, queues: Queues) -> None:
-    @routes.at("GET", "/control/<queue>", answers={200: Job})
+    @routes.at("GET", "/control/<queue>", name="showPolicy", answers={200: models2010.Policy})
     def policy(request: Request, queue: str) -> Deferred[bytes]:
         """The policy: "1" open, "0" stopped."""
 
@@ -146,7 +163,9 @@ def _add_control(routes: Routes, queues: Queues) -> None:
 
         return queues.counts(queue).addCallback(compose)
 
-    @routes.at("POST", "/control/<queue>", body=models.Control2010, answers={200: Job})
+    @routes.at(
+        "POST", "/control/<queue>", name="setPolicy", body=models.Control2010, answers={200: models2010.PolicyChanged}
+    )
     def control(request: Request, queue: str) -> Deferred[bytes]:
         """Stop or start a queue."""
         change = {"stop": queues.pause, "start": queues.resume}[params.status(request)]
@@ -155,20 +174,37 @@ def _add_control(routes: Routes, queues: Queues) -> None:
 
 def _add_workers(routes: Routes, workers: Workers) -> None:
     @routes.at(
-        "POST", "/w/<queue>", body=models.Worker2010, answers={201: None}, query=("worker_id",), headers=(WORKER,)
+        "POST",
+        "/w/<queue>",
+        name="registerWorker",
+        body=models.Worker2010,
+        needs_body=False,
+        answers={201: None},
+        query=("worker_id",),
+        headers=(WORKER,),
     )
     def register(request: Request, queue: str) -> Deferred[bytes]:
         """Register a worker."""
         registered = workers.register(queue, _named(params.worker_or_body(request)))
         return registered.addCallback(lambda _: answer(request, 201, b""))
 
-    @routes.at("DELETE", "/w/<queue>", answers={204: None}, query=("worker_id",), headers=(WORKER,))
+    @routes.at(
+        "DELETE", "/w/<queue>", name="unregisterWorker", answers={204: None}, query=("worker_id",), headers=(WORKER,)
+    )
     def unregister(request: Request, queue: str) -> Deferred[bytes]:
         """Take a worker off a queue."""
         unregistered = workers.unregister(queue, _named(params.worker_or_body(request)))
         return unregistered.addCallback(lambda _: answer(request, 204, b""))
 
-    @routes.at("GET", "/w", "/w/", answers={200: Job}, query=("worker_id", "queue_name"))
+    @routes.at(
+        "GET",
+        "/w",
+        "/w/",
+        name="listWorkers",
+        answers={200: models2010.AllWorkers | models2010.QueueWorkers | models2010.WorkerView},
+        refuses=(404,),
+        query=("worker_id", "queue_name"),
+    )
     async def look(request: Request) -> bytes:
         """Workers: all, one, or those of a queue."""
         if worker_id := params.text(request, b"worker_id"):

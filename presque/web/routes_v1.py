@@ -14,6 +14,7 @@ from presque.leases import Settlement
 from presque.queues import STATES, NewJob
 from presque.web import models, params
 from presque.web.answers import answer, json
+from presque.web.parameters import IDEMPOTENCY_KEY
 from presque.web.params import BadRequest
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from presque.web.routing import Routes
     from presque.web.site import Request
 
+GONE = (404, 409)  # what a receipt that is not the job's is answered with
 MOST_QUEUES = 20  # in one reservation
 RESULTS = {"ack": "acked", "release": "released", "lost": "lease-lost", "gone": "not-found"}
 
@@ -50,9 +52,12 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queue>/jobs",
+        name="insert",
         body=models.NewJob | models.NewJobs,
         answers={201: models.JobRef | models.JobRefs},
-        headers=("Idempotency-Key",),
+        refuses=(409, 422, 429),
+        headers=(IDEMPOTENCY_KEY,),
+        tells=("Location",),
     )
     async def insert(request: Request, queue: str) -> bytes:
         """Insert a job, or up to 1000, all or none."""
@@ -77,7 +82,13 @@ def _new_job(spec: models.NewJob) -> NewJob:
 
 def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: Handoff) -> None:
     @routes.at(
-        "POST", "/v1/queues/<queues>/reservations", body=models.Reserve, answers={200: models.Reservation}, takes=True
+        "POST",
+        "/v1/queues/<queues>/reservations",
+        name="reserve",
+        body=models.Reserve,
+        needs_body=False,
+        answers={200: models.Reservation},
+        takes=True,
     )
     def reserve(request: Request, queues: str) -> Deferred[bytes]:
         """Lease jobs of the first of these queues (separated by commas) that has any, or wait for one."""
@@ -113,26 +124,37 @@ def _reserved(leased: Leased) -> list[models.ReservedJob]:
 
 
 def _add_settlement(routes: Routes, leases: Leases) -> None:
-    @routes.at("POST", "/v1/jobs/<job_id>/ack", body=models.Ack, answers={204: None})
+    @routes.at("POST", "/v1/jobs/<job_id>/ack", name="ack", body=models.Ack, answers={204: None}, refuses=GONE)
     async def ack(request: Request, job_id: str) -> bytes:
         """The work is done: the job ends. May be repeated."""
         await _settle_one(leases, job_id, "ack", params.parse(params.body(request), models.Ack))
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/jobs/<job_id>/nack", body=models.Nack, answers={200: models.NackResult})
+    @routes.at(
+        "POST", "/v1/jobs/<job_id>/nack", name="nack", body=models.Nack, answers={200: models.NackResult}, refuses=GONE
+    )
     async def nack(request: Request, job_id: str) -> bytes:
         """The attempt failed: the job waits for its next try, or is dead."""
         settled = await _settle_one(leases, job_id, "nack", params.parse(params.body(request), models.Nack))
         state: Any = settled.word
         return json(request, models.NackResult(state, settled.due_at / 1000 if state == "delayed" else None))
 
-    @routes.at("POST", "/v1/jobs/<job_id>/release", body=models.Release, answers={204: None})
+    @routes.at(
+        "POST", "/v1/jobs/<job_id>/release", name="release", body=models.Release, answers={204: None}, refuses=GONE
+    )
     async def release(request: Request, job_id: str) -> bytes:
         """The job goes back, and the attempt is not counted."""
         await _settle_one(leases, job_id, "release", params.parse(params.body(request), models.Release))
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/jobs/<job_id>/extend", body=models.Extend, answers={200: models.Extended})
+    @routes.at(
+        "POST",
+        "/v1/jobs/<job_id>/extend",
+        name="extend",
+        body=models.Extend,
+        answers={200: models.Extended},
+        refuses=GONE,
+    )
     async def extend(request: Request, job_id: str) -> bytes:
         """The lease begins anew; the receipt stays the same."""
         queue, number = params.job_id(job_id)
@@ -142,7 +164,7 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
 
 
 def _add_settlements(routes: Routes, leases: Leases) -> None:
-    @routes.at("POST", "/v1/settlements", body=models.Settlements, answers={200: models.SettleResults})
+    @routes.at("POST", "/v1/settlements", name="settle", body=models.Settlements, answers={200: models.SettleResults})
     async def settle(request: Request) -> bytes:
         """Settle up to 1000 jobs, each for itself; one script call a queue."""
         said = params.parse(params.body(request), models.Settlements).settlements
@@ -179,12 +201,12 @@ async def _settle_one(
 
 
 def _add_jobs(routes: Routes, leases: Leases) -> None:
-    @routes.at("GET", "/v1/jobs/<job_id>", answers={200: models.JobView})
+    @routes.at("GET", "/v1/jobs/<job_id>", name="lookUp", answers={200: models.JobView}, refuses=(404,))
     async def look_up(request: Request, job_id: str) -> bytes:
         """All that is known of a job."""
         return json(request, _job_view(await leases.look_up(*params.job_id(job_id))))
 
-    @routes.at("DELETE", "/v1/jobs/<job_id>", answers={204: None})
+    @routes.at("DELETE", "/v1/jobs/<job_id>", name="cancel", answers={204: None}, refuses=(404,))
     async def cancel(request: Request, job_id: str) -> bytes:
         """Delete a job, whatever its state."""
         await leases.cancel(*params.job_id(job_id))
@@ -212,7 +234,7 @@ def _job_view(job: Job) -> models.JobView:
 
 
 def _add_queues(routes: Routes, queues: Queues, leases: Leases) -> None:
-    @routes.at("GET", "/v1/queues", answers={200: models.QueuePage}, query=("limit", "cursor"))
+    @routes.at("GET", "/v1/queues", name="listQueues", answers={200: models.QueuePage}, query=("limit", "cursor"))
     async def names(request: Request) -> bytes:
         """All queues, by name."""
         most, after = params.limit(request), params.text(request, b"cursor")
@@ -221,7 +243,7 @@ def _add_queues(routes: Routes, queues: Queues, leases: Leases) -> None:
         views = list(map(_queue_view, page, await queues.overview(page)))
         return json(request, models.QueuePage(views, page[-1] if len(found) > most else None))
 
-    @routes.at("GET", "/v1/queues/<queue>", answers={200: models.QueueView})
+    @routes.at("GET", "/v1/queues/<queue>", name="describeQueue", answers={200: models.QueueView}, refuses=(404,))
     async def describe(request: Request, queue: str) -> bytes:
         """A queue in numbers, with its policy and settings."""
         counts = await queues.counts(queue)
@@ -229,19 +251,27 @@ def _add_queues(routes: Routes, queues: Queues, leases: Leases) -> None:
             raise UnknownQueue
         return json(request, _queue_view(queue, counts))
 
-    @routes.at("PATCH", "/v1/queues/<queue>", body=models.QueueSettings, answers={200: models.QueueView})
+    @routes.at(
+        "PATCH", "/v1/queues/<queue>", name="configureQueue", body=models.QueueSettings, answers={200: models.QueueView}
+    )
     async def configure(request: Request, queue: str) -> bytes:
         """Change a queue's settings; the queue begins with it if need be."""
         changes = _changes(params.parse(params.body(request), models.QueueSettings))
         return json(request, _queue_view(queue, await queues.configure(queue, changes)))
 
-    @routes.at("DELETE", "/v1/queues/<queue>", answers={204: None})
+    @routes.at("DELETE", "/v1/queues/<queue>", name="deleteQueue", answers={204: None})
     async def delete(request: Request, queue: str) -> bytes:
         """Delete a queue with everything in it."""
         await queues.delete(queue)
         return answer(request, 204, b"")
 
-    @routes.at("GET", "/v1/queues/<queue>/jobs", answers={200: models.JobPage}, query=("state", "limit", "cursor"))
+    @routes.at(
+        "GET",
+        "/v1/queues/<queue>/jobs",
+        name="listJobs",
+        answers={200: models.JobPage},
+        query=("state", "limit", "cursor"),
+    )
     async def jobs(request: Request, queue: str) -> bytes:
         """The jobs of a state (ready, delayed, leased, dead), a page at a time."""
         state = params.text(request, b"state") or "ready"
@@ -287,26 +317,30 @@ def _queue_view(name: str, counts: Counts) -> models.QueueView:
 
 
 def _add_upkeep(routes: Routes, queues: Queues) -> None:
-    @routes.at("POST", "/v1/queues/<queue>/pause", answers={204: None})
+    @routes.at("POST", "/v1/queues/<queue>/pause", name="pause", answers={204: None})
     async def pause(request: Request, queue: str) -> bytes:
         """Stop a queue: it takes insertions and hands nothing out."""
         await queues.pause(queue)
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/queues/<queue>/resume", answers={204: None})
+    @routes.at("POST", "/v1/queues/<queue>/resume", name="resume", answers={204: None})
     async def resume(request: Request, queue: str) -> bytes:
         """Open a queue again."""
         await queues.resume(queue)
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/queues/<queue>/purge", body=models.Purge, answers={204: None})
+    @routes.at(
+        "POST", "/v1/queues/<queue>/purge", name="purge", body=models.Purge, needs_body=False, answers={204: None}
+    )
     async def purge(request: Request, queue: str) -> bytes:
         """Delete a queue's jobs of a state, without one all; the queue stays."""
         state = params.parse(params.body(request) or b"{}", models.Purge).state
         await (queues.purge(queue) if state is None else queues.purge(queue, [state]))
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/queues/<queue>/retry-dead", body=models.RetryDead, answers={200: models.Moved})
+    @routes.at(
+        "POST", "/v1/queues/<queue>/retry-dead", name="retryDead", body=models.RetryDead, answers={200: models.Moved}
+    )
     async def retry_dead(request: Request, queue: str) -> bytes:
         """Make dead jobs ready again, with all their attempts before them."""
         asked = params.parse(params.body(request), models.RetryDead)

@@ -22,6 +22,11 @@ class Route:
     answers: Mapping[int, Any]  # status -> the type of that answer, None for an empty one
     query: tuple[str, ...]
     headers: tuple[str, ...]
+    name: str = ""  # the operation's, by which clients made from the description call it
+    needs_body: bool = True
+    refuses: tuple[int, ...] = ()  # statuses of its own errors, beside those that every route has
+    tells: tuple[str, ...] = ()  # headers of its answers
+    is_alias: bool = False  # a second path of the same operation
 
 
 class Routes:
@@ -42,22 +47,28 @@ class Routes:
         answers: Mapping[int, Any] | None = None,
         query: tuple[str, ...] = (),
         headers: tuple[str, ...] = (),
+        name: str = "",
+        needs_body: bool = True,
+        refuses: tuple[int, ...] = (),
+        tells: tuple[str, ...] = (),
     ) -> Callable[[Any], Any]:
         """Declare a route at each of `paths`; its summary is the function's docstring. A GET answers HEAD too, unless
-        it `takes` jobs.
+        it `takes` jobs. What does something has `answers` and a `name`, and is described at `/openapi.json` under the
+        first of its paths; what `query` and `headers` are called is explained in `presque.web.parameters`.
 
         Klein lets a second endpoint of one name replace the first without a word, and a route without a method takes
         any; so each gets one method and a name that says which and where.
         """
 
         def declare(function: Any) -> Any:
+            summary = (function.__doc__ or "").strip()
             for path in paths:
                 endpoint = f"{method} {path}"
                 assert endpoint not in self.app.endpoints, endpoint
                 self.app.route(path, methods=[method], endpoint=endpoint)(function)
                 self.functions[endpoint] = function
-                summary = (function.__doc__ or "").strip()
-                self.listed.append(Route(method, path, summary, body, answers or {}, query, headers))
+                known = (method, path, summary, body, answers or {}, query, headers, name, needs_body, refuses, tells)
+                self.listed.append(Route(*known, is_alias=path != paths[0]))
                 if takes:
                     for rule in self.app.url_map.iter_rules(endpoint):
                         assert rule.methods is not None

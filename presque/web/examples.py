@@ -1,0 +1,89 @@
+"""One example a request and an answer, by the operation's name; `/openapi.json` shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_JOB: dict[str, Any] = {"to": "ann@example.org"}
+_TEXT = '{"to":"ann@example.org"}'
+_RECEIPT = "b3f1c29ad04e4f2f8a5d0c6e7b1a9d42"
+_QUEUE: dict[str, Any] = {
+    "name": "mail",
+    "policy": "open",
+    "ready": 3,
+    "delayed": 0,
+    "leased": 1,
+    "dead": 0,
+    "processed": 127,
+    "failed": 2,
+    "oldest_ready_age": 0.25,
+    "settings": {
+        "lease": 60,
+        "max_attempts": 5,
+        "backoff": {"first": 5, "factor": 2, "max": 3600},
+        "max_length": None,
+        "dead_keep": {"count": 10000, "age": 1209600},
+        "redeliver_after": None,
+    },
+}
+_VIEW: dict[str, Any] = {
+    "id": "mail:17",
+    "queue": "mail",
+    "state": "ready",
+    "payload": _JOB,
+    "attempts": 0,
+    "max_attempts": 5,
+    "created_at": 1794562800.25,
+}
+_RESERVED: dict[str, Any] = {
+    "id": "mail:17",
+    "queue": "mail",
+    "payload": _JOB,
+    "receipt": _RECEIPT,
+    "attempt": 1,
+    "max_attempts": 5,
+    "created_at": 1794562800.25,
+    "lease_expires_at": 1794562860.5,
+}
+
+REQUESTS: dict[str, Any] = {
+    "pushJob": _JOB,
+    "failJob": _JOB,
+    "pushJobs": {"jobs": [_JOB, {"to": "bob@example.org"}]},
+    "setPolicy": {"status": "stop"},
+    "registerWorker": {"worker_id": "w1"},
+    "insert": {"payload": _JOB, "delay": 1.5, "max_attempts": 3},
+    "reserve": {"max": 1, "lease": 60, "wait": 20},
+    "ack": {"receipt": _RECEIPT},
+    "nack": {"receipt": _RECEIPT, "error": "mailbox is full"},
+    "release": {"receipt": _RECEIPT},
+    "extend": {"receipt": _RECEIPT, "lease": 60},
+    "settle": {"settlements": [{"id": "mail:17", "receipt": _RECEIPT, "outcome": "ack"}]},
+    "configureQueue": {"lease": 60, "max_attempts": 5},
+    "purge": {"state": "dead"},
+    "retryDead": {"limit": 100},
+}
+
+ANSWERS: dict[str, Any] = {
+    "takeJob": _JOB,
+    "takeJobs": [_TEXT],
+    "listQueueNames": {"queues": ["bar", "foo"], "size": 2},
+    "showStatus": {"queue": "mail", "size": 1, "policy": "open", "jobs": [_TEXT]},
+    "countJobs": {"queue_name": "mail", "job_count": 3, "job_failed": 0, "job_processed": 127},
+    "showPolicy": {"queue": "mail", "status": "1"},
+    "setPolicy": {"response": "updated", "queue": "mail"},
+    "listWorkers": {"queue_name": "mail", "workers_list": ["w1"], "processed": 7, "failed": 1},
+    "insert": {"id": "mail:17", "state": "delayed"},
+    "reserve": {"jobs": [_RESERVED]},
+    "nack": {"state": "delayed", "due_at": 1794562865.5},
+    "extend": {"lease_expires_at": 1794562920.5},
+    "settle": {"results": [{"id": "mail:17", "result": "acked"}]},
+    "lookUp": _VIEW,
+    "listQueues": {"queues": [_QUEUE], "next": None},
+    "describeQueue": _QUEUE,
+    "configureQueue": _QUEUE,
+    "listJobs": {"jobs": [_VIEW], "next": None},
+    "retryDead": {"moved": 3},
+    "showPage": "<!doctype html><title>presque</title>",
+    "getDescription": {"openapi": "3.1.0"},
+}

@@ -1,0 +1,77 @@
+"""What the routes of 2010 answer, as `/openapi.json` describes it. The routes compose these answers themselves, because
+some of their parts come and go.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+
+class QueueNames(Struct):
+    """The names of the queues, sorted."""
+
+    queues: list[str]
+    size: int
+
+
+class QueueStatus(Struct):
+    """How many jobs are ready, and the policy. `jobs` are their texts, when they were asked for."""
+
+    queue: str
+    size: int
+    policy: Literal["open", "closed"]
+    jobs: list[str] | UnsetType = UNSET
+
+
+class JobCounts(Struct):
+    """How many jobs are ready, have failed, and were handed out."""
+
+    queue_name: str
+    job_count: int
+    job_failed: int
+    job_processed: int
+
+
+class Policy(Struct):
+    """Whether a queue hands jobs out: "1" yes, "0" no."""
+
+    queue: str
+    status: Literal["0", "1"]
+
+
+class PolicyChanged(Struct):
+    """The policy is as wanted."""
+
+    response: Literal["updated"]
+    queue: str
+
+
+class WorkerView(Struct):
+    """One worker; its counters are strings, as in 2010."""
+
+    worker_id: str
+    started_at: float
+    processed: str
+    failed: str
+    queues: list[str]
+    last_seen: float
+
+
+class QueueWorkers(Struct):
+    """The workers of a queue, with the queue's counters."""
+
+    queue_name: str
+    workers_list: list[str]
+    processed: int
+    failed: int
+
+
+class AllWorkers(Struct):
+    """All workers, with the sums over all queues."""
+
+    workers_list: list[str]
+    workers: list[WorkerView]
+    processed: int
+    failed: int

@@ -1,0 +1,62 @@
+"""What may stand in a path, a query or a header, by its name: one name means one thing on every route.
+
+These are for the description at `/openapi.json`; `presque.web.params` reads and checks them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from presque.web.models import UniqueKey, WorkerId
+
+QUEUE = r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}"
+WORKER = "X-presque-workerid"
+IDEMPOTENCY_KEY = "Idempotency-Key"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Its type, what it means, and a value that is right."""
+
+    type: Any
+    meaning: str
+    example: Any
+
+
+PARAMETERS = {
+    "queue": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}$")], "The name of a queue.", "mail"),
+    "queues": Parameter(
+        Annotated[str, Meta(pattern=f"^{QUEUE}(,{QUEUE})*$")],
+        "Up to 20 names of queues, separated by commas: the first that has jobs gives them.",
+        "urgent,mail",
+    ),
+    "job_id": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}:[0-9]{{1,15}}$")], "The id of a job.", "mail:17"),
+    "slug": Parameter(Annotated[str, Meta(pattern="^[a-z-]+$")], "The last part of a problem's type.", "lease-lost"),
+    "delayed": Parameter(
+        Annotated[int, Meta(ge=0, le=253402300800)],  # clients in Go send decimals with seven digits
+        "Epoch seconds before which the job is not handed out, decimals allowed; what lies in the past is due.",
+        1794562800,
+    ),
+    "uniq": Parameter(
+        UniqueKey, "While a job with this key waits, ready or delayed, another one is refused.", "order-42"
+    ),
+    "wait": Parameter(Annotated[float, Meta(ge=0)], "Seconds to wait for a job; more than 55 count as 55.", 20),
+    "batch_size": Parameter(
+        Annotated[int, Meta(ge=0)], "How many jobs to take: 0 counts as 10, more than 1000 as 1000.", 10
+    ),
+    "with_desc": Parameter(Literal[0, 1], "1 adds the texts of the ready jobs.", 1),
+    "worker_id": Parameter(WorkerId, "The worker, when the header X-presque-workerid does not name it.", "w1"),
+    "queue_name": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}$")], "The queue whose workers are wanted.", "mail"),
+    "state": Parameter(Literal["ready", "delayed", "leased", "dead"], "The state of the jobs.", "ready"),
+    "limit": Parameter(Annotated[int, Meta(ge=1, le=1000)], "How many on a page; 100 when it is not said.", 100),
+    "cursor": Parameter(str, "The `next` of the page before.", "100"),
+    WORKER: Parameter(WorkerId, "The worker.", "w1"),
+    IDEMPOTENCY_KEY: Parameter(
+        Annotated[str, Meta(min_length=1, max_length=255)],
+        "A request that is repeated with this key is answered as the first time and does nothing more.",
+        "7f6b2c1e",
+    ),
+}
