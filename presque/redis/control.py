@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
-from twisted.internet.protocol import Protocol
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -44,6 +44,16 @@ class _Question(Protocol):
             self.answer.errback(reason)
 
 
+class _Questions(Factory):
+    noisy = False
+
+    def __init__(self, words: tuple[str | bytes | int, ...]) -> None:
+        self._words = words
+
+    def buildProtocol(self, addr: object) -> _Question:
+        return _Question(self._words)
+
+
 class Control:
     """Asks the server at `path`. What fails raises: OSError's kin of Twisted, or Refused."""
 
@@ -53,7 +63,7 @@ class Control:
 
     async def ask(self, *words: str | bytes | int) -> Any:
         """The reply to one command, in bytes."""
-        question = await connectProtocol(self._endpoint, _Question(words))
+        question: _Question = await self._endpoint.connect(_Questions(words))
         try:
             return await question.answer.addTimeout(TIME_LIMIT, self._reactor)
         finally:

@@ -78,7 +78,7 @@ class Folder:
                 raise self._empty("and its files are not there")
         except OSError as wrong:
             raise self._unusable(wrong) from None
-        if noted and found and not found.reads(noted) and not noted.reads(found):
+        if noted and found and not found.or_another and not found.reads(noted) and not noted.reads(found):
             noted = found  # files of another engine were put here
         newest = noted if noted and (found is None or noted.reads(found)) else found
         return choose(newest, chosen, self.path)

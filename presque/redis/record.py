@@ -86,5 +86,7 @@ class Record:
             if connection.connected:
                 raise
             return 0  # Redis is away, and the next connection begins with a check
-        self._log.warn("the record of the store was gone, as after a FLUSHALL: it is made again (id {id})", id=self.id)
+        self._log.warn(
+            "the record of the store was gone, as after a FLUSHALL: it is made again (id {id})", id=self.id.decode()
+        )
         return 1

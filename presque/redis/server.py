@@ -12,6 +12,7 @@ could not write, because the disk is full, it answers once and keeps in its memo
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from presque import keys
 from presque.child import Child, Command
 from presque.errors import StoreUnfit
 from presque.loop import Loop
+from presque.program import one_line
 from presque.redis.aof import sync_files
 from presque.redis.control import Control
 from presque.redis.disk import Room
@@ -47,6 +49,7 @@ READY_LOOK = 0.02  # seconds between two looks whether the server is ready
 SYNC_EVERY = 1.0  # seconds
 STOP_PATIENCE = 10.0  # seconds that we give the child to end before we kill it
 LINES = 20  # last ones of a run that are kept
+_TORN = re.compile(r"Truncating the AOF .*at offset (\d+)")
 LOCK_FD = 3  # the child's number for the inherited lock
 
 
@@ -107,7 +110,7 @@ class PrivateServer(Service):
             raise RuntimeError("the folder is not ours yet")
         if self._settings.min_free:
             self.room.start()
-        name = f"the private {self.engine} ({self.engine.program}) in {self.folder}"
+        name = one_line(f"the private {self.engine} ({self.engine.program}) in {self.folder}")
         self.child = Child(name, self._command(), STOP_PATIENCE, self._reactor, self._heard)
         self.child.born, self.child.on_hopeless = self._born, self._hopeless
         self.child.start()
@@ -179,7 +182,13 @@ class PrivateServer(Service):
         """Keep what it says of trouble; the rest is of no interest to whoever runs presque."""
         self._said = [*self._said[-LINES:], line]
         self.writing.heard(line)
-        if " # " in line and " WARNING " not in line:
+        if torn := _TORN.search(line):
+            self._log.warn(
+                "the file in {folder} ended within a command, as after a power cut: what lay behind byte {offset} was cut off",
+                folder=str(self.folder),
+                offset=torn[1],
+            )
+        if " # " in line and "WARNING" not in line:
             self._log.info("{line}", line=line)
 
     def _room_changed(self, low: bool, free: int) -> None:

@@ -32,7 +32,7 @@ SILENCE = 10.0  # seconds without an answer after which Redis is stopped all the
 
 _AWAY = (OSError, ConnectError, ConnectionClosed, TimeoutError, CancelledError, Refused)
 
-_UNWRITTEN = re.compile(r"(?:Error|Short write while) writing to the AOF file|AOF write error|fsync.*AOF|AOF.*fsync")
+_UNWRITTEN = re.compile(r"(?:Error|Short write while) writing to the AOF file|AOF write error")
 
 
 class Writing:
