@@ -124,6 +124,11 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
+    @classmethod
+    def private(cls, folder: Path, data: Path, *flags: str) -> Daemon:
+        """One whose Redis is its own, in `data`; its log lies in `folder`."""
+        return cls(folder, "", "--data-dir", str(data), *flags)
+
     def start(self) -> None:
         skip = self.path.stat().st_size
         command = [sys.executable, "-c", TWISTD, "-n", "--pidfile=", "presque", "--redis", self.redis_url]

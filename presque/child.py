@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 FIRST_RESTART = 0.1  # seconds until a child that died is started again; doubles each time
 LAST_RESTART = 5.0  # seconds, the longest that it grows to
 STEADY = 10.0  # seconds that a child must live for the delay to begin anew
+TRIES = 3  # runs in a row that may end before they are ready
 LONGEST_LINE = 65536  # bytes; a longer one of its lines is cut in two
 
 
@@ -42,6 +44,9 @@ class Child:
 
     `heard(pid, line)` is called with each line that it writes to its standard output or error. With `on_status`, a
     child that ends by itself with a status above 0 is not started again: `on_status(pid, status)` is called.
+
+    `born(pid)` is called for each run. With `on_hopeless`, one that has ended TRIES times in a row before `is_ready`
+    was called is not started again either: `on_hopeless(pid, how it ended)` is called.
     """
 
     _log = Logger()
@@ -61,6 +66,9 @@ class Child:
         self._patience = patience  # seconds that it has to end when we stop, before it is killed
         self._reactor = reactor
         self._on_status = on_status
+        self.born: Callable[[int], None] = lambda pid: None
+        self.on_hopeless: Callable[[int, str], None] | None = None
+        self._fruitless = 0  # runs in a row that ended before they were ready
         self._run: _Run | None = None
         self._again: IDelayedCall | None = None
         self._delay = FIRST_RESTART
@@ -76,6 +84,17 @@ class Child:
         descriptors = {0: "w", 1: "r", 2: "r", **self.command.descriptors}
         self._reactor.spawnProcess(self._run, words[0], words, env=self.command.environ, childFDs=descriptors)
         self._log.info("{name} starts (pid {pid})", name=self.name, pid=self._run.pid)
+        self._fruitless += 1
+        self.born(self._run.pid)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the run that is, or 0."""
+        return self._run.pid if self._run is not None else 0
+
+    def is_ready(self) -> None:
+        """It does what it was started for: when it ends now, it is started again."""
+        self._fruitless = 0
 
     def ended(self, pid: int, failure: Failure) -> None:
         """It has ended and was waited for: start it again unless we are stopping."""
@@ -85,6 +104,8 @@ class Child:
             self._stopped.callback(None)
         elif self._on_status is not None and status:
             self._on_status(pid, status)
+        elif self.on_hopeless is not None and self._fruitless >= TRIES and not _was_ended(failure):
+            self.on_hopeless(pid, failure.getErrorMessage())
         else:
             self._start_later(failure.getErrorMessage())
 
@@ -110,6 +131,11 @@ class Child:
                 overdue.cancel()
 
         return self._stopped.addCallback(has_ended)
+
+
+def _was_ended(failure: Failure) -> bool:
+    """Whether somebody else has ended it: that says nothing about itself."""
+    return getattr(failure.value, "signal", None) in (signal.SIGKILL, signal.SIGTERM)
 
 
 class _Run(ProcessProtocol):

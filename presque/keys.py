@@ -44,7 +44,7 @@ A partition's own keys, `presque:{<partition>}/<name>`:
 
     idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day
 
-And one of the whole store, `presque:store`: HASH, partitions -> their number, model -> MODEL.
+And one of the whole store, `presque:store`: HASH, partitions -> their number, model -> MODEL, id -> its own, random.
 
 A queue's `ready` key is also the name of the channel on which "a job may wait here now" is published.
 """

@@ -23,6 +23,7 @@ if __name__ == "__main__":
     if os.getppid() != parent:
         sys.exit("the parent ended before its child began")
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if "LISTEN_FDS" in os.environ:
         os.environ["LISTEN_PID"] = str(os.getpid())
     os.execv(program[0], program)  # noqa: S606  # no shell is meant

@@ -25,6 +25,7 @@ from presque.sockets import SHARED, hold, server_endpoint
 if TYPE_CHECKING:
     from presque.settings import Settings
 
+READY_PATIENCE = 10.0  # seconds that we wait for Redis before processes are started all the same, and answer 503
 FIRST_FD = 3  # of the inherited sockets, by sd_listen_fds(3)
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
 WORDS = (sys.executable, "-P", "-c", TWISTD, "--nodaemon", "--pidfile=", "presque")
@@ -43,7 +44,7 @@ class Supervisor(Program):
     def __init__(self, settings: Settings, reactor: Any, patience: float) -> None:
         super().__init__(reactor)
         self.settings = settings
-        self.server = None if settings.redis else PrivateServer(reactor, settings.data_dir, settings.fsync)
+        self.server = None if settings.redis else PrivateServer(reactor, settings, self._end)
         self.ports: list[Any] = []
         self.children: list[Child] = []
         self._patience = patience  # seconds that a child may take to stop
@@ -54,6 +55,7 @@ class Supervisor(Program):
         if self.server is not None:
             await self.server.own(lambda: bool(self.running))
             self.server.startService()
+            await self._until(self.server.is_ready, READY_PATIENCE)
         for endpoint in self._endpoints:
             if self.running:
                 port = await hold(endpoint)
@@ -89,6 +91,10 @@ class Supervisor(Program):
 
     def _gave_up(self, pid: int, status: int) -> None:
         self._end(self._reasons.get(pid) or f"process {pid} ended with status {status}")
+
+    def _hurry(self) -> None:
+        if self.server is not None:
+            self.server.writing.hurry()
 
     async def _stop(self) -> None:
         """Stop the children, each as it stops alone; no connection is left waiting for us. Then stop Redis."""

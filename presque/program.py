@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
+import threading
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 LOOK = 0.02  # seconds between two looks at something that is waited for at start and stop
+
+
+def one_line(text: str) -> str:
+    """`text` with what would break a line or hide in it shown as Python writes it."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def is_main_thread() -> bool:
+    """Whether signals may be handled here."""
+    return threading.current_thread() is threading.main_thread()
 
 
 class Program(Service):
@@ -37,6 +49,15 @@ class Program(Service):
     async def _stop(self) -> None:
         """Stop all, in order, whatever of it has started."""
         raise NotImplementedError
+
+    def _hurry(self) -> None:
+        """SIGTERM has come again while we stop."""
+
+    def hear_hangups(self) -> None:
+        """SIGHUP does not end us, from now on: there is nothing to reload."""
+        if is_main_thread():
+            said = "SIGHUP: there is nothing to reload, presque reads its settings at start only"
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._log.info, said))
 
     def startService(self) -> None:
         """Begin to start; `started` fires when all has."""
@@ -61,13 +82,16 @@ class Program(Service):
         """What cannot be mended by waiting: say it in one line, and end with status 1."""
         if self._ending:
             return
-        self._log.critical("presque ends: {reason}", reason=str(reason) or repr(reason))
+        self._log.critical("presque ends: {reason}", reason=one_line(str(reason) or repr(reason)))
         if self._reactor.running:
             self._ending = True
             atexit.register(os._exit, 1)  # twistd itself always ends with 0
             self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
-        """Stop, and fire when all has ended."""
+        """Stop, and fire when all has ended. From now on SIGTERM and SIGINT say that there is a hurry."""
         super().stopService()
+        if self._reactor.running and is_main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self._reactor.callFromThread(self._hurry))
         return ensureDeferred(self._stop())

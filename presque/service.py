@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import secrets
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import maybeDeferred
@@ -17,6 +18,7 @@ from presque.processes import Supervisor
 from presque.program import Program
 from presque.queues import MOST_AT_ONCE, Queues
 from presque.redis.fitness import fitness
+from presque.redis.record import LOOK_EVERY, Record
 from presque.redis.server import PrivateServer
 from presque.redis.store import Store
 from presque.redis.url import endpoint_for
@@ -29,6 +31,8 @@ from presque.web.site import Site
 from presque.workers import Workers
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from twisted.internet.interfaces import IListeningPort
 
     from presque.settings import Settings
@@ -48,10 +52,12 @@ class Daemon(Program):
         super().__init__(reactor)
         self.settings = settings
         self.ports: list[IListeningPort] = []
-        self.server = None if settings.redis else PrivateServer(reactor, settings.data_dir, settings.fsync)
+        self.server = None if settings.redis else PrivateServer(reactor, settings, self._end)
         url = settings.redis or cast("PrivateServer", self.server).url
         self.store = Store(reactor, url, endpoint_for(reactor, url), settings.partitions)
-        self.store.checks.append(fitness(settings.partitions, private=self.server is not None))
+        self.store.checks.append(fitness(private=self.server is not None))
+        self.record = Record(settings.partitions)
+        self.store.checks.append(self.record.check)
         self.store.pool.on_unfit = self._end
         self.queues = Queues(self.store, secrets.token_hex(6))
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
@@ -62,12 +68,18 @@ class Daemon(Program):
         dispatch = Dispatch(self.routes, explain)
         self.site = Site(dispatch, self.handoff, settings.max_body, settings.request_timeout, reactor)
         self.mover = Loop("mover", lambda: move_due(self.queues), settings.tick, MOST_AT_ONCE, reactor)
+
+        def keep() -> Coroutine[Any, Any, int]:
+            return self.record.keep(self.store)
+
+        self.recorder = Loop("the record of the store", keep, LOOK_EVERY, sys.maxsize, reactor)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
 
     async def _start(self) -> None:
         if self.server is not None:
             await self.server.own(lambda: bool(self.running))
             self.server.startService()
+            await self._until(self.server.is_ready, FIRST_CONNECTION)
         self.store.start()
         await self._until(lambda: self.store.is_up, FIRST_CONNECTION)
         for endpoint in self._endpoints:
@@ -77,8 +89,13 @@ class Daemon(Program):
                 self._log.info("presque listens on {address}", address=port.getHost())
         if self.running:
             self.mover.startService()
+            self.recorder.startService()
         gc.collect()
         gc.freeze()  # what lives as long as we do is not looked through at each collection, which took 25 ms
+
+    def _hurry(self) -> None:
+        if self.server is not None:
+            self.server.writing.hurry()
 
     async def _stop(self) -> None:
         """Listen no more, answer those who wait, end what is in flight, then all below."""
@@ -90,8 +107,9 @@ class Daemon(Program):
         await self._until(lambda: not self.site.busy and not self.handoff.pending, STOP_PATIENCE)
         for channel in list(self.site.channels):
             channel.loseConnection()
-        if self.mover.running:
-            await self.mover.stopService()
+        for loop in (self.mover, self.recorder):
+            if loop.running:
+                await loop.stopService()
         await self.store.stop()
         if self.server is not None and self.server.running:
             await maybeDeferred(self.server.stopService)

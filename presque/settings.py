@@ -34,6 +34,8 @@ class Settings:
     redis: RedisURL | None  # None: a private server
     data_dir: Path
     fsync: str  # everysec or always
+    redis_server: str  # a path; empty: the one that fits the folder best
+    min_free: int  # bytes; 0: no limit
     tick: float  # seconds
     max_body: int  # bytes
     request_timeout: float  # seconds
@@ -81,8 +83,15 @@ def _folder(text: str) -> Path:
     return _expanded(home) / "presque"
 
 
+def _program(text: str) -> str:
+    named = not text or os.sep not in text  # by its name alone: to be found on PATH
+    return text if named else str(_expanded(text))
+
+
 def _expanded(text: str) -> Path:
     try:
+        if "\0" in text:
+            raise ValueError("must be a path, which has no NUL")
         return Path(text).expanduser().absolute()
     except RuntimeError:  # there is no such user, or none that has a home
         raise ValueError("must be a folder that can be found: there is no such home") from None
@@ -140,6 +149,21 @@ TABLE = (
         "everysec",
         "when the private server syncs to disk: everysec or always",
         _one_of("everysec", "always"),
+    ),
+    Setting(
+        "redis-server",
+        "PATH",
+        "",
+        "the redis-server or valkey-server to run as private server (default: the one that wrote the data folder, else "
+        "the one that presque[embedded] brought, else the first on PATH)",
+        _program,
+    ),
+    Setting(
+        "min-free",
+        "BYTES",
+        "67108864",
+        "the free space in the data folder below which insertions are refused; 0 for no limit",
+        _number(int, 0, 2**63 - 1, " bytes"),
     ),
     Setting("tick", "SECONDS", "0.1", "how often to move due jobs", _number(float, 0.01, 60, " seconds")),
     Setting("max-body", "BYTES", "1048576", "the largest request body", _number(int, 1, 512 * 1024 * 1024, " bytes")),

@@ -82,6 +82,8 @@ def makeService(options: Options) -> IService:
     """The daemon that `options` describe."""
     flags = options.given | {name: value for name, value in options.items() if value is not None}
     try:
-        return make_service(settings(flags))
+        service = make_service(settings(flags))
+        service.hear_hangups()
+        return service
     except (SettingError, PresqueError) as wrong:
         refuse(str(wrong))

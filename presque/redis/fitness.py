@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
-from presque import keys
 from presque.errors import StoreUnfit
-from presque.redis.store import gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -21,10 +19,9 @@ OLDEST = (6, 2)
 _log = Logger()
 
 
-def fitness(partitions: int, private: bool) -> Callable[[Connection], Deferred[None]]:
-    """A check for `Store.checks`. It raises StoreUnfit when the server is too old or its store was made with another
-    number of partitions or another data model, and warns once, loudly, when an external server may evict jobs, keeps
-    nothing, or answers before it writes.
+def fitness(private: bool) -> Callable[[Connection], Deferred[None]]:
+    """A check for `Store.checks`. It raises StoreUnfit when the server is too old, and warns once, loudly, when an
+    external server may evict jobs, keeps nothing, or answers before it writes.
     """
     warned = set()
 
@@ -40,30 +37,10 @@ def fitness(partitions: int, private: bool) -> Callable[[Connection], Deferred[N
         version = facts["redis_version"]
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise StoreUnfit(f"Redis {version} is too old, 6.2 is the oldest that has what presque needs")
-        recorded = yield connection.execute_command("HGET", keys.STORE, "partitions")
-        if recorded is None:
-            yield connection.execute_command("HSETNX", keys.STORE, "partitions", partitions)
-            recorded = yield connection.execute_command("HGET", keys.STORE, "partitions")
-        if int(recorded) != partitions:
-            raise StoreUnfit(f"--partitions is {partitions}, but this store was made with {int(recorded)}")
-        yield _check_model(connection, partitions)
         if not private:
             yield _warn_of_loss(connection, warn_once)
 
     return check
-
-
-@inlineCallbacks
-def _check_model(connection: Connection, partitions: int) -> Generator[Deferred[Any], Any, None]:
-    model = yield connection.execute_command("HGET", keys.STORE, "model")
-    if model is None:  # a new store, or one of before there were models
-        names = [keys.partition_key("queues", partition) for partition in range(partitions)]
-        kinds = yield gather(connection.execute_command("TYPE", name) for name in names)
-        model = 1 if b"set" in kinds else keys.MODEL
-        if model == keys.MODEL:
-            yield connection.execute_command("HSETNX", keys.STORE, "model", model)
-    if int(model) != keys.MODEL:
-        raise StoreUnfit(f"this store has data model {int(model)}, this presque reads and writes {keys.MODEL}")
 
 
 @inlineCallbacks

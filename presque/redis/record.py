@@ -1,0 +1,92 @@
+"""The record of a store, `presque:store`: how many partitions it has, its data model, and an id of its own.
+
+It is made when a store is first used, compared at each connection, and made again, with the same id, when it is gone
+under a running daemon, as after a FLUSHALL: else the next daemon would take the store for a new one, and with other
+partitions it would not find what has been inserted since.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.logger import Logger
+
+from presque import keys
+from presque.errors import StoreUnfit
+from presque.redis.store import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from presque.redis.connection import Connection
+    from presque.redis.store import Store
+
+LOOK_EVERY = 1.0  # seconds between two looks whether it is there
+
+
+class Record:
+    """The record of a store that this daemon uses with so many partitions."""
+
+    _log = Logger()
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self.id = b""  # once it is known
+
+    @inlineCallbacks
+    def check(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
+        """Make what is missing, and raise StoreUnfit when the rest is not ours. A check for `Store.checks`."""
+        kind = yield connection.execute_command("TYPE", keys.STORE)
+        if kind not in (b"none", b"hash"):
+            raise StoreUnfit(f"{keys.STORE.decode()} in this Redis is a {kind.decode()}: it is no store of presque")
+        recorded = yield connection.execute_command("HGET", keys.STORE, "partitions")
+        if recorded is None:
+            yield connection.execute_command("HSETNX", keys.STORE, "partitions", self.partitions)
+            recorded = yield connection.execute_command("HGET", keys.STORE, "partitions")
+        if recorded != b"%d" % self.partitions:
+            raise StoreUnfit(
+                f"--partitions is {self.partitions}, but this store was made with {recorded.decode(errors='replace')}: "
+                "start presque with that number"
+            )
+        yield self._check_model(connection)
+        yield connection.execute_command("HSETNX", keys.STORE, "id", self.id or os.urandom(8).hex())
+        self.id = yield connection.execute_command("HGET", keys.STORE, "id")
+
+    @inlineCallbacks
+    def _check_model(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
+        model = yield connection.execute_command("HGET", keys.STORE, "model")
+        if model is None:  # a new store, or one of before there were models
+            names = [keys.partition_key("queues", partition) for partition in range(self.partitions)]
+            kinds = yield gather(connection.execute_command("TYPE", name) for name in names)
+            if b"set" not in kinds:
+                yield connection.execute_command("HSETNX", keys.STORE, "model", keys.MODEL)
+                model = yield connection.execute_command("HGET", keys.STORE, "model")
+            else:
+                model = b"1"
+        if model != b"%d" % keys.MODEL:
+            shown = model.decode(errors="replace")
+            older = shown.isdigit() and int(shown) < keys.MODEL
+            raise StoreUnfit(
+                f"this store has data model {shown}, this presque reads and writes {keys.MODEL}: "
+                + ("empty it with a presque of before" if older else "run the later presque that made it")
+            )
+
+    async def keep(self, store: Store) -> int:
+        """Make it again when it is gone. Returns how often, 1 or 0. What it raises is told by the loop around it."""
+        connection = next(iter(store.pool.pool), None)
+        if connection is None or not self.id:
+            return 0
+        try:
+            if await connection.execute_command("EXISTS", keys.STORE):
+                return 0
+            await self.check(connection)
+        except Exception:
+            if connection.connected:
+                raise
+            return 0  # Redis is away, and the next connection begins with a check
+        self._log.warn(
+            "the record of the store was gone, as after a FLUSHALL: it is made again (id {id})", id=self.id.decode()
+        )
+        return 1
