@@ -35,6 +35,7 @@ class Arrival:
 
     def __init__(self, transport: Any, closing: Callable[[], object]) -> None:
         self.written = 0  # bytes, since we know the connection
+        self.hurries = False  # what is written now is to be acknowledged soon
         self.ended = False  # what has not arrived by now never will
         self._transport = transport
         self._raw = _below(transport)
@@ -48,16 +49,24 @@ class Arrival:
         self._is_told = sys.platform == "linux" and not self._is_local  # the kernel tells what was acknowledged
         if self._is_told:
             self._acknowledged_before = self._ask()
+        self._write_raw = self._raw.write
         if not self.is_plain:
-            self._write_raw = self._raw.write
-            self._raw.write = self._write_below
+            self._raw.write = self._send
         # Twisted tells of the end of a connection once its socket is closed.
         self._raw.connectionLost = self._connection_lost
 
     def write(self, data: bytes) -> int:
         """Write to the client. Returns where in the stream `data` ends; NEVER when it was not taken."""
+        # On a connection in use a kernel waits up to 40 ms for something to send its acknowledgement with, and a reset
+        # within that time takes it along. What comes in two pieces is acknowledged as soon as it was read.
+        if self.hurries and self.written and len(data) > 1:
+            self._write(data[:-1])
+            return self._write(data[-1:])
+        return self._write(data)
+
+    def _write(self, data: bytes) -> int:
         if self.is_plain:
-            self._write_plain(data)
+            self._send(data)
             return self.written
         before = self.written
         if isinstance(self._transport, TLSMemoryBIOProtocol):
@@ -68,7 +77,7 @@ class Arrival:
             self._transport.write(data)
         return self.written if self.written - before >= len(data) else NEVER
 
-    def _write_plain(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> None:
         """What the kernel takes goes at once, without a turn of the reactor; the rest as usual."""
         self.written += len(data)
         raw = self._raw
@@ -80,11 +89,7 @@ class Arrival:
                 sent = 0
             data = data[sent:]
         if data:
-            raw.write(data)
-
-    def _write_below(self, data: bytes) -> None:
-        self.written += len(data)
-        self._write_raw(data)
+            self._write_raw(data)
 
     def until(self) -> int:
         """How much of the stream has arrived."""
@@ -115,7 +120,7 @@ class Arrival:
 
     def _on_its_way(self) -> int:
         """How many bytes were written and are not known to be with the client."""
-        ours = len(self._raw.dataBuffer) - self._raw.offset + self._raw._tempDataLen  # as in _write_plain
+        ours = len(self._raw.dataBuffer) - self._raw.offset + self._raw._tempDataLen  # as in _send
         if sys.platform != "linux":
             return int(ours)
         (unread,) = struct.unpack("i", fcntl.ioctl(self._handle, _SIOCOUTQ, b"\0\0\0\0"))

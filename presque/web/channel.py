@@ -97,13 +97,14 @@ class Channel(http.HTTPChannel):
 
     def allContentReceived(self) -> None:
         """A request is complete."""
+        if self.refused:
+            return
         self._begun = False
         if not self._waitingForTransport:  # else it is the time in which the client has to read
             self._stop_deadline()
         if self.factory.handoff.awaits(self):
             self.factory.handoff.look_at(self)  # who asks again has most likely read the answer before
-        if not self.refused:
-            super().allContentReceived()
+        super().allContentReceived()
 
     def headerReceived(self, line: bytes) -> bool:
         """A header is complete."""
@@ -236,7 +237,7 @@ class Channel(http.HTTPChannel):
         handoff.look_at(self)
         if handoff.waits(self):
             super().loseConnection()
-        elif not self.requests:
+        elif self.refused or not self.requests:
             self.loseConnection()
 
     def _before_the_end(self) -> None:

@@ -128,8 +128,9 @@ class Handoff:
         now = self._clock.seconds()
         delivery = _Delivery(taken, now, now + GATHER)
         self._written.setdefault(channel, []).append(delivery)  # before the answer, which may want to close
-        channel.mark = NEVER
+        channel.mark, channel.arrival.hurries = NEVER, True
         answered.callback(body)
+        channel.arrival.hurries = False
         delivery.mark = channel.mark
         self._look_later(GATHER)
 
