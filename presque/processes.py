@@ -20,7 +20,7 @@ from presque.child import Child, Command
 from presque.program import Program
 from presque.redis.server import PrivateServer
 from presque.settings import as_variables
-from presque.sockets import SHARED, hold, server_endpoint
+from presque.sockets import SHARED, hold, notice_vanished, server_endpoint
 
 if TYPE_CHECKING:
     from presque.settings import Settings
@@ -59,6 +59,7 @@ class Supervisor(Program):
         for endpoint in self._endpoints:
             if self.running:
                 port = await hold(endpoint)
+                notice_vanished(port, self.settings.request_timeout)
                 self.ports.append(port)
                 self._log.info("presque holds {address}", address=port.getHost())
         if self.running:

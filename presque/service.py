@@ -22,10 +22,11 @@ from presque.redis.record import LOOK_EVERY, Record
 from presque.redis.server import PrivateServer
 from presque.redis.store import Store
 from presque.redis.url import endpoint_for
-from presque.sockets import server_endpoint
+from presque.sockets import notice_vanished, server_endpoint
 from presque.waiting import Waiting
 from presque.web.app import explain, make_routes
 from presque.web.dispatch import Dispatch
+from presque.web.door import Door
 from presque.web.handoff import Handoff
 from presque.web.site import Site
 from presque.workers import Workers
@@ -66,7 +67,8 @@ class Daemon(Program):
         self.handoff = Handoff(self.queues, reactor)
         self.routes = make_routes(self.queues, self.leases, self.workers, self.waiting, self.handoff)
         dispatch = Dispatch(self.routes, explain)
-        self.site = Site(dispatch, self.handoff, settings.max_body, settings.request_timeout, reactor)
+        door = Door(settings.host)
+        self.site = Site(dispatch, self.handoff, door, settings.max_body, settings.request_timeout, reactor)
         self.mover = Loop("mover", lambda: move_due(self.queues), settings.tick, MOST_AT_ONCE, reactor)
 
         def keep() -> Coroutine[Any, Any, int]:
@@ -85,6 +87,7 @@ class Daemon(Program):
         for endpoint in self._endpoints:
             if self.running:
                 port = await endpoint.listen(self.site)
+                notice_vanished(port, self.settings.request_timeout)
                 self.ports.append(port)
                 self._log.info("presque listens on {address}", address=port.getHost())
         if self.running:

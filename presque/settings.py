@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.endpoints import serverFromString
 
+from presque.hosts import ANY, parse_host
 from presque.redis.url import RedisURL, parse_redis_url
 from presque.sockets import SHARABLE
 
@@ -31,6 +32,7 @@ class Settings:
     """All settings of a daemon."""
 
     listen: tuple[str, ...]  # Twisted server endpoint descriptions
+    host: tuple[str, ...]  # names in lower case that requests may be for, beside the local ones; * for any
     redis: RedisURL | None  # None: a private server
     data_dir: Path
     fsync: str  # everysec or always
@@ -46,7 +48,7 @@ class Settings:
 @dataclass(frozen=True)
 class Setting:
     """A row of the table. `parse` raises ValueError with what is wrong, for a sentence that begins with the name;
-    `text` makes of a value what `parse` reads.
+    `text` makes of a value what `parse` reads. What `is_repeated` may be given several times, in a file as a list.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Setting:
     help: str
     parse: Callable[[str], Any]
     text: Callable[[Any], str] = str
+    is_repeated: bool = False
 
 
 def _endpoints(text: str) -> tuple[str, ...]:
@@ -68,6 +71,17 @@ def _endpoints(text: str) -> tuple[str, ...]:
             why = "systemd gave no such socket" if isinstance(wrong, LookupError) else wrong
             raise ValueError(f"must be a Twisted endpoint such as tcp:5000 ({why})") from None
     return found
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(_host_name(name) for name in text.split())
+
+
+def _host_name(text: str) -> str:
+    host = parse_host(text.encode("utf-8", "surrogateescape"))
+    if host is None and text != ANY:
+        raise ValueError("must be a host's name, such as queue.example, or * for any")
+    return ANY if host is None else host.name.removesuffix(".")
 
 
 def _redis(text: str) -> RedisURL | None:
@@ -127,6 +141,17 @@ TABLE = (
         "where to listen, as a Twisted endpoint; may be given several times",
         _endpoints,
         " ".join,
+        is_repeated=True,
+    ),
+    Setting(
+        "host",
+        "NAME",
+        "",
+        "a name that requests may be for, beside addresses, names without a dot and *.localhost; * for any; may be "
+        "given several times",
+        _hosts,
+        " ".join,
+        is_repeated=True,
     ),
     Setting(
         "redis",
@@ -261,7 +286,7 @@ def _file(named_by: str, path: str) -> dict[str, tuple[str, str]]:
         name = key.replace("_", "-")
         if name not in _ROWS:
             raise SettingError(f"{path}: {key} is not a setting{_nearest(name, _ROWS)}")
-        if name == "listen" and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        if _ROWS[name].is_repeated and isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = " ".join(value)
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise SettingError(f"{path}: {key} must be a text or a number")

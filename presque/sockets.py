@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import sys
 from math import log2
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from zope.interface import implementer
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 
+MODE = "660"  # of a Unix socket's file, unless the endpoint says which: whoever opens it takes jobs
 BACKLOG = 1024  # connections that may wait to be accepted, unless the endpoint says how many
 SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are no more than a socket, which others can use
 HESITATION = 0.0005  # seconds to leave a connection to others for, each time that the number of ours has doubled
@@ -29,11 +32,35 @@ SHARED = "shared-"  # begins the name of an inherited socket from which several 
 def server_endpoint(reactor: Any, text: str) -> Any:
     """The server endpoint that `text` describes. Raises what Twisted's parsers do."""
     # Twisted lets 50 connections wait to be accepted, too few when many workers come at once.
-    waiting = f":backlog={BACKLOG}" if text.startswith(("tcp", "unix:")) and "backlog=" not in text else ""
-    endpoint = serverFromString(reactor, text + waiting)
+    if text.startswith(("tcp", "unix:")) and not _says(text, "backlog"):
+        text += f":backlog={BACKLOG}"
+    if text.startswith("unix:") and not _says(text, "mode"):
+        text += f":mode={MODE}"
+    endpoint = serverFromString(reactor, text)
     if isinstance(endpoint, AdoptedStreamServerEndpoint):
         return _Inherited(reactor, endpoint.fileno, f":name={SHARED}" in text)
     return endpoint
+
+
+def _says(endpoint: str, name: str) -> bool:
+    """Whether an endpoint's description has this parameter. A colon of an address is written `\\:`."""
+    return re.search(rf"(?<!\\):{name}=", endpoint) is not None
+
+
+def notice_vanished(port: Any, seconds: float) -> None:
+    """Have the kernel end connections whose client has not been heard of for so long: one that acknowledges nothing of
+    what we send, or of what the kernel asks while nothing is sent. Accepted sockets inherit it from the listening one.
+    """
+    listening = getattr(port, "socket", None)
+    if sys.platform != "linux" or listening is None or listening.family == socket.AF_UNIX:
+        return
+    silent = max(1, int(seconds / 2))  # the kernel counts in whole seconds here
+    between = max(1, int(seconds / 4))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, silent)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(1, int((seconds - silent) / between)))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1000, int(seconds * 1000)))
 
 
 async def hold(endpoint: Any) -> Any:

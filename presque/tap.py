@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     from twisted.application.service import IService
 
+    from presque.settings import Setting
+
+
+def _help(row: Setting) -> str:
+    return f"{row.help} [default: {row.default}]" if row.default else row.help
+
 
 class Options(usage.Options):
     """The command line of `twistd presque`."""
@@ -30,20 +36,25 @@ class Options(usage.Options):
 
     optParameters: ClassVar[list[list[str | None]]] = [
         ["config", None, None, "a TOML file with options (also PRESQUE_CONFIG)"],
-        *(
-            [row.name, None, None, f"{row.help}{f' [default: {row.default}]' if row.default else ''}"]
-            for row in TABLE
-            if row.name != "listen"
-        ),
+        *([row.name, None, None, _help(row)] for row in TABLE if not row.is_repeated),
     ]
 
     def __init__(self) -> None:
         self.given: dict[str, str] = {}
         super().__init__()
 
+    def _add(self, name: str, text: str) -> None:
+        self.given[name] = f"{self.given.get(name, '')} {text}".strip()
+
     def opt_listen(self, endpoint: str) -> None:
         """where to listen, as a Twisted endpoint; may be given several times [default: tcp:5000:interface=127.0.0.1]"""
-        self.given["listen"] = f"{self.given.get('listen', '')} {endpoint}".strip()
+        self._add("listen", endpoint)
+
+    def opt_host(self, name: str) -> None:
+        """a host that requests may name, beside addresses, names without a dot and *.localhost; * for any; may be given
+        several times
+        """
+        self._add("host", name)
 
     def opt_version(self) -> NoReturn:
         """Display the version and exit."""

@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "presque": set(),
     "presque.errors": set(),
     "presque.tap": {"presque", "presque.settings", "presque.service", "presque.errors"},
-    "presque.settings": {"presque.redis.url", "presque.sockets"},
+    "presque.settings": {"presque.redis.url", "presque.sockets", "presque.hosts"},
+    "presque.hosts": set(),
     "presque.service": {"*"},
     "presque.processes": {
         "presque.program",
@@ -41,6 +42,7 @@ MAY_IMPORT = {
         "presque.workers",
         "presque.waiting",
         "presque.errors",
+        "presque.hosts",
     },
     "presque.waiting": {"presque.queues", "presque.errors"},
     "presque.mover": {"presque.queues", "presque.redis.store"},

@@ -16,6 +16,7 @@ JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 MODERN = b"/v1/"  # errors below this path are problems
 RETRY_AFTER = b"1"  # seconds
+NO_STORE = b"Cache-Control: no-store\r\n"  # a cache that keeps the answer to a GET hands a job out twice
 
 TITLES = {
     "bad-request": "Bad request",
@@ -70,7 +71,8 @@ def error_body(
     return encode(Problem(f"/problems/{slug}" if slug else "about:blank", title, status, message, existing)), PROBLEM
 
 
-def raw_answer(status: int, body: bytes, content_type: bytes) -> bytes:
+def raw_answer(status: int, body: bytes, content_type: bytes, with_body: bool = True) -> bytes:
     """A whole answer, for what never became a request."""
-    head = b"HTTP/1.1 %d %b\r\nServer: presque\r\nContent-Type: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-    return head % (status, HTTPStatus(status).phrase.encode(), content_type, len(body)) + body
+    head = b"HTTP/1.1 %d %b\r\nServer: presque\r\nContent-Type: %b\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n"
+    head %= (status, HTTPStatus(status).phrase.encode(), content_type, NO_STORE, len(body))
+    return head + body if with_body else head

@@ -1,20 +1,17 @@
-"""One client's connection: its deadlines, refusals before there is a route, and whether what was sent has arrived."""
+"""One client's connection: its deadlines, and refusals before there is a route."""
 
 from __future__ import annotations
 
-import fcntl
-import socket
-import struct
-import sys
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.web import http
 from zope.interface import implementer
 
 from presque.web.answers import error_body, raw_answer
+from presque.web.arrival import NEVER, Arrival
+from presque.web.target import in_origin_form, routed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +22,6 @@ if TYPE_CHECKING:
     from presque.web.site import Site
 
 LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
-BYTES_ACKED = 120  # <linux/tcp.h>: where tcpi_bytes_acked is in struct tcp_info, 8 bytes; tcpi_state is its first byte
-TCP_CLOSE = 7  # <net/tcp_states.h>: reset, or closed by both sides
-SIOCOUTQ = 0x5411  # <linux/sockios.h>: bytes in the send queue that the peer has not acknowledged (unix(7): not read)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -39,8 +33,7 @@ class Channel(http.HTTPChannel):
     transport: Any
     refused = False  # we have answered with a refusal and read no more
     lost = False
-    _written = 0  # bytes, since the connection began
-    _acked_before: int | None = None  # bytes that had been acknowledged then; None where one cannot know
+    mark = NEVER  # the place in the stream to the client where what was written last ends
     _closing = False  # we have begun to close, and wait until what was written has arrived
     _begun = False  # bytes of a request have come, and not all of it
     _idle_look: IDelayedCall | None = None  # when to look whether the connection is idle for too long
@@ -50,11 +43,7 @@ class Channel(http.HTTPChannel):
     def connectionMade(self) -> None:
         """Note what stays the same as long as the connection does; Twisted asks for it at each request."""
         super().connectionMade()
-        self._is_plain = not hasattr(self.transport, "transport")  # no TLS between us and the socket
-        self._handle = _socket(self.transport)
-        if not self._is_plain:  # TLS cannot be half closed; with a descriptor of our own we can look after the end
-            self._handle = self._handle.dup()
-        self._acked_before = _acknowledged(self._handle)
+        self.arrival = Arrival(self.transport, self._before_the_end)
         self._host, self._peer = self.transport.getHost(), self.transport.getPeer()
 
     def setTimeout(self, period: int | None) -> int | None:
@@ -90,18 +79,8 @@ class Channel(http.HTTPChannel):
         return self._peer
 
     def write(self, data: bytes) -> None:
-        """Write to the client: what the kernel takes at once, without a turn of the reactor; the rest as usual."""
-        self._written += len(data)
-        transport = self.transport
-        # As in _on_its_way: Twisted's two buffers.
-        if self._is_plain and transport.connected and not (transport.dataBuffer or transport._tempDataBuffer):
-            try:
-                sent = self._handle.send(data)
-            except OSError:  # it takes nothing now; or the client has left, and the transport finds that by itself
-                sent = 0
-            data = data[sent:]
-        if data:
-            transport.write(data)
+        """Write to the client."""
+        self.mark = self.arrival.write(data)
 
     def writeSequence(self, iovec: list[bytes]) -> None:
         """As `write`."""
@@ -118,13 +97,14 @@ class Channel(http.HTTPChannel):
 
     def allContentReceived(self) -> None:
         """A request is complete."""
+        if self.refused:
+            return
         self._begun = False
         if not self._waitingForTransport:  # else it is the time in which the client has to read
             self._stop_deadline()
         if self.factory.handoff.awaits(self):
             self.factory.handoff.look_at(self)  # who asks again has most likely read the answer before
-        if not self.refused:
-            super().allContentReceived()
+        super().allContentReceived()
 
     def headerReceived(self, line: bytes) -> bool:
         """A header is complete."""
@@ -135,8 +115,14 @@ class Channel(http.HTTPChannel):
             return False
 
     def lineReceived(self, line: bytes) -> None:
-        """A line of a request's head; of no interest once the request was refused."""
-        if not self.refused:
+        """A line of a request's head; of no interest once the request was refused. One that goes on in a second line
+        is refused: what stands before us may have read two where Twisted reads one (RFC 9112, 5.2).
+        """
+        if self.refused:
+            return
+        if line[:1] in (b" ", b"\t"):
+            self._respondToBadRequestAndDisconnect()
+        else:
             super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -192,9 +178,13 @@ class Channel(http.HTTPChannel):
         self.refused = True
         self._stop_deadline()
         self.setTimeout(None)
-        path = getattr(self, "_path", b"")  # there is none before the first line has come
-        self.write(raw_answer(status, *error_body(path, status, message)))
-        if self._is_plain:
+        path, method = (
+            getattr(self, "_path", b""),
+            getattr(self, "_command", b""),
+        )  # none before the first line has come
+        body, content_type = error_body(routed(in_origin_form(path.partition(b"?")[0])), status, message)
+        self.write(raw_answer(status, body, content_type, method != b"HEAD"))
+        if self.arrival.is_plain:
             self.transport.loseWriteConnection()
             self._after(LINGER, self.transport.abortConnection)
         else:
@@ -214,28 +204,9 @@ class Channel(http.HTTPChannel):
         self.loseConnection()
         self._after(LINGER, self.transport.abortConnection)
 
-    def mark(self) -> int:
-        """The place in the stream to the client where what was written until now ends."""
-        if self.lost:
-            return 0
-        if self._is_plain and self._acked_before is not None:
-            return self._acked_before + self._written
-        return (_acknowledged(self._handle) or 0) + _on_its_way(self.transport)
-
-    def reached(self, mark: int | None) -> bool | None:
-        """Whether the stream has reached the client up to `mark`: True once its kernel has acknowledged that, False
-        when the connection is lost or was reset, None while that is not known, as it is while there is no mark.
-        """
-        if self.lost:
-            return False
-        if self._acked_before is None:
-            if self._handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                return False
-            return (mark is not None and _on_its_way(self.transport) == 0) or None
-        info = self._handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
-        if info[0] == TCP_CLOSE and self._handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            return False
-        return (mark is not None and int.from_bytes(info[BYTES_ACKED:], sys.byteorder) >= mark) or None
+    def give_up(self) -> None:
+        """The client does not take what was written: cut it off."""
+        self.transport.abortConnection()
 
     def loseConnection(self) -> None:
         """Close from our side. While a delivery is not known to have arrived only our half is closed, or nothing where
@@ -244,7 +215,7 @@ class Channel(http.HTTPChannel):
         if not self.factory.handoff.awaits(self):
             super().loseConnection()
         elif not self._closing:
-            if self._is_plain:
+            if self.arrival.is_plain:
                 self.transport.loseWriteConnection()
             self._after(self.factory.request_timeout, self.transport.abortConnection)
         self._closing = True
@@ -266,15 +237,15 @@ class Channel(http.HTTPChannel):
         handoff.look_at(self)
         if handoff.waits(self):
             super().loseConnection()
-        elif not self.requests:
+        elif self.refused or not self.requests:
             self.loseConnection()
 
+    def _before_the_end(self) -> None:
+        """The socket is about to be closed: what has not reached the client by now never will."""
+        self.factory.handoff.look_at(self)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, and with it whatever had not reached the client."""
-        if not self._is_plain:
-            if not reason.check(ConnectionLost, ConnectionAborted):  # closed in order: what was acknowledged was read
-                self.factory.handoff.look_at(self)
-            self._handle.close()
+        """The connection is gone."""
         self.lost = True
         self.factory.channels.discard(self)
         self._stop_deadline()
@@ -282,28 +253,4 @@ class Channel(http.HTTPChannel):
         if self._idle_look is not None:
             self._idle_look.cancel()
             self._idle_look = None
-        self.factory.handoff.look_at(self)
-
-
-def _socket(transport: Any) -> Any:
-    return getattr(transport, "transport", transport).getHandle()  # below TLS
-
-
-def _acknowledged(handle: socket.socket) -> int | None:
-    """How many bytes the client has acknowledged since the connection began; None where one cannot know."""
-    if sys.platform != "linux" or handle.family == socket.AF_UNIX:
-        return None
-    info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED + 8)
-    return int.from_bytes(info[BYTES_ACKED:], sys.byteorder)
-
-
-def _on_its_way(transport: Any) -> int:
-    """How many bytes were written and are not acknowledged."""
-    handle = _socket(transport)
-    raw = getattr(transport, "transport", transport)
-    # Twisted has no public word for what it has not given to the kernel yet; these are its two buffers.
-    ours = len(raw.dataBuffer) - raw.offset + raw._tempDataLen
-    if sys.platform != "linux":
-        return ours
-    (kernels,) = struct.unpack("i", fcntl.ioctl(handle, SIOCOUTQ, b"\0\0\0\0"))
-    return int(ours + kernels)
+        self.factory.handoff.look_at(self)  # at what was written since

@@ -52,7 +52,7 @@ class Reserve(Struct, forbid_unknown_fields=True):
 
     max: Annotated[int, Meta(ge=1, le=100)] = 1
     lease: Lease | None = None
-    wait: Annotated[float, Meta(ge=0, le=60)] = 0
+    wait: Annotated[float, Meta(ge=0)] = 0
     worker_id: WorkerId | None = None
 
 

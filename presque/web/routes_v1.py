@@ -101,8 +101,9 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: 
         def compose(leased: Leased) -> bytes:
             return json(request, models.Reservation(_reserved(leased)))
 
-        taking = waiting.take(names, lambda name: leases.reserve(name, asked.max, asked.lease, worker), asked.wait)
-        return handoff.deliver(request, taking, asked.wait > 0, compose)
+        wait = min(asked.wait, params.LONGEST_WAIT)
+        taking = waiting.take(names, lambda name: leases.reserve(name, asked.max, asked.lease, worker), wait)
+        return handoff.deliver(request, taking, wait > 0, compose)
 
 
 def _reserved(leased: Leased) -> list[models.ReservedJob]:

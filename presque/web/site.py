@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from http import HTTPStatus
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from twisted.web import http, server
 from twisted.web.http import NO_CONTENT  # its module looks for deprecated names at each look into it
 from twisted.web.resource import Resource
 
-from presque.web.answers import JSON, answer, error
+from presque.web.answers import JSON, NO_STORE, answer, error
 from presque.web.channel import Channel
+from presque.web.target import in_origin_form, segments_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,12 +22,10 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from presque.web.dispatch import Dispatch
+    from presque.web.door import Door
     from presque.web.handoff import Handoff
 
-IDLE = 60  # seconds that a connection may stay open between requests
-OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from: no other site's page takes jobs
-
-_PLAIN = re.compile(rb"[A-Za-z0-9._:@~!$&'()*+,;=-]*")
+IDLE = 75  # seconds that a connection may stay open between requests; proxies close after 60
 
 
 class Request(server.Request):
@@ -40,10 +37,16 @@ class Request(server.Request):
     when_left: Callable[[], object] | None = None  # called when the client leaves before it was answered
 
     def gotLength(self, length: int | None) -> None:
-        """The headers are complete: refuse a body that says it is too long."""
+        """The headers are complete: refuse what does not come in by them, and a body that says it is too long."""
         self.content = BytesIO()
-        if length is not None and length > self.channel.factory.max_body:
-            self.channel.refuse(http.REQUEST_ENTITY_TOO_LARGE, "request body is too large")
+        channel = self.channel
+        if channel.refused:
+            return
+        why = channel.factory.door.refusal(channel._command, channel._path, channel._version, self.requestHeaders)
+        if why is not None:
+            channel.refuse(why.status, why.message)
+        elif length is not None and length > channel.factory.max_body:
+            channel.refuse(http.REQUEST_ENTITY_TOO_LARGE, "request body is too large")
 
     def handleContentChunk(self, data: bytes) -> None:
         """Keep a part of the body, unless it grows too long without having said so."""
@@ -64,15 +67,13 @@ class Request(server.Request):
 
     def process(self) -> None:
         """Have the request answered, with a path that is plain ASCII, or refuse it."""
-        path = self.path if self.path.startswith(b"/") else _origin_form(self.path)
-        segments = [_plain(segment) for segment in path[1:].split(b"/")]
+        path = in_origin_form(self.path)
+        segments = segments_of(path)
         self.path = b"/" + b"/".join(segments) if path.startswith(b"/") else path  # as it is routed
         if path == b"*" and self.method == b"OPTIONS":
             self._end(answer(self, NO_CONTENT, b""))
         elif not path.startswith(b"/") or not self.method.isupper():
             self._end(error(self, http.BAD_REQUEST, "bad request"))
-        elif path != b"/" and self.requestHeaders.getRawHeaders(b"Sec-Fetch-Site", OURS)[0] not in OURS:
-            self._end(error(self, http.FORBIDDEN, "forbidden"))
         elif b"//" in path:
             self._end(error(self, http.NOT_FOUND, "not found"))
         else:
@@ -86,7 +87,9 @@ class Request(server.Request):
         """Send the whole answer, `data` being its body, in one piece."""
         assert not self.startedWriting, "an answer is written once"
         self.startedWriting = 1
-        head = [_head(self.code, self.content_type, self.clientproto == b"HTTP/1.0"), self.channel.factory.date()]
+        channel = self.channel
+        is_old = self.clientproto == b"HTTP/1.0"
+        head = [_head(self.code, self.content_type, is_old, channel.persistent), channel.factory.date()]
         for name, values in self.responseHeaders.getAllRawHeaders():
             head += [b"%b: %b\r\n" % (name, value) for value in values]
         if self.code != NO_CONTENT:
@@ -94,7 +97,7 @@ class Request(server.Request):
         head.append(b"\r\n")
         if self.method != b"HEAD":
             head.append(data)
-        self.channel.write(b"".join(head))
+        channel.write(b"".join(head))
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has left before it was answered."""
@@ -104,26 +107,11 @@ class Request(server.Request):
 
 
 @lru_cache(maxsize=256)
-def _head(status: int, content_type: bytes, is_old: bool) -> bytes:
+def _head(status: int, content_type: bytes, is_old: bool, is_kept: bool) -> bytes:
     """The first lines of an answer, which are the same each time."""
     line = b"HTTP/1.%d %d %b" % (not is_old, status, HTTPStatus(status).phrase.encode())
-    return b"%b\r\nServer: presque\r\nContent-Type: %b\r\n" % (line, content_type)
-
-
-def _origin_form(target: bytes) -> bytes:
-    """The path of `http://host/path`, as clients send it to a proxy (RFC 9112, 3.2.2)."""
-    scheme, separator, rest = target.partition(b"://")
-    if separator and scheme.lower() in (b"http", b"https"):
-        return b"/" + rest.partition(b"/")[2]
-    return target
-
-
-def _plain(segment: bytes) -> bytes:
-    """A segment of a path, decoded if that gives plain characters; else as ASCII that no route and no name accepts."""
-    if _PLAIN.fullmatch(segment):
-        return segment
-    decoded = unquote_to_bytes(segment)
-    return decoded if _PLAIN.fullmatch(decoded) else quote_from_bytes(decoded, safe="").encode() or segment
+    kept = b"Keep-Alive: timeout=%d\r\n" % IDLE if is_kept else b""
+    return b"%b\r\nServer: presque\r\nContent-Type: %b\r\n%b%b" % (line, content_type, NO_STORE, kept)
 
 
 class Site(server.Site):
@@ -133,11 +121,18 @@ class Site(server.Site):
     requestFactory = Request
 
     def __init__(
-        self, dispatch: Dispatch, handoff: Handoff, max_body: int, request_timeout: float, reactor: IReactorTime
+        self,
+        dispatch: Dispatch,
+        handoff: Handoff,
+        door: Door,
+        max_body: int,
+        request_timeout: float,
+        reactor: IReactorTime,
     ) -> None:
         super().__init__(Resource(), timeout=IDLE, reactor=reactor, parsePOSTFormSubmission=False)
         self.dispatch = dispatch
         self.handoff = handoff
+        self.door = door
         self.max_body = max_body
         self.request_timeout = request_timeout
         self.channels: set[Channel] = set()

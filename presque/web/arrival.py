@@ -1,0 +1,146 @@
+"""How much of what was written to a client's connection has reached it.
+
+"Reached" means that the client's kernel has acknowledged the bytes; what happens to the connection afterwards, a reset
+or a close without a word, changes nothing. On a Unix socket there is no kernel between: the client has read them. Where
+neither can be known they count once they were handed to our own kernel.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionLost
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.python.failure import Failure
+
+NEVER = sys.maxsize  # a place in the stream that is not reached: its bytes were not written
+
+_BYTES_ACKED = 120  # <linux/tcp.h>: where tcpi_bytes_acked is in struct tcp_info, 8 bytes; tcpi_state is its first byte
+_TCP_CLOSE = 7  # <net/tcp_states.h>: reset, given up, or closed by both sides
+_SIOCOUTQ = 0x5411  # <linux/sockios.h>: bytes in the send queue; of a Unix socket, what its peer has not read
+
+
+class Arrival:
+    """What was written to one connection, and what of it has arrived. Bytes are counted as the socket has them, so
+    below TLS. `closing` is called before the socket is closed: the last moment at which it can be asked.
+    """
+
+    def __init__(self, transport: Any, closing: Callable[[], object]) -> None:
+        self.written = 0  # bytes, since we know the connection
+        self.hurries = False  # what is written now is to be acknowledged soon
+        self.ended = False  # what has not arrived by now never will
+        self._transport = transport
+        self._raw = _below(transport)
+        self._closing = closing
+        self._handle = self._raw.getHandle()
+        self.is_plain = self._raw is transport  # nothing, such as TLS, between us and the socket
+        self._is_local = self._handle.family == socket.AF_UNIX
+        self._is_torn = False  # a Unix socket whose peer has closed without reading all
+        self._arrived = 0
+        self._acknowledged_before = 0
+        self._is_told = sys.platform == "linux" and not self._is_local  # the kernel tells what was acknowledged
+        if self._is_told:
+            self._acknowledged_before = self._ask()
+        self._write_raw = self._raw.write
+        if not self.is_plain:
+            self._raw.write = self._send
+        # Twisted tells of the end of a connection once its socket is closed.
+        self._raw.connectionLost = self._connection_lost
+
+    def write(self, data: bytes) -> int:
+        """Write to the client. Returns where in the stream `data` ends; NEVER when it was not taken."""
+        # On a connection in use a kernel waits up to 40 ms for something to send its acknowledgement with, and a reset
+        # within that time takes it along. What comes in two pieces is acknowledged as soon as it was read.
+        if self.hurries and self.written and len(data) > 1:
+            self._write(data[:-1])
+            return self._write(data[-1:])
+        return self._write(data)
+
+    def _write(self, data: bytes) -> int:
+        if self.is_plain:
+            self._send(data)
+            return self.written
+        before = self.written
+        if isinstance(self._transport, TLSMemoryBIOProtocol):
+            # Twisted's own writes through TLS wait for the next turn of the reactor, to be sent together: we write in
+            # one piece, and want to know now what it has become.
+            TLSMemoryBIOProtocol.write(self._transport, data)
+        else:
+            self._transport.write(data)
+        return self.written if self.written - before >= len(data) else NEVER
+
+    def _send(self, data: bytes) -> None:
+        """What the kernel takes goes at once, without a turn of the reactor; the rest as usual."""
+        self.written += len(data)
+        raw = self._raw
+        # Twisted has no public word for what it has not given to the kernel yet; these are its two buffers.
+        if raw.connected and not (raw.dataBuffer or raw._tempDataBuffer):
+            try:
+                sent = self._handle.send(data)
+            except OSError:  # it takes nothing now; or the client has left, and the transport finds that by itself
+                sent = 0
+            data = data[sent:]
+        if data:
+            self._write_raw(data)
+
+    def until(self) -> int:
+        """How much of the stream has arrived."""
+        if self.ended:
+            return self._arrived
+        if self._is_told:
+            self._arrived = self._ask() - self._acknowledged_before
+        elif not self._is_torn:
+            arrived = self.written - self._on_its_way()
+            # In this order: a peer that closes is noted as an error before what it has not read is thrown away.
+            if self._is_local and self._handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self._is_torn = True
+            else:
+                self._arrived = max(arrived, self._arrived)
+        return self._arrived
+
+    def reached(self, mark: int) -> bool | None:
+        """Whether the stream has reached the client up to `mark`; None while that is not known."""
+        if self.until() >= mark:
+            return True
+        return False if self.ended or self._is_torn else None
+
+    def _ask(self) -> int:
+        info = self._handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+        if info[0] == _TCP_CLOSE:
+            self.ended = True
+        return int.from_bytes(info[_BYTES_ACKED:], sys.byteorder)
+
+    def _on_its_way(self) -> int:
+        """How many bytes were written and are not known to be with the client."""
+        ours = len(self._raw.dataBuffer) - self._raw.offset + self._raw._tempDataLen  # as in _send
+        if sys.platform != "linux":
+            return int(ours)
+        (unread,) = struct.unpack("i", fcntl.ioctl(self._handle, _SIOCOUTQ, b"\0\0\0\0"))
+        return int(ours + unread)
+
+    def _connection_lost(self, reason: Failure) -> None:
+        """The connection is at its end, and its socket not closed yet."""
+        del self._raw.connectionLost
+        if self._is_local and reason.check(ConnectionLost):
+            self._is_torn = True  # the error was reported already, and would not be a second time
+        self.until()
+        self.ended = True
+        try:
+            self._closing()
+        finally:
+            self._raw.connectionLost(reason)
+
+
+def _below(transport: Any) -> Any:
+    """The socket's own transport, below TLS and whatever else wraps it."""
+    while hasattr(transport, "transport"):
+        transport = transport.transport
+    return transport
