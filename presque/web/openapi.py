@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from presque import __version__
-from presque.web.answers import MODERN, answer, encode
+from presque.web.answers import answer, encode, is_modern
 from presque.web.models import Error, Problem
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _operation(route: Route, path: str, known: dict[Any, Any]) -> dict[str, Any]
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": f"{route.method.lower()} {path}",
-        "tags": ["v1" if path.startswith(MODERN.decode()) else "2010"],
+        "tags": ["v1" if is_modern(path.encode()) else "2010"],
         "parameters": [
             {"name": name, "in": place, "required": required, "schema": {"type": "string"}}
             for name, place, required in named

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from klein import Klein
 
+from presque.web.answers import is_modern
+from presque.web.params import refuse_unknown
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from presque.web.site import Request
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,17 @@ class Route:
     answers: Mapping[int, Any]  # status -> the type of that answer, None for an empty one
     query: tuple[str, ...]
     headers: tuple[str, ...]
+
+
+def _strict(function: Any, query: tuple[str, ...]) -> Any:
+    """`function` for requests that have no parameters in their query but those."""
+
+    def strict(request: Request, *values: str) -> Any:
+        if b"?" in request.uri:
+            refuse_unknown(request, query)
+        return function(request, *values)
+
+    return strict
 
 
 class Routes:
@@ -44,7 +60,7 @@ class Routes:
         headers: tuple[str, ...] = (),
     ) -> Callable[[Any], Any]:
         """Declare a route at each of `paths`; its summary is the function's docstring. A GET answers HEAD too, unless
-        it `takes` jobs.
+        it `takes` jobs. Below /v1 a parameter that is not in `query` is refused; the routes of 2010 ignore it.
 
         Klein lets a second endpoint of one name replace the first without a word, and a route without a method takes
         any; so each gets one method and a name that says which and where.
@@ -55,7 +71,7 @@ class Routes:
                 endpoint = f"{method} {path}"
                 assert endpoint not in self.app.endpoints, endpoint
                 self.app.route(path, methods=[method], endpoint=endpoint)(function)
-                self.functions[endpoint] = function
+                self.functions[endpoint] = _strict(function, query) if is_modern(path.encode()) else function
                 summary = (function.__doc__ or "").strip()
                 self.listed.append(Route(method, path, summary, body, answers or {}, query, headers))
                 if takes:
