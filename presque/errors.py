@@ -7,6 +7,7 @@
       QueueFull            queue-full             the queue has reached its max_length
       IdempotencyMismatch  idempotency-mismatch   the idempotency key belongs to another request
       QueuePaused          wrong-state            the queue is stopped: it hands nothing out
+      NotAccepting         wrong-state            the queue accepts no insertions
       LeaseLost            lease-lost             the receipt is not, or no longer, the job's
       UnknownWorker        not-found              no worker of that name is registered
       UnknownJob           not-found              there is no such job
@@ -14,6 +15,7 @@
       StoreError
         StoreUnavailable   store-unavailable      nothing was done
           OutcomeUnknown   store-outcome-unknown  the reply never came: it may or may not have been done
+            PartlyDone     store-outcome-unknown  of a request of several parts some were done, perhaps not all
         StoreFull          store-full             memory or disk of the store is full: nothing was done
         StoreUnfit                                this Redis cannot be used at all: the daemon ends
 
@@ -97,6 +99,13 @@ class QueuePaused(PresqueError):
     message = "queue is closed"
 
 
+class NotAccepting(PresqueError):
+    """The queue's `accepting` is off: it takes no insertions."""
+
+    code = "wrong-state"
+    message = "queue accepts no jobs"
+
+
 class UnknownWorker(PresqueError):
     """No worker of that name is registered."""
 
@@ -122,6 +131,16 @@ class OutcomeUnknown(StoreUnavailable):
 
     code = "store-outcome-unknown"
     message = "the store did not answer, it may or may not have been done"
+
+
+class PartlyDone(OutcomeUnknown):
+    """Of a request of several parts some were done before the store went away: `count` jobs were `verb`."""
+
+    def __init__(self, verb: str, count: int) -> None:
+        super().__init__(verb, count)
+        self.verb = verb
+        self.count = count
+        self.message = f"the store went away: {count} jobs were {verb}, the others may or may not have been"
 
 
 class StoreFull(StoreError):

@@ -23,10 +23,15 @@ queue's name and two queues can never share a key.
     attempts   HASH   number -> attempts that failed, once there are any
     limits     HASH   number -> its own most attempts, where it has one
     history    HASH   number -> its last failures, MessagePack: [[attempt, when (epoch ms), why], …]
+    run_outs   HASH   number -> how often its lease ran out, once it did
+    holders    HASH   number -> "receipt worker" of the last reservation whose worker has a name, or of what is kept;
+                      true only while that receipt is the job's
     settings   HASH   name -> value, where it was set: lease, backoff_first, backoff_max, dead_age, redeliver_after
-                      (ms), max_attempts, backoff_factor, max_length, dead_count
-    acked      ZSET   number -> when it was acknowledged (epoch ms); the last 10,000 or the last hour
-    acked_by   HASH   number -> the receipt that did it, so that it can do it again
+                      (ms), max_attempts, backoff_factor, max_length, dead_count, accepting ("0" when it is not)
+    acked      ZSET   settlement -> when it was made (epoch ms); the last 10,000 or the last hour. An acknowledgement is
+                      noted as "number", a nack or a release as "number receipt"
+    acked_by   HASH   number -> the receipt that acknowledged it; "number receipt" -> "word due-at due-in" (epoch ms,
+                      ms) as it was answered: delayed, dead or release. So both can be repeated
     kept       HASH   worker -> "number receipt …" of what it was given last, where `redeliver_after` is set
     workers    SET    ids of the workers on this queue; it outlives the queue's deletion
 
@@ -43,6 +48,8 @@ A partition's own keys, `presque:{<partition>}/<name>`:
     worker_queues                        HASH  worker -> its queues' names, separated by spaces
 
     idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day
+    reserved/<queue>/<key>     STRING "receipt number number …" of a reservation, with a + before it once it was asked
+                               for again; expires after a day
 
 And one of the whole store, `presque:store`: HASH, partitions -> their number, model -> MODEL, id -> its own, random.
 
@@ -62,13 +69,13 @@ MODEL = 2  # this data model; in the first the names of the queues were a SET
 
 QUEUE_KEYS = frozenset(
     ("ready", "front", "delayed", "leased", "dead", "receipts", "jobs", "uniq", "uniq_of", "attempts", "limits")
-    + ("history", "settings", "acked", "acked_by", "kept", "workers")
+    + ("history", "run_outs", "holders", "settings", "acked", "acked_by", "kept", "workers")
 )
 PARTITION_KEYS = frozenset(
     ("last_id", "queues", "paused", "processed", "failed", "due", "worker_started", "worker_seen")
     + ("worker_processed", "worker_failed", "worker_queues")
 )
-CALL_KEYS = frozenset(["remembered"])  # made for one call: see `idempotency_key`
+CALL_KEYS = frozenset(["remembered"])  # made for one call: see `idempotency_key` and `reservation_key`
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}", re.ASCII)
 
@@ -89,12 +96,19 @@ def queue_key(name: str, queue: str, partitions: int) -> bytes:
     partition = partition_of(queue, partitions)
     if name in QUEUE_KEYS:
         return b"presque:{%d}:%b:%b" % (partition, queue.encode(), name.encode())
+    if name in CALL_KEYS:  # of a call that has none: nothing is ever there
+        return reservation_key(queue, b"", partitions)
     return partition_key(name, partition)
 
 
 def idempotency_key(queue: str, key: bytes, partitions: int) -> bytes:
     """Where it is remembered what was answered to an insertion into `queue` with this idempotency key."""
     return b"presque:{%d}/idempotency/%b/%b" % (partition_of(queue, partitions), queue.encode(), key)
+
+
+def reservation_key(queue: str, key: bytes, partitions: int) -> bytes:
+    """Where it is remembered what was leased from `queue` with this idempotency key."""
+    return b"presque:{%d}/reserved/%b/%b" % (partition_of(queue, partitions), queue.encode(), key)
 
 
 def partition_key(name: str, partition: int) -> bytes:

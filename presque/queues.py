@@ -11,9 +11,20 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import msgspec
+from twisted.internet.defer import succeed
 
 from presque import keys
-from presque.errors import Duplicate, IdempotencyMismatch, QueueFull, QueuePaused
+from presque.errors import (
+    Duplicate,
+    IdempotencyMismatch,
+    NotAccepting,
+    OutcomeUnknown,
+    PartlyDone,
+    QueueFull,
+    QueuePaused,
+    StoreError,
+    UnknownQueue,
+)
 from presque.redis.store import NO_LIMIT, gather
 
 if TYPE_CHECKING:
@@ -45,6 +56,8 @@ class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclas
     numbers: tuple[bytes, ...]
     payloads: tuple[bytes, ...]
     on_arrival: str  # deliver, keep or nothing
+    key: bytes = b""
+    asked_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ class Queues:
         self, queue: str, payloads: Sequence[bytes], due: float | None = None, uniq: bytes = b""
     ) -> Deferred[list[str]]:
         """Insert jobs, all or none. Fires with their ids. `due`, epoch seconds, keeps them back until then; `uniq`, for
-        one job alone, fails with Duplicate while another with that key waits. Fails with QueueFull.
+        one job alone, fails with Duplicate while another with that key waits. Fails with QueueFull or NotAccepting.
         """
         inserted = self._store.on_queue("push", queue, _due(due), uniq, *payloads)
         return inserted.addCallback(_ids, queue, len(payloads))
@@ -100,7 +113,8 @@ class Queues:
     def insert(
         self, queue: str, jobs: Sequence[NewJob], key: bytes = b"", fingerprint: bytes = b""
     ) -> Deferred[list[tuple[str, str]]]:
-        """Insert jobs, all or none. Fires with the id and the state of each. Fails with Duplicate or QueueFull.
+        """Insert jobs, all or none. Fires with the id and the state of each. Fails with Duplicate, QueueFull or
+        NotAccepting.
 
         With an idempotency `key`, only the first call inserts; each later one with the same fingerprint of the request
         fires with what the first did, and one with another fails with IdempotencyMismatch.
@@ -156,14 +170,23 @@ class Queues:
         return self._store.on_queue("keep", queue, taken[0].worker.encode(), *pairs, until=NO_LIMIT)
 
     def give_back(self, taken: Taken) -> Deferred[int]:
-        """Put jobs that did not reach their consumer back to the front, uncounted. Fires with how many it did."""
+        """Put jobs that did not reach their consumer back to the front, uncounted. Fires with how many it did.
+
+        What was leased with an idempotency key and asked for again stays leased: another answer may have arrived.
+        """
+        if taken.asked_again:
+            return succeed(0)
         queue, pairs = _pairs([taken])
-        return self._store.on_queue("give_back", queue, taken.worker.encode(), *pairs, until=NO_LIMIT)
+        keyed, key = b"", b""
+        if taken.key:
+            keyed, key = b"1", keys.reservation_key(queue, taken.key, self.partitions)
+        worker = taken.worker.encode()
+        return self._store.on_queue("give_back", queue, worker, keyed, *pairs, until=NO_LIMIT, key=key)
 
     def hold(self, taken: Taken) -> Deferred[int]:
         """Hold jobs for another HOLD seconds from now. Fires with how many are still held."""
         queue, pairs = _pairs([taken])
-        return self._store.on_queue("extend", queue, _ms(HOLD), *pairs).addCallback(lambda reply: reply[0])
+        return self._store.on_queue("extend", queue, _ms(HOLD), *pairs).addCallback(lambda reply: reply[2:].count(1))
 
     def counts(self, queue: str) -> Deferred[Counts]:
         """The queue in numbers; one that does not exist has zeros and is open."""
@@ -192,25 +215,54 @@ class Queues:
         return self._store.on_queue("pause", queue)
 
     def resume(self, queue: str) -> Deferred[int]:
-        """Open the queue again."""
+        """Open the queue again. Fires with 1 when it was stopped, 0 when it was open, -1 when there is none."""
         return self._store.on_queue("resume", queue)
 
-    def delete(self, queue: str) -> Deferred[int]:
-        """Delete the queue with its jobs in every state, its uniq keys, counters, settings and policy."""
-        return self._store.on_queue("delete", queue)
+    def delete(self, queue: str) -> Deferred[bool]:
+        """Delete the queue with its jobs in every state, its uniq keys, counters, settings and policy. Fires with
+        whether there was such a queue.
+        """
+        return self._store.on_queue("delete", queue).addCallback(bool)
 
     async def purge(self, queue: str, states: Iterable[str] = PURGED) -> int:
-        """Delete the jobs in these states; the queue stays. Returns how many. One script call a thousand jobs."""
+        """Delete the jobs in these states; the queue stays. Returns how many. One script call a thousand jobs.
+
+        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
+        """
         purged = 0
         for state in states:
-            while some := await self._store.on_queue("purge", queue, state.encode(), b"%d" % MOST_AT_ONCE):
+            some = MOST_AT_ONCE
+            while some:
+                asked = self._store.on_queue("purge", queue, state.encode(), b"%d" % MOST_AT_ONCE)
+                some = await _part(asked, "purged", purged)
+                if some < 0 and not purged:
+                    raise UnknownQueue
+                some = max(some, 0)  # it was deleted in between
                 purged += some
         return purged
 
-    def retry_dead(self, queue: str, numbers: Sequence[bytes] | None = None, most: int = 0) -> Deferred[int]:
-        """Make dead jobs ready again with all their attempts: these, or up to `most`. Fires with how many."""
-        args = [b"%d" % most] if numbers is None else [b"", *numbers]
-        return self._store.on_queue("retry_dead", queue, *args)
+    async def retry_dead(
+        self, queue: str, numbers: Sequence[bytes] | None = None, most: int | None = None
+    ) -> tuple[int, list[bytes]]:
+        """Make dead jobs ready again with all their attempts: these, or up to `most`, or all that are dead now. Returns
+        how many, and which of `numbers` were not dead.
+
+        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
+        """
+        if numbers is not None:
+            moved, _, *missing = _known(await self._store.on_queue("retry_dead", queue, b"", *numbers))
+            return moved, missing
+        moved, left = 0, MOST_AT_ONCE if most is None else most
+        while left > 0:
+            asked = self._store.on_queue("retry_dead", queue, b"%d" % min(left, MOST_AT_ONCE))
+            reply = await _part(asked, "moved", moved)
+            some, dead = _known(reply) if reply or not moved else (0, 0)  # it was deleted in between
+            if most is None:
+                most = some + dead  # those that are dead now
+                left = most
+            moved += some
+            left = left - some if some and dead else 0
+        return moved, []
 
     def names(self, after: str = "", most: int | None = None) -> Deferred[list[str]]:
         """The names of the queues that come after the name `after`, sorted, all or up to `most`. Raises InvalidName."""
@@ -273,6 +325,26 @@ def _raise_refusal(reply: Reply, queue: str) -> None:
         raise Duplicate(f"{queue}:{existing.decode()}" if existing else "")
     if isinstance(reply, list) and reply[0] == b"full":
         raise QueueFull
+    if isinstance(reply, list) and reply[0] == b"closed":
+        raise NotAccepting
+
+
+def _known(reply: Reply) -> Reply:
+    if not reply:
+        raise UnknownQueue
+    return reply
+
+
+async def _part(asked: Deferred[Reply], verb: str, count: int) -> Reply:
+    """One of several parts of a request, after which it is told that `count` jobs were `verb` when this one fails."""
+    try:
+        return await asked
+    except OutcomeUnknown:
+        raise PartlyDone(verb, count) from None
+    except StoreError:
+        if count:
+            raise PartlyDone(verb, count) from None
+        raise
 
 
 def _pairs(taken: Iterable[Taken]) -> tuple[str, list[bytes]]:

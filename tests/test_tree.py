@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "presque.mover": {"presque.queues", "presque.redis.store"},
     "presque.loop": {"presque.errors"},
     "presque.queues": {"presque.redis", "presque.keys", "presque.errors"},
-    "presque.leases": {"presque.queues", "presque.redis", "presque.errors"},
+    "presque.leases": {"presque.queues", "presque.redis", "presque.keys", "presque.errors"},
     "presque.workers": {"presque.redis", "presque.keys", "presque.errors"},
     "presque.redis": {"presque.keys", "presque.errors", "presque.child", "presque.loop"},
     "presque.keys": {"presque.errors"},

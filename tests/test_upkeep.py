@@ -15,6 +15,7 @@ DEFAULTS = {
     "max_attempts": 5,
     "max_length": None,
     "redeliver_after": None,
+    "accepting": True,
     "backoff": {"first": 5, "factor": 2, "max": 3600},
     "dead_keep": {"count": 10000, "age": 1209600},
 }
@@ -115,7 +116,9 @@ async def test_jobs_are_listed_by_state(client):
         assert job == await look(client, job["id"])
         assert (job["state"], answer.json["next"]) == (state, None)
     assert (await client.get("/v1/queues/foo/jobs")).json["jobs"][0]["state"] == "ready"
-    assert (await client.get("/v1/queues/nope/jobs")).json == {"jobs": [], "next": None}
+    for queue in ("foo", "nope"):
+        await client.delete(f"/v1/queues/{queue}")
+        is_problem(await client.get(f"/v1/queues/{queue}/jobs"), 404, "not-found")
 
 
 @pytest.mark.parametrize("state", ["ready", "delayed", "leased", "dead"])
@@ -314,22 +317,25 @@ async def test_a_lease_outlives_a_pause(client):
 
 @pytest.mark.parametrize(
     ("state", "left"),
-    [("ready", (0, 1, 1, 1)), ("delayed", (1, 0, 1, 1)), ("dead", (1, 1, 1, 0)), (None, (0, 0, 0, 0))],
+    [
+        ("ready", (0, 1, 1, 1)),
+        ("delayed", (1, 0, 1, 1)),
+        ("leased", (1, 1, 0, 1)),
+        ("dead", (1, 1, 1, 0)),
+        ("all", (0, 0, 0, 0)),
+    ],
 )
 @awaiting
 async def test_a_queue_is_purged_by_state_and_stays(client, redis, state, left):
     leased = await in_every_state(client)
-    answer = await send(client, "queues/foo/purge", None if state is None else {"state": state})
-    assert (answer.status, answer.body) == (204, b"")
+    answer = await send(client, "queues/foo/purge", {"state": state})
+    assert (answer.status, answer.json) == (200, {"purged": 4 - sum(left)})
     assert await counts(client) == left
     assert redis.command("HLEN", f"{KEYS}jobs") == sum(left)
-    assert (await send(client, "queues/foo/jobs", {"payload": 1, "unique": "r"})).status == (
-        201 if state in ("ready", None) else 409
-    )
-    assert (await send(client, "queues/foo/jobs", {"payload": 1, "unique": "d"})).status == (
-        201 if state in ("delayed", None) else 409
-    )
-    assert (await settle(client, "ack", leased)).status == (404 if state is None else 204)
+    for unique, of in (("r", "ready"), ("d", "delayed")):
+        again = await send(client, "queues/foo/jobs", {"payload": 1, "unique": unique})
+        assert again.status == (201 if state in (of, "all") else 409)
+    assert (await settle(client, "ack", leased)).status == (404 if state in ("leased", "all") else 204)
 
 
 @awaiting
@@ -338,15 +344,19 @@ async def test_a_purge_takes_thousands_and_released_jobs_too(client):
         await insert(client, *range(1000))
     for job in await reserve(client, max=5):
         await settle(client, "release", job)
-    await send(client, "queues/foo/purge", {"state": "ready"})
+    assert (await send(client, "queues/foo/purge", {"state": "ready"})).json == {"purged": 3000}
     assert await counts(client) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("body", [b'{"state":"leased"}', b'{"state":1}', b'{"states":"ready"}', b"[]", b"x"])
+@pytest.mark.parametrize(
+    "body",
+    [b'{"state":"leased"}', b'{"state":1}', b'{"states":"ready"}', b"[]", b"x"],
+)
 @awaiting
 async def test_a_wrong_purge_is_refused_and_deletes_nothing(client, body):
     await insert(client, 1)
     is_problem(await client.post("/v1/queues/foo/purge", body), 400, "bad-request")
+    is_problem(await client.post("/v1/queues/foo/purge?state=dead", body), 400, "bad-request")
     assert await counts(client) == (1, 0, 0, 0)
 
 
@@ -355,9 +365,9 @@ async def test_a_deleted_queue_leaves_nothing(client, redis):
     await in_every_state(client)
     await patch(client, lease=5)
     await send(client, "queues/foo/pause")
-    for _ in range(2):
-        answer = await client.delete("/v1/queues/foo")
-        assert (answer.status, answer.body) == (204, b"")
+    answer = await client.delete("/v1/queues/foo")
+    assert (answer.status, answer.body) == (204, b"")
+    is_problem(await client.delete("/v1/queues/foo"), 404, "not-found")
     is_problem(await client.get("/v1/queues/foo"), 404, "not-found")
     assert redis.command("KEYS", "*") == [b"presque:{0}/last_id"]
     assert await insert(client, 1) == ["foo:5"]
@@ -371,7 +381,7 @@ async def test_the_dead_are_retried_by_their_ids_with_all_their_attempts(client)
     first, second, third = await kill(client, 1, 2, 3)
     await insert(client, "waiting")
     answer = await send(client, "queues/foo/retry-dead", {"ids": [third, first, "foo:99", "bar:2", "foo:4"]})
-    assert (answer.status, answer.body) == (200, b'{"moved":2}')
+    assert (answer.status, answer.body) == (200, b'{"moved":2,"not_found":["foo:99","bar:2","foo:4"]}')
     assert await counts(client) == (3, 0, 0, 1)
     assert (await look(client, second))["state"] == "dead"
     job = await look(client, first)
@@ -381,22 +391,34 @@ async def test_the_dead_are_retried_by_their_ids_with_all_their_attempts(client)
         (3, 1),
         (1, 1),
     ]
-    assert (await send(client, "queues/foo/retry-dead", {"ids": [first]})).json == {"moved": 0}
+    assert (await send(client, "queues/foo/retry-dead", {"ids": [first, first]})).json == {
+        "moved": 0,
+        "not_found": [first],
+    }
 
 
 @awaiting
 async def test_the_longest_dead_are_retried_first_up_to_a_limit(client):
     for n in range(5):
         await kill(client, n)
-    assert (await send(client, "queues/foo/retry-dead", {"limit": 3})).json == {"moved": 3}
-    assert (await send(client, "queues/bar/retry-dead", {"limit": 3})).json == {"moved": 0}
+    assert (await send(client, "queues/foo/retry-dead", {"limit": 3})).json == {"moved": 3, "not_found": []}
     assert await counts(client) == (3, 0, 0, 2)
     assert sorted(job["payload"] for job in await reserve(client, max=9))[0] == 0
-    assert (await send(client, "queues/foo/retry-dead", {"limit": 1000})).json == {"moved": 2}
+    assert (await send(client, "queues/foo/retry-dead", {"limit": 1000})).json["moved"] == 2
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", b'{"ids":[],"limit":1}', b'{"limit":0}', b'{"limit":1001}', b'{"ids":[1]}', b'{"all":true}', b""]
+    "body",
+    [
+        b"{}",
+        b'{"ids":[],"limit":1}',
+        b'{"limit":0}',
+        b'{"limit":1001}',
+        b'{"ids":[1]}',
+        b'{"all":false}',
+        b'{"all":true,"limit":1}',
+        b"",
+    ],
 )
 @awaiting
 async def test_a_wrong_retry_is_refused(client, body):
@@ -447,7 +469,7 @@ async def test_a_purge_of_all_finds_what_comes_due_meanwhile(daemon, client, mon
         return Deferred.fromCoroutine(purge(*args)) if verb == "purge" else ask(verb, *args, **options)
 
     monkeypatch.setattr(daemon.store, "on_queue", slow)
-    assert (await send(client, "queues/foo/purge")).status == 204
+    assert (await send(client, "queues/foo/purge", {"state": "all"})).json == {"purged": 1}
     assert await counts(client) == (0, 0, 0, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.internet import ClientService
@@ -126,6 +127,11 @@ class Store:
     def is_up(self) -> bool:
         """Whether a command could be sent now."""
         return bool(self.pool.pool)
+
+    def now(self) -> float:
+        """The time (epoch seconds) by Redis' clock, as it was last told; by ours while no connection is there."""
+        connection = next(iter(self.pool.pool), None)
+        return time() if connection is None else self.pool.clock.seconds() + connection.offset
 
     def _beat_all(self) -> None:
         for connection in list(self.pool.pool):

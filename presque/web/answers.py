@@ -14,27 +14,54 @@ if TYPE_CHECKING:
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
-MODERN = b"/v1/"  # errors below this path are problems
+MODERN = b"/v1/"  # errors below this path are problems, and at it
 RETRY_AFTER = b"1"  # seconds
 NO_STORE = b"Cache-Control: no-store\r\n"  # a cache that keeps the answer to a GET hands a job out twice
 
-TITLES = {
-    "bad-request": "Bad request",
-    "invalid-name": "Invalid queue name",
-    "not-found": "Not found",
-    "lease-lost": "Lease lost",
-    "duplicate": "Duplicate job",
-    "idempotency-mismatch": "Idempotency key reused",
-    "queue-full": "Queue is full",
-    "too-large": "Request too large",
-    "wrong-state": "Wrong state",
-    "unauthorized": "Authentication required",
-    "forbidden": "Forbidden",
-    "store-unavailable": "Store not available",
-    "store-outcome-unknown": "Outcome unknown",
-    "store-full": "Store is full",
-    "draining": "Daemon is stopping",
+# Slug -> (its title, its status below /v1, what to do): the types of problems.
+PROBLEMS = {
+    "bad-request": ("Bad request", 400, "Correct the request: the detail names what is wrong with it."),
+    "invalid-name": (
+        "Invalid queue name",
+        400,
+        "Use 1 to 128 characters of A-Z a-z 0-9 . _ : @ - that begin with a letter, a digit or _.",
+    ),
+    "not-found": (
+        "Not found",
+        404,
+        "Check the path, the id or the name; a job that was acknowledged or deleted is gone.",
+    ),
+    "lease-lost": (
+        "Lease lost",
+        409,
+        "Stop working on the job: its lease has run out or it was settled, and it may be another worker's.",
+    ),
+    "duplicate": ("Duplicate job", 409, "Nothing: the job that is named as existing waits under this unique key."),
+    "idempotency-mismatch": ("Idempotency key reused", 422, "Use a new Idempotency-Key for each new request."),
+    "queue-full": ("Queue is full", 429, "Try again later, or raise the queue's max_length."),
+    "too-large": ("Request too large", 413, "Send less at once: GET /v1 tells the limits."),
+    "wrong-state": (
+        "Wrong state",
+        409,
+        "Look at the job or the queue: its state does not allow this, as when the queue accepts no jobs.",
+    ),
+    "unauthorized": ("Authentication required", 401, "Send a valid token."),
+    "forbidden": ("Forbidden", 403, "Use a token that allows this, and no other site's page."),
+    "overloaded": (
+        "Overloaded",
+        503,
+        "Try again after the seconds of Retry-After: a limit is reached, nothing was done.",
+    ),
+    "store-unavailable": ("Store not available", 503, "Try again after the seconds of Retry-After: nothing was done."),
+    "store-outcome-unknown": (
+        "Outcome unknown",
+        503,
+        "Repeat the request where that is safe: with the same Idempotency-Key or receipt it is done once.",
+    ),
+    "store-full": ("Store is full", 503, "Free memory or disk, or drain queues: nothing was done."),
+    "draining": ("Daemon is stopping", 503, "Try again after the seconds of Retry-After: nothing was done."),
 }
+TITLES = {slug: title for slug, (title, _, _) in PROBLEMS.items()}
 SLUGS = {400: "bad-request", 403: "forbidden", 404: "not-found", 413: "too-large"}
 
 encode = msgspec.json.Encoder().encode
@@ -54,21 +81,25 @@ def json(request: Request, value: Any, status: int = 200) -> bytes:
     return answer(request, status, encode(value))
 
 
-def error(request: Request, status: int, message: str, slug: str = "", existing: str | None = None) -> bytes:
-    """A refusal; below /v1 a problem, named by `slug` or else by its status."""
-    body, content_type = error_body(request.path, status, message, slug, existing)
+def is_modern(path: bytes) -> bool:
+    """Whether errors are problems there."""
+    return path.startswith(MODERN) or path == MODERN[:-1]
+
+
+def error(request: Request, status: int, message: str, slug: str = "", **members: Any) -> bytes:
+    """A refusal; below /v1 a problem, named by `slug` or else by its status, with further `members`."""
+    body, content_type = error_body(request.path, status, message, slug, **members)
     return answer(request, status, body, content_type)
 
 
-def error_body(
-    path: bytes, status: int, message: str, slug: str = "", existing: str | None = None
-) -> tuple[bytes, bytes]:
+def error_body(path: bytes, status: int, message: str, slug: str = "", **members: Any) -> tuple[bytes, bytes]:
     """The body of a refusal, and its type."""
-    if not path.startswith(MODERN):
+    if not is_modern(path):
         return encode({"error": message}), JSON
     slug = slug or SLUGS.get(status, "")
     title = TITLES[slug] if slug else HTTPStatus(status).phrase
-    return encode(Problem(f"/problems/{slug}" if slug else "about:blank", title, status, message, existing)), PROBLEM
+    problem = Problem(f"/problems/{slug}" if slug else "about:blank", title, status, message, **members)
+    return encode(problem), PROBLEM
 
 
 def raw_answer(status: int, body: bytes, content_type: bytes, with_body: bool = True) -> bytes:

@@ -11,6 +11,8 @@ from presque.errors import (
     Duplicate,
     IdempotencyMismatch,
     LeaseLost,
+    NotAccepting,
+    PartlyDone,
     PresqueError,
     QueueFull,
     QueuePaused,
@@ -20,7 +22,7 @@ from presque.errors import (
     UnknownWorker,
 )
 from presque.web import dashboard, openapi, routes2010, routes_v1
-from presque.web.answers import MODERN, answer, error
+from presque.web.answers import answer, error, is_modern
 from presque.web.params import BadRequest
 from presque.web.routing import Routes
 
@@ -42,6 +44,7 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
     (Duplicate, 400, 409),
     (IdempotencyMismatch, 422, 422),
     (LeaseLost, 409, 409),
+    (NotAccepting, 409, 409),
     (QueueFull, 429, 429),
     (QueuePaused, 404, 404),
     (UnknownJob, 404, 404),
@@ -69,10 +72,9 @@ def explain(request: Request, failure: Failure) -> bytes:
     if not isinstance(wrong, PresqueError):
         _log.failure("{method} {path} failed", failure=failure, method=request.method, path=request.path)
         return error(request, 500, "internal error")
-    modern = request.path.startswith(MODERN)
+    modern = is_modern(request.path)
     status = next((new if modern else old) for kind, old, new in STATUSES if isinstance(wrong, kind))
-    existing = wrong.existing or None if isinstance(wrong, Duplicate) else None
-    return error(request, status, _message(wrong), wrong.code, existing)
+    return error(request, status, _message(wrong), wrong.code, **_members(wrong))
 
 
 def _answer_what_has_no_route(app: Klein) -> None:
@@ -89,6 +91,13 @@ def _answer_what_has_no_route(app: Klein) -> None:
     @app.handle_errors(Exception)
     def broken(request: Any, failure: Failure) -> bytes:
         return explain(request, failure)
+
+
+def _members(wrong: PresqueError) -> dict[str, Any]:
+    """What a problem tells besides."""
+    if isinstance(wrong, Duplicate):
+        return {"existing": wrong.existing or None}
+    return {wrong.verb: wrong.count} if isinstance(wrong, PartlyDone) else {}
 
 
 def _message(wrong: PresqueError) -> str:

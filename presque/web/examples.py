@@ -24,6 +24,7 @@ _QUEUE: dict[str, Any] = {
         "max_length": None,
         "dead_keep": {"count": 10000, "age": 1209600},
         "redeliver_after": None,
+        "accepting": True,
     },
 }
 _VIEW: dict[str, Any] = {
@@ -43,6 +44,7 @@ _RESERVED: dict[str, Any] = {
     "attempt": 1,
     "max_attempts": 5,
     "created_at": 1794562800.25,
+    "lease": 60,
     "lease_expires_at": 1794562860.5,
 }
 
@@ -59,6 +61,7 @@ REQUESTS: dict[str, Any] = {
     "release": {"receipt": _RECEIPT},
     "extend": {"receipt": _RECEIPT, "lease": 60},
     "settle": {"settlements": [{"id": "mail:17", "receipt": _RECEIPT, "outcome": "ack"}]},
+    "extendSeveral": {"jobs": [{"id": "mail:17", "receipt": _RECEIPT}], "lease": 60},
     "configureQueue": {"lease": 60, "max_attempts": 5},
     "purge": {"state": "dead"},
     "retryDead": {"limit": 100},
@@ -75,15 +78,39 @@ ANSWERS: dict[str, Any] = {
     "listWorkers": {"queue_name": "mail", "workers_list": ["w1"], "processed": 7, "failed": 1},
     "insert": {"id": "mail:17", "state": "delayed"},
     "reserve": {"jobs": [_RESERVED]},
-    "nack": {"state": "delayed", "due_at": 1794562865.5},
-    "extend": {"lease_expires_at": 1794562920.5},
+    "nack": {"state": "delayed", "due_at": 1794562865.5, "due_in": 5},
+    "extend": {"lease": 60, "lease_expires_at": 1794562920.5},
+    "extendSeveral": {
+        "results": [{"id": "mail:17", "result": "extended", "lease": 60, "lease_expires_at": 1794562920.5}]
+    },
+    "purge": {"purged": 12},
+    "about": {
+        "version": "0.1.0",
+        "now": 1794562860.5,
+        "limits": {
+            "body": 1048576,
+            "jobs": 1000,
+            "reservation": 100,
+            "queues": 20,
+            "wait": 55,
+            "lease": 604800,
+            "headers": 0,
+        },
+        "features": ["results-per-item"],
+    },
+    "explainProblem": {
+        "type": "/problems/lease-lost",
+        "title": "Lease lost",
+        "status": 409,
+        "detail": "The lease has run out or the job was settled: take the next job.",
+    },
     "settle": {"results": [{"id": "mail:17", "result": "acked"}]},
     "lookUp": _VIEW,
     "listQueues": {"queues": [_QUEUE], "next": None},
     "describeQueue": _QUEUE,
     "configureQueue": _QUEUE,
     "listJobs": {"jobs": [_VIEW], "next": None},
-    "retryDead": {"moved": 3},
+    "retryDead": {"moved": 3, "not_found": []},
     "showPage": "<!doctype html><title>presque</title>",
     "getDescription": {"openapi": "3.1.0"},
 }

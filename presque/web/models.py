@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from presque.web import limits
+
 Seconds = Annotated[float, Meta(ge=0, le=315360000)]  # ten years
-Lease = Annotated[float, Meta(ge=0.001, le=604800)]  # a week
+Lease = Annotated[float, Meta(ge=0.001, le=limits.LEASE)]
 Epoch = Annotated[float, Meta(ge=0, le=253402300800)]  # the year 10000
 Attempts = Annotated[int, Meta(ge=1, le=1000)]
 UniqueKey = Annotated[str, Meta(min_length=1, max_length=1024)]
 WorkerId = Annotated[str, Meta(min_length=1, max_length=256)]
 Receipt = Annotated[str, Meta(min_length=1, max_length=256)]
-ErrorText = Annotated[str, Meta(max_length=10000)]
 
 
 class NewJob(Struct, forbid_unknown_fields=True):
@@ -31,7 +32,7 @@ class NewJob(Struct, forbid_unknown_fields=True):
 class NewJobs(Struct, forbid_unknown_fields=True):
     """Jobs to insert, all or none."""
 
-    jobs: Annotated[list[NewJob], Meta(min_length=1, max_length=1000)]
+    jobs: Annotated[list[NewJob], Meta(min_length=1, max_length=limits.JOBS)]
 
 
 class JobRef(Struct):
@@ -50,14 +51,14 @@ class JobRefs(Struct):
 class Reserve(Struct, forbid_unknown_fields=True):
     """How many jobs to lease, for how long, and how long to wait for the first."""
 
-    max: Annotated[int, Meta(ge=1, le=100)] = 1
+    max: Annotated[int, Meta(ge=1, le=limits.RESERVATION)] = 1
     lease: Lease | None = None
     wait: Annotated[float, Meta(ge=0)] = 0
     worker_id: WorkerId | None = None
 
 
 class ReservedJob(Struct):
-    """A leased job. `receipt` settles or extends it; `attempt` counts from 1."""
+    """A leased job. `receipt` settles or extends it within the next `lease` seconds; `attempt` counts from 1."""
 
     id: str
     queue: str
@@ -66,6 +67,7 @@ class ReservedJob(Struct):
     attempt: int
     max_attempts: int
     created_at: float
+    lease: float
     lease_expires_at: float
 
 
@@ -82,18 +84,22 @@ class Ack(Struct, forbid_unknown_fields=True):
 
 
 class Nack(Struct, forbid_unknown_fields=True):
-    """The attempt failed. Without `delay` the next try waits for the queue's back-off."""
+    """The attempt failed. Without `delay` the next try waits for the queue's back-off; after a `final` one there is
+    none. Of an `error` of more than 1000 characters the first 300 and the last 700 are kept.
+    """
 
     receipt: Receipt
-    error: ErrorText = ""
+    error: str | None = None
     delay: Seconds | None = None
+    final: bool = False
 
 
 class NackResult(Struct, omit_defaults=True):
-    """What became of the job: it waits for its next try until `due_at`, or is dead."""
+    """What became of the job: it waits for its next try until `due_at`, `due_in` seconds after the nack, or is dead."""
 
     state: Literal["delayed", "dead"]
     due_at: float | None = None
+    due_in: float | None = None
 
 
 class Release(Struct, forbid_unknown_fields=True):
@@ -111,9 +117,49 @@ class Extend(Struct, forbid_unknown_fields=True):
 
 
 class Extended(Struct):
-    """When the lease ends now."""
+    """When the lease ends now: in `lease` seconds."""
 
+    lease: float
     lease_expires_at: float
+
+
+class LeasedJob(Struct, forbid_unknown_fields=True):
+    """A job whose lease is to be extended."""
+
+    id: str
+    receipt: Receipt
+
+
+class Extensions(Struct, forbid_unknown_fields=True):
+    """Leases that begin anew, for `lease` seconds or their queues', each for itself."""
+
+    jobs: Annotated[list[LeasedJob], Meta(min_length=1, max_length=limits.JOBS)]
+    lease: Lease | None = None
+
+
+class ExtensionItems(Struct, forbid_unknown_fields=True):
+    """As Extensions, whose jobs are looked at one by one."""
+
+    jobs: Annotated[list[Raw], Meta(min_length=1, max_length=limits.JOBS)]
+    lease: Lease | None = None
+
+
+class ExtendResult(Struct, omit_defaults=True):
+    """What became of one: extended for `lease` seconds; refused with lease-lost, not-found or bad-request (`detail`
+    says why; `id` is null where there is none); unavailable: nothing was done; unknown: perhaps it was.
+    """
+
+    id: str | None
+    result: Literal["extended", "lease-lost", "not-found", "bad-request", "unavailable", "unknown"]
+    lease: float | None = None
+    lease_expires_at: float | None = None
+    detail: str | None = None
+
+
+class ExtendResults(Struct):
+    """What became of each, in the order of the request."""
+
+    results: list[ExtendResult]
 
 
 class Settle(Struct, forbid_unknown_fields=True):
@@ -122,22 +168,44 @@ class Settle(Struct, forbid_unknown_fields=True):
     id: str
     receipt: Receipt
     outcome: Literal["ack", "nack", "release"]
-    error: ErrorText = ""
+    error: str | None = None
     delay: Seconds | None = None
+    final: bool = False
 
 
 class Settlements(Struct, forbid_unknown_fields=True):
     """What is said of several jobs, each for itself."""
 
-    settlements: Annotated[list[Settle], Meta(min_length=1, max_length=1000)]
+    settlements: Annotated[list[Settle], Meta(min_length=1, max_length=limits.JOBS)]
+
+
+class SettlementItems(Struct, forbid_unknown_fields=True):
+    """As Settlements, which are looked at one by one."""
+
+    settlements: Annotated[list[Raw], Meta(min_length=1, max_length=limits.JOBS)]
 
 
 class SettleResult(Struct, omit_defaults=True):
-    """What became of one: acked, released, delayed (until `due_at`), dead, or refused with lease-lost or not-found."""
+    """What became of one: acked, released, delayed (until `due_at`, `due_in` seconds after the nack), dead; refused
+    with lease-lost, not-found or bad-request (`detail` says why; `id` is null where there is none); unavailable: nothing
+    was done; unknown: perhaps it was.
+    """
 
-    id: str
-    result: Literal["acked", "released", "delayed", "dead", "lease-lost", "not-found"]
+    id: str | None
+    result: Literal[
+        "acked",
+        "released",
+        "delayed",
+        "dead",
+        "lease-lost",
+        "not-found",
+        "bad-request",
+        "unavailable",
+        "unknown",
+    ]
     due_at: float | None = None
+    due_in: float | None = None
+    detail: str | None = None
 
 
 class SettleResults(Struct):
@@ -155,7 +223,9 @@ class FailedAttempt(Struct):
 
 
 class JobView(Struct, omit_defaults=True):
-    """All that is known of a job. `attempts` have failed so far; `history` has the last ten of them."""
+    """All that is known of a job. `attempts` have failed so far; `history` has the last ten of them. `worker` is who
+    holds it, where a name was given.
+    """
 
     id: str
     queue: str
@@ -166,6 +236,7 @@ class JobView(Struct, omit_defaults=True):
     created_at: float
     due_at: float | None = None
     lease_expires_at: float | None = None
+    worker: str | None = None
     died_at: float | None = None
     unique: str | None = None
     last_error: str | None = None
@@ -203,6 +274,7 @@ class QueueSettings(Struct, forbid_unknown_fields=True):
     max_length: Annotated[int, Meta(ge=1, le=1000000000)] | UnsetType | None = UNSET
     dead_keep: DeadKeep | UnsetType | None = UNSET
     redeliver_after: Lease | UnsetType | None = UNSET
+    accepting: bool | UnsetType | None = UNSET
 
 
 class QueueView(Struct):
@@ -228,32 +300,76 @@ class QueuePage(Struct):
 
 
 class Purge(Struct, forbid_unknown_fields=True):
-    """Which jobs to delete: those of a state, without one all."""
+    """Which jobs to delete: those of a state, or all."""
 
-    state: Literal["ready", "delayed", "dead"] | None = None
+    state: Literal["ready", "delayed", "leased", "dead", "all"]
+
+
+class Purged(Struct):
+    """How many jobs were deleted."""
+
+    purged: int
 
 
 class RetryDead(Struct, forbid_unknown_fields=True):
-    """Which dead jobs to make ready again: these, or up to `limit`, the longest dead first."""
+    """Which dead jobs to make ready again: these, or up to `limit`, the longest dead first, or all."""
 
-    ids: Annotated[list[str], Meta(max_length=1000)] | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    ids: Annotated[list[str], Meta(max_length=limits.JOBS)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=limits.JOBS)] | None = None
+    all: bool = False
 
 
 class Moved(Struct):
-    """How many jobs were moved."""
+    """How many jobs were moved, and which of the ids are no dead jobs of this queue."""
 
     moved: int
+    not_found: list[str]
+
+
+class Limits(Struct):
+    """What a request may ask for: bytes of a `body`; jobs inserted, settled or extended; jobs and queues of a
+    `reservation`; seconds of a `wait` and of a `lease`; headers of a job.
+    """
+
+    body: int
+    jobs: int
+    reservation: int
+    queues: int
+    wait: float
+    lease: float
+    headers: int
+
+
+class About(Struct):
+    """What this interface is, the time by which it counts, and what it can do."""
+
+    version: str
+    now: float
+    limits: Limits
+    features: list[str]
+
+
+class ProblemType(Struct):
+    """A type of problem: its title, its status, and what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
 
 
 class Problem(Struct, omit_defaults=True):
-    """An error, as RFC 9457 has it. `existing` is the job that has a unique key already."""
+    """An error, as RFC 9457 has it. `existing` is the job that has a unique key already; `purged` and `moved` count
+    what was done before the store went away.
+    """
 
     type: str
     title: str
     status: int
     detail: str
     existing: str | None = None
+    purged: int | None = None
+    moved: int | None = None
 
 
 class Error(Struct):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from presque import __version__
-from presque.web.answers import MODERN, answer, encode
+from presque.web.answers import answer, encode, is_modern
 from presque.web.examples import ANSWERS, REQUESTS
 from presque.web.models import Error, Problem
 from presque.web.parameters import PARAMETERS
@@ -171,9 +171,9 @@ def _operation(route: Route, path: str, known: dict[Any, Any]) -> dict[str, Any]
 
 
 def _tag(path: str) -> str:
-    if path.startswith(MODERN.decode()) or path == "/v1":
+    if is_modern(path.encode()):
         return "v1"
-    return "service" if path in ("/", "/openapi.json") else "y2010"
+    return "service" if path in ("/", "/openapi.json", "/problems/{slug}") else "y2010"
 
 
 def _parameter(name: str, place: str, known: dict[Any, Any]) -> dict[str, Any]:

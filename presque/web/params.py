@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from presque.errors import PresqueError, UnknownJob
+from presque.web import limits, surrogates
 from presque.workers import check_worker
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LONGEST_KEY = 255  # bytes of an idempotency key
+WORKER = "X-presque-workerid"  # the header that names a worker
 LATEST = 253402300800  # epoch seconds: the year 10000; a client that sends milliseconds learns it here
 LONGEST_WAIT = 55.0  # seconds; proxies with a limit of 60 do not cut it
 DEFAULT_BATCH = 10  # jobs
@@ -178,10 +180,13 @@ def body(request: Any) -> bytes:
 
 
 def parse(content: bytes, type: type[T]) -> T:
-    """A body of `/v1` as a `type` of presque.web.models; what is wrong with it is named."""
+    """A body of `/v1` as a `type` of presque.web.models; what is wrong with it is named. Lone surrogates in text become
+    U+FFFD.
+    """
     try:
         content.decode()
-        return msgspec.json.decode(content, type=type)
+        found: T = surrogates.decode(content, type)
+        return found
     except msgspec.ValidationError as wrong:
         raise BadRequest(str(wrong)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
@@ -199,18 +204,36 @@ def job_id(text: str) -> tuple[str, bytes]:
 
 
 def idempotency_key(request: Request) -> bytes:
-    """The header of that name, or nothing."""
-    key: bytes = request.getHeader(b"Idempotency-Key") or b""
-    if len(key) > LONGEST_KEY:
-        raise BadRequest(f"Idempotency-Key must be at most {LONGEST_KEY} bytes long")
+    """The header of that name, or nothing when there is none. One that is empty is no key, and a mistake."""
+    key: bytes | None = request.getHeader(b"Idempotency-Key")
+    if key is None:
+        return b""
+    if not 1 <= len(key) <= limits.KEY:
+        raise BadRequest(f"Idempotency-Key must be 1 to {limits.KEY} bytes long")
     return key
+
+
+def refuse_unknown(request: Request, known: tuple[str, ...]) -> None:
+    """Refuse parameters in the query that are not `known`, or that are there twice."""
+    query = request.uri.partition(b"?")[2]
+    if not query:
+        return
+    seen = set()
+    for part in re.split(rb"[&;]", query):
+        name = unquote_to_bytes(part.partition(b"=")[0].replace(b"+", b" ")).decode(errors="replace")
+        if part and name not in known:
+            raise BadRequest(f"unknown query parameter {name[:100]!r}")
+        if name in seen:
+            raise BadRequest(f"query parameter {name!r} is there twice")
+        if part:
+            seen.add(name)
 
 
 def limit(request: Request) -> int:
     """`?limit=`: how many on a page."""
     value = query(request, b"limit") or b"100"
-    if not value.isdigit() or len(value) > 4 or not 1 <= int(value) <= LARGEST_BATCH:
-        raise BadRequest(f"limit must be a whole number from 1 to {LARGEST_BATCH}")
+    if not value.isdigit() or len(value) > 4 or not 1 <= int(value) <= limits.JOBS:
+        raise BadRequest(f"limit must be a whole number from 1 to {limits.JOBS}")
     return int(value)
 
 

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from klein import Klein
 
+from presque.web.answers import is_modern
+from presque.web.params import refuse_unknown
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from presque.web.site import Request
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,17 @@ class Route:
     refuses: tuple[int, ...] = ()  # statuses of its own errors, beside those that every route has
     tells: tuple[str, ...] = ()  # headers of its answers
     is_alias: bool = False  # a second path of the same operation
+
+
+def _strict(function: Any, query: tuple[str, ...]) -> Any:
+    """`function` for requests that have no parameters in their query but those."""
+
+    def strict(request: Request, *values: str) -> Any:
+        if b"?" in request.uri:
+            refuse_unknown(request, query)
+        return function(request, *values)
+
+    return strict
 
 
 class Routes:
@@ -56,6 +72,8 @@ class Routes:
         it `takes` jobs. What does something has `answers` and a `name`, and is described at `/openapi.json` under the
         first of its paths; what `query` and `headers` are called is explained in `presque.web.parameters`.
 
+        Below /v1 a parameter that is not in `query` is refused; the routes of 2010 ignore it.
+
         Klein lets a second endpoint of one name replace the first without a word, and a route without a method takes
         any; so each gets one method and a name that says which and where.
         """
@@ -66,7 +84,7 @@ class Routes:
                 endpoint = f"{method} {path}"
                 assert endpoint not in self.app.endpoints, endpoint
                 self.app.route(path, methods=[method], endpoint=endpoint)(function)
-                self.functions[endpoint] = function
+                self.functions[endpoint] = _strict(function, query) if is_modern(path.encode()) else function
                 known = (method, path, summary, body, answers or {}, query, headers, name, needs_body, refuses, tells)
                 self.listed.append(Route(*known, is_alias=path != paths[0]))
                 if takes:

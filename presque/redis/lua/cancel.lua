@@ -1,7 +1,7 @@
 -- Deletes one job, whatever its state.
 -- ARGV   given up at (epoch ms), queue, number
 -- Reply  1 when there was such a job, else 0
-local ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history = unpack(KEYS)
+local ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
 --@include now
 --@include rank
 --@include forget

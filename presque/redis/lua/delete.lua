@@ -2,11 +2,11 @@
 -- ARGV   given up at (epoch ms), queue
 -- Reply  1 when there was such a queue, else 0
 local queues, paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
-  limits, history, settings, acked, acked_by, kept = unpack(KEYS)
+  limits, history, settings, acked, acked_by, kept, holders, run_outs = unpack(KEYS)
 --@include now
 local queue = ARGV[2]
 redis.call('UNLINK', ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of)
-redis.call('UNLINK', attempts, limits, history, settings, acked, acked_by, kept)
+redis.call('UNLINK', attempts, limits, history, settings, acked, acked_by, kept, holders, run_outs)
 redis.call('ZREM', due, queue)
 redis.call('SREM', paused, queue)
 redis.call('HDEL', processed, queue)

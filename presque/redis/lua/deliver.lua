@@ -1,7 +1,7 @@
 -- Ends jobs, taken for good, that have reached their consumers. Whoever no longer holds a job cannot end it.
 -- ARGV   given up at (epoch ms), queue, number, receipt, number, receipt, … (up to 1000 pairs)
 -- Reply  how many it ended
-local leased, receipts, jobs, uniq, uniq_of, attempts, limits, history = unpack(KEYS)
+local leased, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
 --@include now
 --@include forget
 --@include held

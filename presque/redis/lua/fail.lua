@@ -2,8 +2,9 @@
 -- given before, where this queue keeps such jobs, is acknowledged.
 -- ARGV   given up at (epoch ms), queue, due (epoch ms or ''), uniq key (or ''), worker (or ''), payload
 -- Reply  as push; nothing is counted when nothing was inserted
-local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, failed, workers, worker_started,
-  worker_seen, worker_failed, worker_queues, leased, receipts, attempts, history, kept = unpack(KEYS)
+local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, failed, workers,
+  worker_started, worker_seen, worker_failed, worker_queues, leased, receipts, attempts, history, holders, run_outs,
+  kept = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake

@@ -1,14 +1,19 @@
--- Puts taken jobs that did not reach their consumer back to the front, as if they had never been taken.
--- ARGV   given up at (epoch ms), queue, worker (or ''), number, receipt, number, receipt, … (up to 1000 pairs)
+-- Puts taken jobs that did not reach their consumer back to the front, as if they had never been taken; unless they were leased
+-- with an idempotency key and asked for again meanwhile, for then another answer may have reached it.
+-- ARGV   given up at (epoch ms), queue, worker (or ''), 1 when there is an idempotency key else '',
+--        number, receipt, number, receipt, … (up to 1000 pairs)
 -- Reply  how many it put back
-local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed = unpack(KEYS)
+local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed, remembered = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
 --@include front
 --@include held
 local queue, worker = ARGV[2], ARGV[3]
-local ids = held(4)
+if ARGV[4] ~= '' and (redis.call('GET', remembered) or ''):byte() == 43 then -- '+'
+  return 0
+end
+local ids = held(5)
 if #ids > 0 then
   redis.call('ZREM', leased, unpack(ids))
   redis.call('HDEL', receipts, unpack(ids))

@@ -3,7 +3,8 @@
 --        (ms), then for each job: due (epoch ms, +ms from now, or ''), uniq key (or ''), most
 --        attempts (or ''), payload
 -- Reply  {'inserted', 'fingerprint first-number letter-for-each-job'}, the letter r(eady) or d(elayed); what is remembered of
---        the first request with that key is answered in the same words. Or {'duplicate', number}, or {'full'}
+--        the first request with that key is answered in the same words. Or {'duplicate', number}, {'full'}, or
+--        {'closed'}
 local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, remembered = unpack(KEYS)
 --@include now
 --@include rank

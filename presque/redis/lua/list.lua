@@ -2,13 +2,17 @@
 -- first thousand ready ones, those that have come due and were not moved yet stand behind the others of `front`.
 -- ARGV   given up at (epoch ms), queue, state, from (0 is the first), how many at most (up to 1000)
 -- Reply  {where the next page begins, or -1 when this is the last, {number, <as look_up>}, …}; 8 MiB of jobs and their
---        histories end a page
-local ready, front, delayed, leased, dead, jobs, attempts, limits, history, uniq_of, settings = unpack(KEYS)
+--        histories end a page. 0 when there is no such queue
+local queues, ready, front, delayed, leased, dead, jobs, attempts, limits, history, uniq_of, settings, receipts,
+  holders = unpack(KEYS)
 --@include now
 --@include rank
 --@include head
 --@include setting
 --@include describe
+if not redis.call('ZSCORE', queues, ARGV[2]) then
+  return 0
+end
 local state, from, want = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local came_due = redis.call('ZCOUNT', delayed, '-inf', now)
 local ids, length = {}, 0

@@ -1,10 +1,13 @@
 -- Deletes some of a queue's jobs in one state, the first ones first. It is repeated until none are left.
 -- ARGV   given up at (epoch ms), queue, state, how many at most (up to 1000)
--- Reply  how many it deleted
-local ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history = unpack(KEYS)
+-- Reply  how many it deleted, or -1 when there is no such queue
+local queues, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
 --@include now
 --@include rank
 --@include forget
+if not redis.call('ZSCORE', queues, ARGV[2]) then
+  return -1
+end
 local state, count = ARGV[3], tonumber(ARGV[4])
 local ids = {}
 local function remove(key, members)

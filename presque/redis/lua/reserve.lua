@@ -1,8 +1,11 @@
--- Leases jobs, in their order.
--- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or '')
--- Reply  {lease ends at (epoch ms), number, job, attempt, most attempts, number, …}, or 0 when the queue is stopped
-local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
-  settings, workers, worker_started, worker_seen, worker_processed, worker_queues = unpack(KEYS)
+-- Leases jobs, in their order. What was leased before with the same idempotency key, and is leased still, is answered again.
+-- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or ''),
+--        how long to remember the idempotency key (ms, or '' without one)
+-- Reply  {now, lease ends at (both epoch ms), number, job, attempt, most attempts, number, …}; 0 when the queue is stopped; or as
+--        parts/reserved_before.lua says
+local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
+  limits, history, holders, run_outs, settings, workers, worker_started, worker_seen, worker_processed,
+  worker_queues, remembered = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
@@ -10,10 +13,17 @@ local paused, processed, failed, due, ready, front, delayed, leased, dead, recei
 --@include front
 --@include forget
 --@include attempt
+--@include retry
 --@include move
 --@include pop
+--@include reserved_before
+--@include remember_reservation
 --@include worker
-local queue, want, receipt, worker = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[6]
+local queue, want, receipt, worker, kept_for = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[7]
+local before = kept_for ~= '' and reserved_before(kept_for)
+if before then
+  return before
+end
 if redis.call('SISMEMBER', paused, queue) == 1 then
   return 0
 end
@@ -22,15 +32,25 @@ if move_at and tonumber(move_at) <= now then
   moved = move(queue, 1000)
 end
 local deadline = now + (tonumber(ARGV[4]) or setting('lease'))
-local reply, most = { deadline }, setting('max_attempts')
+local reply, names, most = { now, deadline }, {}, setting('max_attempts')
 local taken = pop(queue, want, deadline, receipt, function(id, job)
   reply[#reply + 1] = id
   reply[#reply + 1] = job
   reply[#reply + 1] = tonumber(redis.call('HGET', attempts, id) or 0) + 1
   reply[#reply + 1] = tonumber(redis.call('HGET', limits, id) or most)
+  if worker ~= '' then
+    names[#names + 1] = id
+    names[#names + 1] = receipt .. ' ' .. worker
+  end
 end)
 if moved > taken then -- there is more than was asked for, and the mover will not come for it again
   wake()
+end
+if kept_for ~= '' and taken > 0 then
+  remember_reservation(receipt, reply, kept_for)
+end
+if #names > 0 then
+  redis.call('HSET', holders, unpack(names))
 end
 if worker ~= '' then
   enrol(queue, worker)

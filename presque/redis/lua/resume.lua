@@ -1,9 +1,9 @@
 -- Opens a stopped queue again.
 -- ARGV   given up at (epoch ms), queue
--- Reply  1 when it was stopped, else 0
-local paused, ready = unpack(KEYS)
+-- Reply  1 when it was stopped, 0 when it was open, -1 when there is no such queue
+local queues, paused, ready = unpack(KEYS)
 --@include now
 --@include wake
 local was_paused = redis.call('SREM', paused, ARGV[2])
 wake()
-return was_paused
+return redis.call('ZSCORE', queues, ARGV[2]) and was_paused or -1

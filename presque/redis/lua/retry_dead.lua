@@ -1,15 +1,17 @@
 -- Makes dead jobs ready again, behind those that wait and however many those are, with all their attempts before them.
 -- ARGV   given up at (epoch ms), queue, how many at most, the longest dead first ('' when numbers follow), number, number, …
--- Reply  how many it moved
-local ready, dead, attempts, uniq, uniq_of = unpack(KEYS)
+-- Reply  {how many it moved, how many are dead still, numbers that were not dead …}, or 0 when there is no such queue
+local queues, ready, dead, attempts, uniq, uniq_of, run_outs = unpack(KEYS)
 --@include now
 --@include wake
-local ids = {}
+if not redis.call('ZSCORE', queues, ARGV[2]) then
+  return 0
+end
+local ids, missing = {}, {}
 if ARGV[3] == '' then
   for i = 4, #ARGV do
-    if redis.call('ZREM', dead, ARGV[i]) == 1 then
-      ids[#ids + 1] = ARGV[i]
-    end
+    local into = redis.call('ZREM', dead, ARGV[i]) == 1 and ids or missing
+    into[#into + 1] = ARGV[i]
   end
 else
   local ranked = redis.call('ZPOPMIN', dead, ARGV[3])
@@ -19,6 +21,7 @@ else
 end
 if #ids > 0 then
   redis.call('HDEL', attempts, unpack(ids))
+  redis.call('HDEL', run_outs, unpack(ids))
   redis.call('RPUSH', ready, unpack(ids))
   for i, key in ipairs(redis.call('HMGET', uniq_of, unpack(ids))) do
     if key then
@@ -27,4 +30,4 @@ if #ids > 0 then
   end
   wake()
 end
-return #ids
+return { #ids, redis.call('ZCARD', dead), unpack(missing) }

@@ -1,11 +1,12 @@
 -- Settles leased jobs, each by its own outcome: ack ends it; nack counts the attempt as failed, and the job waits for its next
--- try or is dead; release puts it back uncounted. A receipt that is no longer the job's settles nothing.
+-- try or is dead; final is a nack after which it is dead; release puts it back uncounted. A receipt that is no longer the job's
+-- settles nothing, and one that settled it before is answered as then.
 -- ARGV   given up at (epoch ms), queue, then for each job: number, receipt, outcome, delay (ms, or '' for the usual), error,
 --        chance (0 to 1, for the back-off)
--- Reply  for each job two: ack 0, release 0, delayed <due at, epoch ms>, dead 0, lost 0 (another receipt is the job's), or
---        gone 0 (there is no such job)
-local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, settings, failed,
-  acked, acked_by = unpack(KEYS)
+-- Reply  for each job three: ack 0 0, release 0 0, delayed <due at, epoch ms> <in how long, ms>, dead 0 0, lost 0 0 (another
+--        receipt is the job's), or gone 0 0 (there is no such job)
+local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders,
+  run_outs, settings, failed, acked, acked_by = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
@@ -15,55 +16,65 @@ local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, a
 --@include attempt
 --@include retry
 --@include acked
-local queue, reply, settled = ARGV[2], {}, {}
+local queue, reply, settled = ARGV[2], {}, {} -- `settled`: what there is to do once at the end
 
 local outcomes = {}
 function outcomes.ack(id, receipt)
   forget({ id })
-  note_ack(id, receipt)
-  return 'ack', 0
+  note_settlement(id, receipt)
+  return 'ack', 0, 0
 end
-function outcomes.nack(id, _, delay, why, chance)
+local function fail(id, receipt, delay, why, chance, is_final)
   redis.call('HINCRBY', failed, queue, 1)
-  local count = count_attempt(id, why)
+  local count = count_attempt(id, why, is_final)
   if not count then
-    return 'dead', 0
+    settled.dead = true
+    note_settlement(id .. ' ' .. receipt, 'dead 0 0')
+    return 'dead', 0, 0
   end
-  local at = now + (tonumber(delay) or back_off(count, tonumber(chance)))
-  wait_until(queue, id, at)
-  return 'delayed', at
+  local wait = tonumber(delay) or back_off(count, tonumber(chance))
+  wait_until(queue, id, now + wait)
+  note_settlement(id .. ' ' .. receipt, string.format('delayed %d %d', now + wait, wait))
+  return 'delayed', now + wait, wait
 end
-function outcomes.release(id, _, delay)
+function outcomes.nack(id, receipt, delay, why, chance)
+  return fail(id, receipt, delay, why, chance, false)
+end
+function outcomes.final(id, receipt, _, why)
+  return fail(id, receipt, nil, why, nil, true)
+end
+function outcomes.release(id, receipt, delay)
+  note_settlement(id .. ' ' .. receipt, 'release 0 0')
   if (tonumber(delay) or 0) > 0 then
     wait_until(queue, id, now + delay)
-    return 'release', 0
+  else
+    to_front({ id })
+    settled.ready = true
   end
-  to_front({ id })
-  settled.ready = true
-  return 'release', 0
+  return 'release', 0, 0
 end
 
 local function settle(id, receipt, outcome, ...)
   local carry_out, ends_at = outcomes[outcome], redis.call('ZSCORE', leased, id)
-  if carry_out and ends_at and tonumber(ends_at) > now and redis.call('HGET', receipts, id) == receipt then
+  if ends_at and tonumber(ends_at) > now and redis.call('HGET', receipts, id) == receipt then
     redis.call('ZREM', leased, id)
     redis.call('HDEL', receipts, id)
+    settled.now = true
     return carry_out(id, receipt, ...)
   end
-  local by = redis.call('HGET', acked_by, id)
-  if by == receipt and outcome == 'ack' then
-    return 'ack', 0
+  local before, was_acked = settled_before(id, receipt, outcome)
+  if before then
+    return unpack(before)
   end
-  return (by or redis.call('HEXISTS', jobs, id) == 1) and 'lost' or 'gone', 0
+  return (was_acked or redis.call('HEXISTS', jobs, id) == 1) and 'lost' or 'gone', 0, 0
 end
 
 for at = 3, #ARGV, 6 do
-  local word, when = settle(unpack(ARGV, at, at + 5))
-  reply[#reply + 1], reply[#reply + 2] = word, when
-  settled[word] = true
+  local word, due_at, due_in = settle(unpack(ARGV, at, at + 5))
+  reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = word, due_at, due_in
 end
-if settled.ack then
-  forget_old_acks()
+if settled.now then
+  forget_old_settlements()
 end
 if settled.dead then
   trim_dead()

@@ -2,8 +2,9 @@
 -- given before, and the queue keeps in its name, are acknowledged.
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), hold (ms), receipt, worker (or '')
 -- Reply  {1 when the queue keeps them once they have arrived else 0, number, job, number, job, …}, or 0 when the queue is stopped
-local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
-  settings, kept, workers, worker_started, worker_seen, worker_processed, worker_queues = unpack(KEYS)
+local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
+  limits, history, holders, run_outs, settings, kept, workers, worker_started, worker_seen, worker_processed,
+  worker_queues = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
@@ -11,6 +12,7 @@ local paused, processed, failed, due, ready, front, delayed, leased, dead, recei
 --@include front
 --@include forget
 --@include attempt
+--@include retry
 --@include move
 --@include pop
 --@include kept

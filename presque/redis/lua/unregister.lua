@@ -2,8 +2,8 @@
 -- once it is on no queue.
 -- ARGV   given up at (epoch ms), queue, worker
 -- Reply  1 when it was on that queue, else 0
-local workers, worker_started, worker_seen, worker_processed, worker_failed, worker_queues, leased, receipts, jobs, uniq,
-  uniq_of, attempts, limits, history, kept = unpack(KEYS)
+local workers, worker_started, worker_seen, worker_processed, worker_failed, worker_queues, leased, receipts, jobs,
+  uniq, uniq_of, attempts, limits, history, holders, run_outs, kept = unpack(KEYS)
 --@include now
 --@include forget
 --@include kept

@@ -1,8 +1,9 @@
--- Counts an attempt that failed, and notes why. After the last one the job is dead: then it returns nothing, and else the
--- number of attempts that have failed. The job must be in no state. A script that has made jobs dead trims them once.
+-- Counts an attempt that failed, and notes why. After the last one, or when it `is_final`, the job is dead: then it returns
+-- nothing, and else the number of attempts that have failed. The job must be in no state. A script that has made jobs dead
+-- trims them once.
 local MOST_NOTED = 10
 
-local function count_attempt(id, why)
+local function count_attempt(id, why, is_final)
   local count = redis.call('HINCRBY', attempts, id, 1)
   local noted = redis.call('HGET', history, id)
   noted = noted and cmsgpack.unpack(noted) or {}
@@ -11,7 +12,7 @@ local function count_attempt(id, why)
     table.remove(noted, 1)
   end
   redis.call('HSET', history, id, cmsgpack.pack(noted))
-  if count < tonumber(redis.call('HGET', limits, id) or setting('max_attempts')) then
+  if not is_final and count < tonumber(redis.call('HGET', limits, id) or setting('max_attempts')) then
     return count
   end
   redis.call('ZADD', dead, now, id)

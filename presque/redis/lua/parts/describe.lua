@@ -1,5 +1,11 @@
--- All that is known of a job: {state, stored job, attempts failed, most attempts, time, history, uniq key}. The time (epoch
--- ms) is when it is due, its lease ends or it died, '' when it is ready. Nothing when there is no such job.
+-- All that is known of a job: {state, stored job, attempts failed, most attempts, time, history, uniq key, worker}. The time
+-- (epoch ms) is when it is due, its lease ends or it died, '' when it is ready; the worker is who holds it, '' when nobody does or
+-- its name is not known. Nothing when there is no such job.
+local function holder(id)
+  local receipt, worker = (redis.call('HGET', holders, id) or ''):match('(%S+) (.+)')
+  return receipt and receipt == redis.call('HGET', receipts, id) and worker or ''
+end
+
 local function describe(id)
   local job = redis.call('HGET', jobs, id)
   if not job then
@@ -23,5 +29,6 @@ local function describe(id)
     at,
     redis.call('HGET', history, id) or '',
     redis.call('HGET', uniq_of, id) or '',
+    state == 'leased' and holder(id) or '',
   }
 end

@@ -1,15 +1,16 @@
--- Removes all that is known of jobs which are in no state any more, and their uniq keys where those are still theirs.
+-- Removes all that is known of jobs which are in no state any more, and their uniq keys where those are still theirs. Most
+-- queues have nothing but bodies, so what else there is costs one look.
 local function forget(ids)
-  if redis.call('EXISTS', uniq_of) == 1 then
-    for i, key in ipairs(redis.call('HMGET', uniq_of, unpack(ids))) do
-      if key and redis.call('HGET', uniq, key) == tostring(ids[i]) then
-        redis.call('HDEL', uniq, key)
-      end
-    end
-    redis.call('HDEL', uniq_of, unpack(ids))
-  end
   redis.call('HDEL', jobs, unpack(ids))
-  redis.call('HDEL', attempts, unpack(ids))
-  redis.call('HDEL', limits, unpack(ids))
-  redis.call('HDEL', history, unpack(ids))
+  if redis.call('EXISTS', uniq_of, attempts, limits, history, holders, run_outs) == 0 then
+    return
+  end
+  for i, key in ipairs(redis.call('HMGET', uniq_of, unpack(ids))) do
+    if key and redis.call('HGET', uniq, key) == tostring(ids[i]) then
+      redis.call('HDEL', uniq, key)
+    end
+  end
+  for _, key in ipairs({ uniq_of, attempts, limits, history, holders, run_outs }) do
+    redis.call('HDEL', key, unpack(ids))
+  end
 end

@@ -1,7 +1,8 @@
 -- Inserts `count` jobs, all or none. `spec(i)`, for i from 1, tells of each: when it is due (epoch ms, '' at once), its uniq
 -- key (or ''), its own most attempts (or ''), and its payload.
 -- Returns the number of the first, the others follow it, and a letter for each: r(eady) or d(elayed). Or, when nothing was
--- inserted, {'duplicate', the job that has a uniq key already, or 0 when it is one of these} or {'full'}.
+-- inserted, {'duplicate', the job that has a uniq key already, or 0 when it is one of these}, {'full'}, or {'closed'}
+-- when the queue accepts none.
 local function insert(queue, count, spec)
   local refused = refusal(count, spec)
   if refused then

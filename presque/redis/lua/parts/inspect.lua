@@ -16,7 +16,7 @@ local function inspect(queue)
   end
   local all = {}
   for _, name in ipairs({ 'lease', 'max_attempts', 'backoff_first', 'backoff_factor', 'backoff_max', 'max_length', 'dead_count',
-    'dead_age', 'redeliver_after' }) do
+    'dead_age', 'redeliver_after', 'accepting' }) do
     all[#all + 1] = name
     all[#all + 1] = tostring(setting(name) or '')
   end

@@ -1,9 +1,48 @@
--- Moves at most `limit` (up to 1000) delayed jobs that have come due, and as many whose lease has run out, to the front; a
--- lease, unlike the hold of a hand-off, was an attempt, and the last attempt makes the job dead. Forgets dead jobs that are
--- too old or too many. Then notes when this queue next needs it. Returns how many are ready now that were not, and how many
--- it dealt with in all.
-local function move(queue, limit)
-  local made_ready = 0
+-- Moves at most `limit` (up to 1000) jobs whose lease has run out, and as many delayed ones that have come due, to the front. A
+-- lease, unlike the hold of a hand-off, was an attempt: the last one makes the job dead, and from the second that runs out on
+-- the job waits for the back-off, because it may be what ended its workers. Forgets dead jobs that are too old or too many.
+-- Then notes when this queue next needs it. Returns how many are ready now that were not, and how many it dealt with in all.
+local function spread(id) -- a chance (0 to 1) without randomness: another one for each job and moment
+  return ((tonumber(id) % 9973) * 7919 + now) % 1000 / 1000
+end
+
+local function run_out_lease(queue, id)
+  local count = count_attempt(id, 'the lease ran out')
+  if not count then
+    return false
+  end
+  local wait = redis.call('HINCRBY', run_outs, id, 1) > 1 and back_off(count, spread(id)) or 0
+  if wait > 0 then
+    wait_until(queue, id, now + wait)
+  end
+  return wait == 0
+end
+
+local function move_run_out(queue, limit)
+  local run_out = redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, limit)
+  if #run_out == 0 then
+    return 0, 0
+  end
+  local under, again, ran_out = redis.call('HMGET', receipts, unpack(run_out)), {}, 0
+  redis.call('ZREM', leased, unpack(run_out))
+  redis.call('HDEL', receipts, unpack(run_out))
+  for i, id in ipairs(run_out) do
+    local was_lease = under[i] and under[i]:byte() ~= 104 -- 'h': a hold
+    ran_out = ran_out + (was_lease and 1 or 0)
+    if not was_lease or run_out_lease(queue, id) then
+      again[#again + 1] = id
+    end
+  end
+  if ran_out > 0 then
+    redis.call('HINCRBY', failed, queue, ran_out)
+  end
+  if #again > 0 then
+    to_front(again)
+  end
+  return #again, #run_out
+end
+
+local function move_due(limit)
   local came_due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
   if #came_due > 0 then
     local ids, ranks = {}, {}
@@ -12,28 +51,15 @@ local function move(queue, limit)
       ranks[#ranks + 1] = came_due[i + 1]
       ranks[#ranks + 1] = came_due[i]
     end
-    made_ready = #ids
     redis.call('ZREM', delayed, unpack(ids))
     redis.call('ZADD', front, unpack(ranks))
   end
-  local run_out = redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, limit)
-  if #run_out > 0 then
-    local holders, again, ran_out = redis.call('HMGET', receipts, unpack(run_out)), {}, 0
-    redis.call('ZREM', leased, unpack(run_out))
-    redis.call('HDEL', receipts, unpack(run_out))
-    for i, id in ipairs(run_out) do
-      local was_lease = holders[i] and holders[i]:byte() ~= 104 -- 'h': a hold
-      ran_out = ran_out + (was_lease and 1 or 0)
-      if not was_lease or count_attempt(id, 'the lease ran out') then
-        again[#again + 1] = id
-      end
-    end
-    redis.call('HINCRBY', failed, queue, ran_out)
-    if #again > 0 then
-      to_front(again)
-      made_ready = made_ready + #again
-    end
-  end
+  return #came_due / 2
+end
+
+local function move(queue, limit)
+  local made_ready, run_out = move_run_out(queue, limit)
+  local came_due = move_due(limit)
   local trimmed = trim_dead()
   local at = trim_dead_at()
   for _, key in ipairs({ delayed, leased }) do
@@ -43,5 +69,5 @@ local function move(queue, limit)
   if at < math.huge then
     redis.call('ZADD', due, at, queue)
   end
-  return made_ready, #came_due / 2 + #run_out + trimmed
+  return made_ready + came_due, run_out + came_due + trimmed
 end

@@ -31,15 +31,15 @@ local function pop(queue, want, deadline, receipt, each)
     if #ids == 0 then
       break
     end
-    local leases, holders = {}, {}
+    local leases, under = {}, {}
     for i, job in ipairs(redis.call('HMGET', jobs, unpack(ids))) do
       if job then -- always, unless somebody else has written here
         local id = ids[i]
         each(id, job)
         leases[#leases + 1] = deadline
         leases[#leases + 1] = id
-        holders[#holders + 1] = id
-        holders[#holders + 1] = receipt
+        under[#under + 1] = id
+        under[#under + 1] = receipt
         bytes = bytes + #job
         if job:byte(14) == 117 then -- 'u': its uniq key is free from now on
           free_uniq(id)
@@ -48,7 +48,7 @@ local function pop(queue, want, deadline, receipt, each)
     end
     if #leases > 0 then
       redis.call('ZADD', leased, unpack(leases))
-      redis.call('HSET', receipts, unpack(holders))
+      redis.call('HSET', receipts, unpack(under))
     end
     taken = taken + #leases / 2
     some = math.max(1, math.min(1000, math.floor((MOST_BYTES - bytes) * taken / math.max(bytes, 1))))

@@ -1,6 +1,9 @@
 -- Why `count` jobs cannot be inserted: nothing, or as `insert` returns it.
 local function refusal(count, spec)
-  local most = redis.call('HGET', settings, 'max_length')
+  local most, accepting = unpack(redis.call('HMGET', settings, 'max_length', 'accepting'))
+  if accepting == '0' then
+    return { 'closed' }
+  end
   if most then
     local length = redis.call('LLEN', ready) + redis.call('ZCARD', front) + redis.call('ZCARD', delayed)
     if length + count > tonumber(most) then

@@ -1,0 +1,27 @@
+-- What was leased with an idempotency key and is leased still: {'again', now (epoch ms), receipt, number, job, attempt, most
+-- attempts, lease ends at (epoch ms), number, …}, or nothing. It is noted as '+' that it was asked for again: from then on more
+-- than one answer is on its way, and that one of them did not arrive gives nothing back.
+local function reserved_before(kept_for)
+  local said = redis.call('GET', remembered)
+  if not said then
+    return nil
+  end
+  local receipt, numbers = said:match('^%+?(%S+) (.+)')
+  local reply, most = { 'again', now, receipt }, setting('max_attempts')
+  for id in numbers:gmatch('%d+') do
+    local ends_at = tonumber(redis.call('ZSCORE', leased, id) or 0)
+    if ends_at > now and redis.call('HGET', receipts, id) == receipt then
+      reply[#reply + 1] = id
+      reply[#reply + 1] = redis.call('HGET', jobs, id)
+      reply[#reply + 1] = tonumber(redis.call('HGET', attempts, id) or 0) + 1
+      reply[#reply + 1] = tonumber(redis.call('HGET', limits, id) or most)
+      reply[#reply + 1] = ends_at
+    end
+  end
+  if #reply == 3 then
+    return nil
+  end
+  redis.call('PEXPIRE', remembered, kept_for) -- first: a full Redis refuses a SET that is a script's first write
+  redis.call('SET', remembered, '+' .. receipt .. ' ' .. numbers, 'PX', kept_for)
+  return reply
+end

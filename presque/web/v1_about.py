@@ -1,0 +1,50 @@
+"""What the interface says of itself: `GET /v1`, and the types of its problems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from presque import __version__
+from presque.web import limits, models, params
+from presque.web.answers import PROBLEMS, error, json
+
+if TYPE_CHECKING:
+    from presque.leases import Leases
+    from presque.web.routing import Routes
+    from presque.web.site import Request
+
+FEATURES = [
+    "accepting",
+    "extensions",
+    "final",
+    "idempotent-insertions",
+    "idempotent-reservations",
+    "repeatable-settlements",
+    "results-per-item",
+]
+
+
+def add(routes: Routes, leases: Leases) -> None:
+    """Declare the routes."""
+
+    @routes.at("GET", "/v1", name="about", answers={200: models.About})
+    def about(request: Request) -> bytes:
+        """The version, the time by which leases run out, the limits and the features."""
+        most = models.Limits(
+            body=request.channel.factory.max_body,
+            jobs=limits.JOBS,
+            reservation=limits.RESERVATION,
+            queues=limits.QUEUES,
+            wait=params.LONGEST_WAIT,
+            lease=limits.LEASE,
+            headers=limits.HEADERS,
+        )
+        return json(request, models.About(__version__, round(leases.now(), 3), most, FEATURES))
+
+    @routes.at("GET", "/problems/<slug>", name="explainProblem", answers={200: models.ProblemType}, refuses=(404,))
+    def problem(request: Request, slug: str) -> bytes:
+        """What a type of problem means, and what to do."""
+        if slug not in PROBLEMS:
+            return error(request, 404, "not found")
+        title, status, advice = PROBLEMS[slug]
+        return json(request, models.ProblemType(f"/problems/{slug}", title, status, advice))
