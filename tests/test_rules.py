@@ -520,7 +520,7 @@ async def test_every_answer_says_that_it_is_not_to_be_stored_and_one_on_a_kept_c
         ("OPTIONS", "*", 204),
         ("BREW", "/q/foo", 405),
         ("GET", "/nope", 404),
-        ("get", "/q/foo", 405),
+        ("get", "/q/foo", 400),
         ("GET", "/v1/queues", 200),
         ("POST", "/v1/queues/foo/reservations", 200),
         ("GET", "ftp://x", 400),
