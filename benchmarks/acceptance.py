@@ -16,10 +16,10 @@ import time
 import traceback
 from functools import partial
 
-from benchmarks import rows_faults, rows_flow, rows_inputs, rows_leases
+from benchmarks import rows_faults, rows_flow, rows_inputs, rows_leases, rows_proxies
 from benchmarks.load import Bench
 
-ROWS = {**rows_flow.ROWS, **rows_faults.ROWS, **rows_leases.ROWS, **rows_inputs.ROWS}
+ROWS = {**rows_flow.ROWS, **rows_faults.ROWS, **rows_leases.ROWS, **rows_inputs.ROWS, **rows_proxies.ROWS}
 
 
 def run(number: int, short: bool, seed: int) -> bool:

@@ -5,6 +5,7 @@ import json
 import random
 import signal
 import socket
+import stat
 import struct
 import time
 from types import SimpleNamespace
@@ -625,3 +626,20 @@ async def test_on_a_unix_socket_a_job_that_was_not_read_goes_back(local, redis):
 
         await eventually(back, "the job")
         await daemon.queues.purge("foo")
+
+
+@pytest.mark.parametrize(("said", "mode"), [("", 0o660), (":mode=600", 0o600), (":backlog=5:mode=0666", 0o666)])
+@pytest.mark.parametrize("count", ["1", "2"])
+@awaiting
+async def test_only_owner_and_group_may_open_a_unix_socket_unless_its_endpoint_says_so(
+    redis, tmp_path, said, mode, count
+):
+    path = tmp_path / "presque.sock"
+    daemon = daemon_on(redis.url, listen=f"unix:{path}{said}", processes=count)
+    daemon.startService()
+
+    async def there():
+        return path.exists() and stat.S_IMODE(path.stat().st_mode) == mode
+
+    await eventually(there, "the socket")
+    await maybeDeferred(daemon.stopService)

@@ -213,3 +213,23 @@ async def test_a_client_that_leaves_during_the_last_look_is_no_trouble(daemon, c
     gc.collect()
     globalLogPublisher.removeObserver(note)
     assert failures == []
+
+
+@awaiting
+async def test_a_wait_of_more_than_55_seconds_counts_as_55(daemon, client, monkeypatch):
+    """Proxies with a limit of 60 s do not cut it then."""
+    waits = []
+
+    def take(queues, take, seconds):
+        waits.append(seconds)
+        return succeed(Taken("foo", "", b"", (), (), "nothing"))
+
+    monkeypatch.setattr(daemon.waiting, "take", take)
+    for path in ("/q/foo?wait=56", "/q/foo?wait=55", "/q/foo?wait=1e9", "/q/foo?wait=86400", "/qb/foo?wait=60"):
+        assert (await client.get(path)).status in (400, 404)
+    for wait in (56, 55, 1e9, 86400.5):
+        answer = await client.post(
+            "/v1/queues/foo/reservations", b'{"wait":%r}' % wait if False else str.encode(f'{{"wait":{wait}}}')
+        )
+        assert answer.status in (200, 500)
+    assert waits and set(waits) == {55}
