@@ -280,7 +280,7 @@ class Leavers:
 
 
 def client_vanishes(bench: Bench, figures: dict[str, Any]) -> bool:
-    """client vanishes: takes over both interfaces, gone at random moments; lost 0, ready in 1 s or --request-timeout."""
+    """client vanishes: takes over both interfaces, gone at any moment; lost 0, ready in 1 s or --request-timeout."""
     takes = bench.size(4_000, 400)
     redis = bench.redis()
     port = bench.daemon(redis.url).port
