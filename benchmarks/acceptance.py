@@ -16,10 +16,18 @@ import time
 import traceback
 from functools import partial
 
-from benchmarks import rows_disk, rows_faults, rows_flow, rows_inputs, rows_leases
+from benchmarks import (
+    rows_disk,
+    rows_faults,
+    rows_flow,
+    rows_inputs,
+    rows_leases,
+    rows_proxies,
+)
 from benchmarks.load import Bench
 
-ROWS = {**rows_flow.ROWS, **rows_faults.ROWS, **rows_leases.ROWS, **rows_inputs.ROWS, **rows_disk.ROWS}
+MODULES = (rows_disk, rows_faults, rows_flow, rows_inputs, rows_leases, rows_proxies)
+ROWS = {number: row for module in MODULES for number, row in module.ROWS.items()}
 
 
 def run(number: int, short: bool, seed: int) -> bool:

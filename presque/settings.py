@@ -150,7 +150,7 @@ TABLE = (
         "a name that requests may be for, beside addresses, names without a dot and *.localhost; * for any; may be "
         "given several times",
         _hosts,
-        " ".join,
+        lambda names: " ".join(f"[{name}]" if ":" in name else name for name in names),
         is_repeated=True,
     ),
     Setting(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 LOOPBACK = "tcp:0:interface=127.0.0.1"
+SO_ATTACH_FILTER = 26  # <asm-generic/socket.h>
 PATIENCE = 20.0  # seconds that a test waits for what must come
 # What systemd does for a service with sockets: sd_listen_fds(3).
 ACTIVATION = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[1], sys.argv[1:])"
@@ -206,6 +209,12 @@ async def raw(port: int, data: bytes, until: bytes = b"") -> bytes:
     received = await (connection.until(until) if until else connection.end())
     connection.transport.abortConnection()
     return received
+
+
+def deafen(client: socket.socket) -> None:
+    """Make the client's kernel drop all that comes, as a machine does that has vanished without a word."""
+    code = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET 0: keep no byte of a packet
+    client.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(code)))
 
 
 async def eventually(check: Any, what: str = "") -> Any:

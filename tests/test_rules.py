@@ -6,7 +6,7 @@ import re
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Answer, port_of, raw
+from servers import Answer, daemon_on, port_of, raw
 from twisted.logger import LogLevel, globalLogPublisher
 
 JOB = b'{"key":"value"}'
@@ -105,9 +105,26 @@ WORDS = """
     /%2e%2e/etc/passwd /%C3%A9 /% /q%2Ffoo /%20x /<queue> /index.html /v1x /q/foo/%2F /qq/foo /robots.txt /- /%ff /%00
 """
 PATHS = ["/" + "a/" * 2000, *WORDS.split()]
-WORDS = "[::1 x:99999999 ../.. .x.. \xff\xfe %00 http://x/ x: :0 xn--\x7f xn--a.\xe9 {} x:-1 *"
-HOSTS = ["", "Host: \r\n", "Host: a b\r\n", "Host: x\r\nHost: y\r\n", f"Host: {'a' * 5000}\r\n"]
-HOSTS += [f"Host: {host}\r\n" for host in WORDS.split()]
+LOCAL = "x x:80 x: X my_host a-b localhost LOCALHOST:5000 localhost. a.localhost a.b.LocalHost:1 127.0.0.1 127.0.0.1:80"
+LOCAL = [*LOCAL.split(), "8.8.8.8", "10.1.2.3.", "[::1]", "[::1]:5000", "[2001:DB8::1]", "[::ffff:1.2.3.4]:80", "3"]
+FOREIGN = "evil.example evil.example:5000 EVIL.example evil.example. x. localhost.evil.example 127.0.0.1.nip.io 127.1"
+FOREIGN = [*FOREIGN.split(), "1.2.3.4.5", "0x7f.0.0.1", "a.localhost.b", "xlocalhost.com", "127.0.0.256", "a_b.c"]
+NO_HOSTS = (
+    "[::1 x:99999999 x:65536 ../.. .x.. \xff\xfe %00 http://x/ :0 : xn--\x7f xn--a.\xe9 {} x:-1 * a..b [x] [] [::1]x"
+)
+NO_HOSTS = [
+    *NO_HOSTS.split(),
+    "",
+    "a b",
+    "u@x",
+    "u:p@x",
+    "x@evil.example",
+    "127.0.0.1@x",
+    "x,y",
+    "x, evil.example",
+    "::1",
+]
+NO_HOSTS += ["x/", "x?y", "x#y", "x\\y", "x:80:80", "[::1%25eth0]", "[127.0.0.1]", "x;y", "x:+1", "x\ty"]
 
 
 async def ask(daemon, method, target, body=b"", headers=JSON, host="Host: x\r\n"):
@@ -339,19 +356,191 @@ async def test_a_missing_name_is_404_on_every_route(daemon, method, path, slash)
         is_error(await ask(daemon, method, path + slash, body), 404, NO_NAME)
 
 
-@pytest.mark.parametrize("host", HOSTS, ids=lambda host: repr(host[:24]))
+@pytest.mark.parametrize("host", LOCAL)
 @awaiting
-async def test_what_a_client_calls_us_does_not_matter(daemon, host):
-    assert (await ask(daemon, "POST", "/q/foo", JOB, host=host)).status == 201
-    assert (await ask(daemon, "GET", "/status/", host=host)).body == b'{"queues":["foo"],"size":1}'
-    assert (await ask(daemon, "GET", "/q/foo", host=host)).body == JOB
-    is_error(await ask(daemon, "GET", "/x", host=host), 404, "not found")
-    assert (await ask(daemon, "BREW", "/q/foo", host=host)).status == 405
+async def test_a_host_that_no_page_of_another_site_can_have_is_served(daemon, host):
+    assert (await ask(daemon, "POST", "/q/foo", JOB, host=f"Host: {host}\r\n")).status == 201
+    assert (await ask(daemon, "GET", "/q/foo", host=f"hOST:{host} \r\n")).body == JOB
+    assert (await ask(daemon, "GET", f"http://{host}/j/foo", host="Host: x\r\n")).status == 200
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+@awaiting
+async def test_any_other_host_is_refused_before_the_body(daemon, host):
+    for method, target, line in (
+        ("GET", "/q/foo", f"Host: {host}\r\n"),
+        ("HEAD", "/", f"Host: {host}\r\n"),
+        ("OPTIONS", "*", f"Host: {host}\r\n"),
+        ("GET", f"http://{host}/q/foo", "Host: x\r\n"),
+        ("GET", f"HTTPS://{host}?x=1", "Host: x\r\n"),
+        ("GET", "http://x/q/foo", f"Host: {host}\r\n"),
+    ):
+        received = await raw(port_of(daemon), f"{method} {target} HTTP/1.1\r\n{line}\r\n".encode())
+        assert received.startswith(b"HTTP/1.1 421 "), (target, line)
+        assert b"Cache-Control: no-store\r\n" in received
+        assert received.endswith(b"\r\n\r\n" if method == "HEAD" else b'{"error":"host not allowed: see --host"}')
+    asking = f"POST /q/foo HTTP/1.1\r\nHost: {host}\r\nExpect: 100-continue\r\nContent-Length: 2000000\r\n{JSON}\r\n"
+    assert (await raw(port_of(daemon), asking.encode())).startswith(b"HTTP/1.1 421 ")
+    assert (await raw(port_of(daemon), f"GET / HTTP/1.0\r\nHost: {host}\r\n\r\n".encode()))[9:12] == b"421"
+    problem = await ask(daemon, "GET", "/v1/queues", host=f"Host: {host}\r\n")
+    is_error(problem, 421, "host not allowed: see --host", "/v1/")
+    assert problem.json["type"] == "about:blank"
+    assert problem.json["title"] == "Misdirected Request"
+
+
+@pytest.mark.parametrize("host", NO_HOSTS, ids=lambda host: repr(host))
+@awaiting
+async def test_what_is_no_host_is_refused(daemon, host):
+    is_error(await ask(daemon, "GET", "/q/foo", host=f"Host: {host}\r\n"), 400)
+    is_error(await ask(daemon, "GET", "/v1/queues", host=f"Host: {host}\r\n"), 400, target="/v1/")
+    if not set(host) & set("/?# \t"):
+        is_error(await ask(daemon, "GET", f"http://{host}/q/foo"), 400)
+
+
+@awaiting
+async def test_a_request_names_one_host(daemon):
+    await ask(daemon, "POST", "/q/foo", JOB)
+    for host in (
+        "",
+        "Host: x\r\nHost: x\r\n",
+        "Host: x\r\nX: y\r\nhost: y\r\n",
+        f"Host: {'a' * 5000}.b\r\nHost: x\r\n",
+    ):
+        is_error(await ask(daemon, "GET", "/q/foo", host=host), 400)
+    received = await raw(port_of(daemon), b"GET /q/foo HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n")
+    is_error(answer_in(received), 400)
+    assert answer_in(await raw(port_of(daemon), b"GET /q/foo HTTP/1.0\r\n\r\n")).body == JOB
+
+
+ALLOWED = [("a.example", "a.example A.Example:80 a.example. x", "b.example b.a.example"), ("*", "evil.example x", "")]
+
+
+@pytest.mark.parametrize(
+    ("names", "served", "refused"), [*ALLOWED, ("A.example c.example.", "a.example C.example", "d.e")]
+)
+@awaiting
+async def test_host_is_a_setting(redis, names, served, refused):
+    daemon = daemon_on(redis.url, host=names)
+    daemon.startService()
+    await daemon.started
+    for host in served.split():
+        assert (await ask(daemon, "GET", "/status/", host=f"Host: {host}\r\n")).status == 200
+    for host in refused.split():
+        assert (await ask(daemon, "GET", "/status/", host=f"Host: {host}\r\n")).status == 421
+    assert (await ask(daemon, "GET", "/status/", host="Host: a b\r\n")).status == 400
+    await daemon.stopService()
+
+
+OURS = ["", "Sec-Fetch-Site: none", "sec-fetch-site: Same-Origin", "Sec-Fetch-Site: none, same-origin", "Referer: "]
+OURS += [
+    "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Site: none",
+    "Origin: http://x",
+    "Origin: https://X:443",
+    "Origin: http://x:80",
+]
+OURS += ["Referer: http://x/y?z#a", "Referer: https://x", "Sec-Fetch-Site: none\r\nOrigin: http://evil.example"]
+THEIRS = [
+    "Sec-Fetch-Site: cross-site",
+    "Sec-Fetch-Site: same-site",
+    "Sec-Fetch-Site: ",
+    "SEC-FETCH-SITE: None, Cross-Site",
+]
+THEIRS += [
+    "Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site",
+    "Sec-Fetch-Site: x",
+    "Origin: null",
+    "Origin: ",
+    "Origin: x",
+]
+THEIRS += [
+    "Origin: http://evil.example",
+    "Origin: http://x:81",
+    "Origin: https://x:80",
+    "Origin: http://x.evil.example",
+]
+THEIRS += [
+    "Origin: http://x\r\nOrigin: http://y",
+    "Referer: http://y/x",
+    "Referer: http://x:8080/",
+    "Referer: nonsense",
+]
+THEIRS += [
+    "Origin: http://x\r\nReferer: http://y/",
+    "Referer: http://x@y/",
+    "Origin: http://x, http://y",
+    "Referer: \xff",
+]
+THEIRS += ["Origin: file://", "Referer: about:blank", "Origin: http://x/../y z", "Origin: moz-extension://123"]
+
+
+@pytest.mark.parametrize("said", OURS)
+@awaiting
+async def test_our_own_page_may_ask(daemon, said):
+    lines = JSON + (said + "\r\n" if said else "")
+    assert (await ask(daemon, "POST", "/q/foo", JOB, lines)).status == 201
+    assert (await ask(daemon, "GET", "/q/foo", b"", lines)).body == JOB
+
+
+@pytest.mark.parametrize("said", THEIRS)
+@awaiting
+async def test_another_sites_page_may_only_link_to_ours(daemon, said):
+    await ask(daemon, "POST", "/q/foo", JOB)
+    for method, target in (("GET", "/q/foo"), ("POST", "/q/foo"), ("OPTIONS", "/q/foo"), ("GET", "//"), ("POST", "/")):
+        is_error(await ask(daemon, method, target, JOB, f"{said}\r\n{JSON}"), 403, "forbidden")
+    problem = await ask(daemon, "GET", "http://x/%761/queues", b"", f"{said}\r\n")
+    is_error(problem, 403, "forbidden", "/v1/")
+    assert problem.json["type"] == "/problems/forbidden"
+    asking = f"POST /q/foo HTTP/1.1\r\nHost: x\r\n{said}\r\nExpect: 100-continue\r\nContent-Length: 15\r\n{JSON}\r\n"
+    assert (await raw(port_of(daemon), asking.encode("latin-1"))).startswith(b"HTTP/1.1 403 ")
+    for target in ("/", "/?x=1", "http://x", "http://x/?a"):
+        assert (await ask(daemon, "GET", target, b"", f"{said}\r\n")).status == 200
+    assert (await ask(daemon, "GET", "/j/foo")).json["job_count"] == 1
+
+
+@pytest.mark.parametrize("port", ["", ":80", ":443", ":5000", ":"])
+@awaiting
+async def test_a_port_that_is_not_said_is_that_of_the_origins_scheme(daemon, port):
+    for scheme, default in (("http", ":80"), ("https", ":443")):
+        expected = 200 if port in ("", ":", default) else 403
+        lines = f"Origin: {scheme}://x\r\n"
+        assert (await ask(daemon, "GET", "/status/", b"", lines, f"Host: x{port}\r\n")).status == expected
+        assert (await ask(daemon, "GET", "/status/", b"", f"Origin: {scheme}://x{port}\r\n")).status == expected
+
+
+@awaiting
+async def test_every_answer_says_that_it_is_not_to_be_stored_and_one_on_a_kept_connection_for_how_long(daemon):
+    await ask(daemon, "POST", "/q/foo", JOB)
+    for method, target, status in (
+        ("GET", "/", 200),
+        ("HEAD", "/", 200),
+        ("GET", "/q/foo", 200),
+        ("GET", "/q/foo", 404),
+        ("GET", "/openapi.json", 200),
+        ("OPTIONS", "/q/foo", 204),
+        ("OPTIONS", "*", 204),
+        ("BREW", "/q/foo", 405),
+        ("GET", "/nope", 404),
+        ("get", "/q/foo", 400),
+        ("GET", "/v1/queues", 200),
+        ("POST", "/v1/queues/foo/reservations", 200),
+        ("GET", "ftp://x", 400),
+    ):
+        request = f"{method} {target} HTTP/1.1\r\nHost: x\r\n"
+        kept = await raw(port_of(daemon), f"{request}\r\n".encode(), b"\r\n\r\n")
+        closed = await raw(port_of(daemon), f"{request}Connection: close\r\n\r\n".encode())
+        for received in (kept, closed):
+            assert received[9:12] in ((b"%d" % status), b"404"), received
+            assert received.count(b"\r\nCache-Control: no-store\r\n") == 1
+        assert kept.count(b"\r\nKeep-Alive: timeout=75\r\n") == 1
+        assert b"Keep-Alive" not in closed
+    for refused in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a.b\r\n\r\n"):
+        assert b"\r\nCache-Control: no-store\r\n" in await raw(port_of(daemon), refused)
+    assert daemon.site.timeOut == 75
 
 
 @awaiting
 async def test_a_target_in_absolute_form_is_its_path(daemon):
-    for origin in ("http://x", "HTTP://x:80", "https://x", "http://[::1]:5000", "http://", "http://u:p@x"):
+    for origin in ("http://x", "HTTP://x:80", "https://x", "http://[::1]:5000", "http://127.0.0.1"):
         assert (await ask(daemon, "POST", f"{origin}/q/foo?uniq=http://x", JOB)).status == 201
         assert (await ask(daemon, "GET", f"{origin}/q/foo")).body == JOB
         is_error(await ask(daemon, "GET", f"{origin}/q/.foo"), 400, "invalid queue name")
@@ -386,7 +575,7 @@ async def test_a_method_in_lower_case_is_no_method_of_ours(daemon, method):
     assert (await ask(daemon, "GET", "/j/foo")).json["job_count"] == 1
 
 
-GET, CHUNKED = b"GET / HTTP/1.1\r\n", b"POST /q/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+GET, CHUNKED = b"GET / HTTP/1.1\r\nHost: x\r\n", b"POST /q/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
 LINES = (
     b"hello|GET|GET /q/foo|GET  /q/foo HTTP/1.1|GET / HTTP/9.9|GET /q/foo HTTP/1.1 | GET / HTTP/1.1|GET / FTP/1.1|{}|\0"
 )
@@ -395,6 +584,10 @@ LINES += b"|GET /q/\xff HTTP/1.1|\xff"
 HEADERS = (
     b"bad header|: x|A : b| folded: b|A: b\0c|\xff\xff|Content-Length: 2\r\nContent-Length: 3|Transfer-Encoding: gzip"
 )
+HEADERS += (
+    b"|A: b\r\n folded|A: b\r\n\tfolded|\tA: b|A: b\r\n \r\nC: d|Transfer-Encoding: identity|A: b\rC: d|A: b\nC: d"
+)
+HEADERS += b"|Transfer-Encoding: chunked, identity|Content-Length: 2\r\nContent-Length: 2|A\t: b|A\0: b|Host\r\n : y"
 LENGTHS = b"-1|x|1.5|0x10|+1|1, 2||99999999999999999999x"
 LONG = b"a" * 70_000
 GARBAGE = [*LINES.split(b"|"), *(GET + line for line in HEADERS.split(b"|"))]
@@ -430,7 +623,7 @@ async def test_no_input_gives_a_500_or_an_error_in_the_log(daemon, logged_errors
     )
     bodies = [b"", JOB, b"[" * 9999, *bodies.split()]
     lines = "|Content-Type: \xff|X-presque-workerid: \xff|Cookie: \xff=;;=|Expect: x|Range: x|Accept: \xff"
-    lines += "|Upgrade: h2c|Host: y|X-presque-workerid: a\tb|Authorization: Basic \xff"
+    lines += "|Upgrade: h2c|X-presque-workerid: a\tb|Authorization: Basic \xff"
     lines += "|Idempotency-Key: \xff|Idempotency-Key: k"
     lines = [JSON, JSON, *(line + "\r\n" for line in lines.split("|") if line), ""]
     for _ in range(1000):

@@ -15,6 +15,7 @@ from presque import __version__
 from presque.redis.url import RedisURL, parse_redis_url
 from presque.service import make_service
 from presque.settings import TABLE, SettingError, as_variables, settings
+from presque.tap import Options
 
 SECRET = "S3cret"
 
@@ -68,6 +69,9 @@ def test_variables_of_other_programs_are_left_alone():
 
 EACH = [
     ("listen", "tcp:1  unix:/run/presque.sock", ("tcp:1", "unix:/run/presque.sock")),
+    ("host", "", ()),
+    ("host", " queue.example  *", ("queue.example", "*")),
+    ("host", "Queue.Example. [::1]", ("queue.example", "::1")),
     ("redis", "redis://example:7000/3", RedisURL("redis", "example", 7000, "", 3)),
     ("redis", "", None),
     ("data-dir", "/srv/presque", Path("/srv/presque")),
@@ -104,6 +108,10 @@ def test_every_setting_of_the_table_is_tried_here():
 
 REFUSED = [
     ("listen", ""),
+    ("host", "a..b"),
+    ("host", "http://x"),
+    ("host", "*.example"),
+    ("host", "\xe9.example"),
     ("listen", "  "),
     ("redis", "localhost:6379"),
     ("data-dir", "~nobody-of-this-name/jobs"),
@@ -191,6 +199,13 @@ def test_every_setting_can_stand_in_the_file_with_hyphens_or_underscores(file):
 
 def test_the_file_may_list_several_endpoints(file):
     assert settings({"config": file('listen = ["tcp:1", "tcp:2"]')}, {}).listen == ("tcp:1", "tcp:2")
+    assert settings({"config": file('host = ["a.example", "B.example"]')}, {}).host == ("a.example", "b.example")
+
+
+def test_listen_and_host_may_be_given_several_times():
+    options = Options()
+    options.parseOptions(["--host", "a.example", "--listen", "tcp:1", "--host", "b.example", "--listen", "tcp:2"])
+    assert options.given == {"host": "a.example b.example", "listen": "tcp:1 tcp:2"}
 
 
 def test_a_list_is_refused_where_one_value_is_meant(file):

@@ -1,5 +1,11 @@
 """Over TLS too a job ends when it has reached its consumer, and goes back when the consumer has left before."""
 
+import signal
+import socket
+import ssl
+import struct
+import time
+
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred as awaiting
@@ -8,6 +14,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.threads import deferToThread
+
+from presque.web.arrival import NEVER
 
 GET = b"GET /qb/foo?batch_size=8 HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -88,3 +97,60 @@ async def test_a_client_that_closes_after_its_answer_keeps_its_jobs(daemon, redi
     assert (await connection.end()).endswith(b'x\\"}"]')
     await left(redis, leased=0, front=0)
     assert redis.command("HLEN", "presque:{0}:foo:jobs") == 0
+
+
+def read_and_leave(port, how, pause):
+    """Fetch one job and end the connection; its body."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    client = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20))
+    client.sendall(b"GET /q/foo HTTP/1.1\r\nHost: x\r\n\r\n")
+    received = b""
+    while not received.endswith(b"}"):
+        received += client.recv(65536)
+    time.sleep(pause)  # in a thread: the moment itself is what is tried
+    if how == "reset":
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how == "close_notify":
+        client.unwrap()
+    client.close()  # without close_notify, as Python does
+    return received.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("pause", [0, 0.003, 0.02])
+@pytest.mark.parametrize("how", ["close", "reset", "close_notify"])
+@awaiting
+async def test_a_job_that_was_read_comes_once_however_its_client_leaves(daemon, redis, how, pause):
+    wanted = [b'{"n":%d}' % n for n in range(12)]
+    await daemon.queues.push("foo", wanted)
+    found = [await deferToThread(read_and_leave, port_of(daemon), how, pause) for _ in wanted]
+    assert found == wanted
+    await left(redis, leased=0, front=0)
+    assert redis.command("HLEN", "presque:{0}:foo:jobs") == 0
+
+
+@awaiting
+async def test_a_client_that_ends_tls_while_its_job_is_taken_has_not_received_it(daemon, redis):
+    """What is written after that is thrown away, and has not arrived because nothing is on its way."""
+    await insert(daemon, 1, 10)
+    connection = await connection_to(daemon)
+    connection.transport.write(b"GET /status/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    await connection.until(b'"size"')  # the handshake is over
+    redis.signal(signal.SIGSTOP)
+    connection.transport.write(GET)
+
+    async def asked():
+        return daemon.site.busy
+
+    await eventually(asked, "the request")
+    (channel,) = daemon.site.channels
+    channel.transport._lostTLSConnection = True  # as after the client's close_notify
+    redis.signal(signal.SIGCONT)
+
+    async def answered():
+        return daemon.handoff._written
+
+    await eventually(answered, "the answer")
+    assert channel.mark == NEVER
+    connection.transport.abortConnection()
+    await left(redis, leased=0, front=1)

@@ -7,8 +7,10 @@ import time
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of, raw_connection
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import globalLogPublisher
+
+from presque.leases import Leased
 
 JOB = b'{"key":"value"}'
 
@@ -213,3 +215,21 @@ async def test_a_client_that_leaves_during_the_last_look_is_no_trouble(daemon, c
     gc.collect()
     globalLogPublisher.removeObserver(note)
     assert failures == []
+
+
+@awaiting
+async def test_a_wait_of_more_than_55_seconds_counts_as_55(daemon, client, monkeypatch):
+    """Proxies with a limit of 60 s do not cut it then."""
+    waits = []
+
+    def take(queues, take, seconds):
+        waits.append(seconds)
+        return succeed(Leased("foo", "", b"", (), (), "nothing", 0, (), (), ()))
+
+    monkeypatch.setattr(daemon.waiting, "take", take)
+    for path in ("/q/foo?wait=56", "/q/foo?wait=55", "/q/foo?wait=86400.5", "/qb/foo?wait=60"):
+        assert (await client.get(path)).status == 404
+    for wait in ("56", "55", "1e9", "86400.5"):
+        answer = await client.post("/v1/queues/foo/reservations", b'{"wait":%b}' % wait.encode())
+        assert answer.json == {"jobs": []}
+    assert waits == [55.0] * 8

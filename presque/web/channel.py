@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from presque.web.site import Site
 
 LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
+
+_TRANSFER_ENCODING = re.compile(rb"(?i)transfer-encoding[ \t]*:")
+_CHUNKED = re.compile(rb"(?i)[ \t]*chunked[ \t]*")
 
 
 @implementer(IHalfCloseableProtocol)
@@ -107,12 +111,22 @@ class Channel(http.HTTPChannel):
         super().allContentReceived()
 
     def headerReceived(self, line: bytes) -> bool:
-        """A header is complete."""
+        """A header is complete. Twisted takes `Transfer-Encoding: identity`, and one in HTTP/1.0, which leave open how
+        long the request is (RFC 9112, 6.1).
+        """
+        if line[:1] in b"Tt" and not self._is_framed_by(line):
+            self._respondToBadRequestAndDisconnect()
+            return False
         try:
             return bool(super().headerReceived(line))
         except ValueError:  # Python reads no number of more than 4,300 digits
             self.refuse(http.BAD_REQUEST, "bad request")
             return False
+
+    def _is_framed_by(self, line: bytes) -> bool:
+        if not _TRANSFER_ENCODING.match(line):
+            return True
+        return self._version != b"HTTP/1.0" and _CHUNKED.fullmatch(line.partition(b":")[2]) is not None
 
     def lineReceived(self, line: bytes) -> None:
         """A line of a request's head; of no interest once the request was refused. One that goes on in a second line
