@@ -88,8 +88,8 @@ class Folder:
         if found.reads(noted):
             return found
         raise StoreUnfit(
-            f"{self.path / NOTE} says that {noted} wrote {self.path} last, and its files are of {found}: if they are from "
-            f"a backup, remove {self.path / NOTE}"
+            f"{self.path / NOTE} says that {noted} wrote {self.path} last, and its files are of {found}: if they are "
+            f"from a backup, remove {self.path / NOTE}"
         )
 
     def mend(self) -> tuple[Path, int]:
