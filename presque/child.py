@@ -69,6 +69,7 @@ class Child:
         self.born: Callable[[int], None] = lambda pid: None
         self.on_hopeless: Callable[[int, str], None] | None = None
         self._fruitless = 0  # runs in a row that ended before they were ready
+        self._ready = False
         self._run: _Run | None = None
         self._again: IDelayedCall | None = None
         self._delay = FIRST_RESTART
@@ -84,7 +85,7 @@ class Child:
         descriptors = {0: "w", 1: "r", 2: "r", **self.command.descriptors}
         self._reactor.spawnProcess(self._run, words[0], words, env=self.command.environ, childFDs=descriptors)
         self._log.info("{name} starts (pid {pid})", name=self.name, pid=self._run.pid)
-        self._fruitless += 1
+        self._ready = False
         self.born(self._run.pid)
 
     @property
@@ -94,17 +95,18 @@ class Child:
 
     def is_ready(self) -> None:
         """It does what it was started for: when it ends now, it is started again."""
-        self._fruitless = 0
+        self._fruitless, self._ready = 0, True
 
     def ended(self, pid: int, failure: Failure) -> None:
         """It has ended and was waited for: start it again unless we are stopping."""
         self._run = None
+        self._fruitless += not self._ready and not _was_ended(failure)
         status = getattr(failure.value, "exitCode", None)
         if self._stopped is not None:
             self._stopped.callback(None)
         elif self._on_status is not None and status:
             self._on_status(pid, status)
-        elif self.on_hopeless is not None and self._fruitless >= TRIES and not _was_ended(failure):
+        elif self.on_hopeless is not None and self._fruitless >= TRIES:
             self.on_hopeless(pid, failure.getErrorMessage())
         else:
             self._start_later(failure.getErrorMessage())

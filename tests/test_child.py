@@ -52,6 +52,30 @@ def test_a_child_s_lines_come_whole_with_its_last_one_and_none_too_long():
     assert heard == ["one", "other", "two", "x" * 70_000, "", "\ufffd"]
 
 
+def test_a_child_that_ends_three_times_before_it_is_ready_is_given_up_and_one_that_was_ready_is_not():
+    births, given_up = Births(), []
+    child = Child("it", Command(("/it",), {}, {}), 1, births, lambda pid, line: None)
+    child.on_hopeless = lambda pid, how: given_up.append(how)
+    child.start()
+
+    def end(**how):
+        births.protocol.processEnded(Failure(ProcessTerminated(**how)))
+        for call in births.getDelayedCalls():
+            births.advance(call.getTime() - births.seconds())
+
+    for _ in range(5):
+        child.is_ready()
+        end(exitCode=1)
+    for _ in range(5):
+        end(signal=9)  # by somebody else, which says nothing about itself
+    child.is_ready()
+    for _ in range(4):  # one that was ready, and three that were not
+        assert given_up == []
+        end(exitCode=1)
+    assert len(given_up) == 1
+    assert births.getDelayedCalls() == []
+
+
 @awaiting
 async def test_a_child_that_does_not_stop_is_killed_in_the_end():
     program = "import signal as s, time; s.signal(s.SIGTERM, s.SIG_IGN); print('deaf', flush=True); time.sleep(60)"

@@ -78,10 +78,19 @@ class Folder:
                 raise self._empty("and its files are not there")
         except OSError as wrong:
             raise self._unusable(wrong) from None
-        if noted and found and not found.or_another and not found.reads(noted) and not noted.reads(found):
-            noted = found  # files of another engine were put here
-        newest = noted if noted and (found is None or noted.reads(found)) else found
+        newest = self._last(noted, found) if noted and found else noted or found
         return choose(newest, chosen, self.path)
+
+    def _last(self, noted: Engine, found: Engine) -> Engine:
+        """Who wrote last: the files alone tell of one that ran without us, or of a backup that was put here."""
+        if noted.reads(found) or found.or_another:
+            return found if found.reads(noted) and not noted.reads(found) else noted
+        if found.reads(noted):
+            return found
+        raise StoreUnfit(
+            f"{self.path / NOTE} says that {noted} wrote {self.path} last, and its files are of {found}: if they are "
+            f"from a backup, remove {self.path / NOTE}"
+        )
 
     def mend(self) -> tuple[Path, int]:
         """Cut off what a power cut left: the file, and how many bytes."""

@@ -41,18 +41,27 @@ class Record:
         kind = yield connection.execute_command("TYPE", keys.STORE)
         if kind not in (b"none", b"hash"):
             raise StoreUnfit(f"{keys.STORE.decode()} in this Redis is a {kind.decode()}: it is no store of presque")
-        recorded = yield connection.execute_command("HGET", keys.STORE, "partitions")
-        if recorded is None:
-            yield connection.execute_command("HSETNX", keys.STORE, "partitions", self.partitions)
-            recorded = yield connection.execute_command("HGET", keys.STORE, "partitions")
+        recorded = yield self._ensure(connection, "partitions", b"%d" % self.partitions)
         if recorded != b"%d" % self.partitions:
             raise StoreUnfit(
                 f"--partitions is {self.partitions}, but this store was made with {recorded.decode(errors='replace')}: "
                 "start presque with that number"
             )
         yield self._check_model(connection)
-        yield connection.execute_command("HSETNX", keys.STORE, "id", self.id or os.urandom(8).hex())
-        self.id = yield connection.execute_command("HGET", keys.STORE, "id")
+        self.id = yield self._ensure(connection, "id", self.id or os.urandom(8).hex().encode())
+
+    @inlineCallbacks
+    def _ensure(self, connection: Connection, name: str, value: bytes) -> Generator[Deferred[Any], Any, bytes]:
+        """What is recorded as `name`; `value`, if nothing was. A store that is full takes it later: see `keep`."""
+        found = yield connection.execute_command("HGET", keys.STORE, name)
+        if found is None:
+            try:
+                yield connection.execute_command("HSETNX", keys.STORE, name, value)
+                found = yield connection.execute_command("HGET", keys.STORE, name)
+            except Exception as refusal:
+                if not str(refusal).startswith("OOM"):
+                    raise
+        return found or value
 
     @inlineCallbacks
     def _check_model(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
@@ -61,8 +70,7 @@ class Record:
             names = [keys.partition_key("queues", partition) for partition in range(self.partitions)]
             kinds = yield gather(connection.execute_command("TYPE", name) for name in names)
             if b"set" not in kinds:
-                yield connection.execute_command("HSETNX", keys.STORE, "model", keys.MODEL)
-                model = yield connection.execute_command("HGET", keys.STORE, "model")
+                model = yield self._ensure(connection, "model", b"%d" % keys.MODEL)
             else:
                 model = b"1"
         if model != b"%d" % keys.MODEL:
@@ -76,17 +84,25 @@ class Record:
     async def keep(self, store: Store) -> int:
         """Make it again when it is gone. Returns how often, 1 or 0. What it raises is told by the loop around it."""
         connection = next(iter(store.pool.pool), None)
-        if connection is None or not self.id:
+        if connection is None:
             return 0
         try:
-            if await connection.execute_command("EXISTS", keys.STORE):
+            if None not in await self._recorded(connection):
                 return 0
             await self.check(connection)
+            if None in await self._recorded(connection):
+                return 0  # the store is full
         except Exception:
             if connection.connected:
                 raise
             return 0  # Redis is away, and the next connection begins with a check
-        self._log.warn(
-            "the record of the store was gone, as after a FLUSHALL: it is made again (id {id})", id=self.id.decode()
-        )
+        made = "the record of the store was gone, as after a FLUSHALL: it is made again (id {id})"
+        self._log.warn(made, id=self.id.decode(errors="replace"))
         return 1
+
+    @staticmethod
+    def _recorded(connection: Connection) -> Deferred[list[bytes | None]]:
+        asked: Deferred[list[bytes | None]] = connection.execute_command(
+            "HMGET", keys.STORE, "partitions", "model", "id"
+        )
+        return asked

@@ -184,7 +184,8 @@ class PrivateServer(Service):
         self.writing.heard(line)
         if torn := _TORN.search(line):
             self._log.warn(
-                "the file in {folder} ended within a command, as after a power cut: what lay behind byte {offset} was cut off",
+                "the file in {folder} ended within a command, as after a power cut: what lay behind "
+                "byte {offset} was cut off",
                 folder=str(self.folder),
                 offset=torn[1],
             )
