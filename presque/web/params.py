@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from presque.errors import PresqueError, UnknownJob
+from presque.web.surrogates import Marked
 from presque.workers import check_worker
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ LONGEST_WAIT = 60.0  # seconds
 DEFAULT_BATCH = 10  # jobs
 LARGEST_BATCH = 1000  # jobs fetched by one request
 MOST_INSERTED = 10_000  # jobs inserted by one request, so that no script holds Redis up for long
+
+TEXTS = frozenset(["error"])  # fields of `/v1` in which a lone surrogate becomes U+FFFD; in others it is refused
 
 _NUMBER = re.compile(rb"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -48,9 +51,9 @@ def flag(request: Request, name: bytes) -> bool:
 
 
 def delayed(request: Request) -> float | None:
-    """`?delayed=`: epoch seconds."""
+    """`?delayed=`: epoch seconds; empty is none."""
     value = query(request, b"delayed")
-    if not value and b"delayed" not in request.args:
+    if not value:
         return None
     due = _number(value)
     if due is None or due > LATEST:
@@ -75,11 +78,11 @@ def wait(request: Request) -> float:
 
 
 def batch_size(request: Request) -> int:
-    """`?batch_size=`: jobs, more than LARGEST_BATCH counts as that."""
+    """`?batch_size=`: jobs, more than LARGEST_BATCH counts as that, and 0 as DEFAULT_BATCH."""
     value = query(request, b"batch_size")
-    if not value:
+    if not value.strip(b"0"):
         return DEFAULT_BATCH
-    if not value.strip(b"0") or not value.isdigit():
+    if not value.isdigit():
         raise BadRequest("batch_size must be a whole number above 0")
     return LARGEST_BATCH if len(value) > 20 else min(int(value), LARGEST_BATCH)
 
@@ -121,16 +124,26 @@ def jobs(request: Request) -> list[bytes]:
     """The body: `{"jobs":[…]}`; each job is the slice of the body that it was."""
     listed = _check_object(_json_body(request)).get("jobs")
     try:
-        found = [bytes(each) for each in _LIST.decode(listed)] if listed is not None else None
-    except msgspec.MsgspecError:
-        found = None
-    if found is None:
+        found = _LIST.decode(listed) if listed is not None else None
+        parts = None if found is None else [bytes(each) for each in found]
+    except msgspec.DecodeError:
+        parts = _slices(bytes(listed or b""))
+    if parts is None:
         raise BadRequest("jobs should be an array of job")
-    if len(found) > MOST_INSERTED:
+    if len(parts) > MOST_INSERTED:
         raise BadRequest(f"jobs should be at most {MOST_INSERTED}")
-    for each in found:
+    for each in parts:
         _check_object(each)
-    return found
+    return parts
+
+
+def _slices(listed: bytes) -> list[bytes] | None:
+    """The parts of a list that msgspec does not read; None when it is no list."""
+    marked = Marked(listed)
+    try:
+        return [marked.original(each) for each in _LIST.decode(marked.text)] if marked.found else None
+    except msgspec.MsgspecError:
+        return None
 
 
 def status(request: Request) -> str:
@@ -167,8 +180,22 @@ def _check_object(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         body.decode()
         return _OBJECT.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except msgspec.ValidationError:
+        pass
+    except msgspec.DecodeError:
+        if b"\\u" in body and (marked := Marked(body)).found:
+            return _marked_object(marked)
+    except (UnicodeDecodeError, RecursionError):
+        pass
+    raise BadRequest("job must be a valid JSON object")
+
+
+def _marked_object(marked: Marked) -> dict[str, msgspec.Raw]:
+    try:
+        parts = _OBJECT.decode(marked.text)
+    except (msgspec.MsgspecError, RecursionError):
         raise BadRequest("job must be a valid JSON object") from None
+    return {name: msgspec.Raw(marked.original(part)) for name, part in parts.items()}
 
 
 def body(request: Any) -> bytes:
@@ -184,10 +211,29 @@ def parse(content: bytes, type: type[T]) -> T:
         return msgspec.json.decode(content, type=type)
     except msgspec.ValidationError as wrong:
         raise BadRequest(str(wrong)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
+    except msgspec.DecodeError as wrong:
+        if b"\\u" in content and (marked := Marked(content)).found:
+            return _parse_marked(marked, type)
+        raise BadRequest(f"the body is not JSON in UTF-8: {wrong}") from None
+    except UnicodeDecodeError as wrong:
         raise BadRequest(f"the body is not JSON in UTF-8: {wrong}") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
+
+
+def _parse_marked(marked: Marked, type: type[T]) -> T:
+    """As `parse`: a payload comes as it is, in the text of an error U+FFFD stands for a lone surrogate."""
+    try:
+        value: T = marked.restored(msgspec.json.decode(marked.text, type=type), TEXTS)
+    except msgspec.ValidationError as wrong:
+        raise BadRequest(str(wrong)) from None
+    except msgspec.DecodeError as wrong:
+        raise BadRequest(f"the body is not JSON in UTF-8: {wrong}") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+    except ValueError as field:
+        raise BadRequest(f"{field} has a surrogate that is not one of a pair") from None
+    return value
 
 
 def job_id(text: str) -> tuple[str, bytes]:
@@ -199,8 +245,12 @@ def job_id(text: str) -> tuple[str, bytes]:
 
 
 def idempotency_key(request: Request) -> bytes:
-    """The header of that name, or nothing."""
-    key: bytes = request.getHeader(b"Idempotency-Key") or b""
+    """The header of that name, or nothing when there is none."""
+    key: bytes | None = request.getHeader(b"Idempotency-Key")
+    if key is None:
+        return b""
+    if not key:
+        raise BadRequest("Idempotency-Key must not be empty")
     if len(key) > LONGEST_KEY:
         raise BadRequest(f"Idempotency-Key must be at most {LONGEST_KEY} bytes long")
     return key
