@@ -87,8 +87,12 @@ class Leases:
         self._chance = chance
         self._token = token
 
-    def reserve(self, queue: str, most: int, lease: float | None = None, worker: str = "") -> Deferred[Leased]:
-        """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped."""
+    def reserve(
+        self, queue: str, most: int, lease: float | None = None, worker: str = "", daemon: bytes = b""
+    ) -> Deferred[Leased]:
+        """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped.
+        With nothing, `daemon` is to be woken.
+        """
         receipt = b"l" + self._token().encode()
         length = b"" if lease is None else b"%d" % (lease * 1000)
 
@@ -100,7 +104,7 @@ class Leases:
             figures = (ends_at, created, tuple(rows[2::4]), tuple(rows[3::4]))
             return Leased(queue, worker, receipt, tuple(rows[::4]), payloads, "nothing", *figures)
 
-        reply = self._store.on_queue("reserve", queue, b"%d" % most, length, receipt, worker.encode())
+        reply = self._store.on_queue("reserve", queue, b"%d" % most, length, receipt, worker.encode(), daemon)
         return reply.addCallback(reserved)
 
     def settle(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
+from presque.conversion import Conversion
+from presque.forgetting import AT_ONCE, forget_silent, tick
 from presque.leases import Leases
 from presque.loop import Loop
 from presque.mover import move_due
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from presque.settings import Settings
 
 FIRST_CONNECTION = 10.0  # seconds that we wait for Redis before we listen all the same, and answer 503
+CONVERT = 1.0  # seconds between two tries to convert what is in an old form
 IDLE_PATIENCE = 1.0  # seconds that open connections have for one more request when we stop, before they are closed
 STOP_PATIENCE = 10.0  # seconds that requests in flight may take to end when we stop
 CHILD_PATIENCE = IDLE_PATIENCE + STOP_PATIENCE + 4.0  # seconds that each of several processes may take to stop
@@ -62,6 +65,10 @@ class Daemon(Program):
         dispatch = Dispatch(self.routes, explain)
         self.site = Site(dispatch, self.handoff, settings.max_body, settings.request_timeout, reactor)
         self.mover = Loop("mover", lambda: move_due(self.queues), settings.tick, MOST_AT_ONCE, reactor)
+        keep = settings.worker_keep
+        self.forgetting = Loop("forgetting", lambda: forget_silent(self.store, keep), tick(keep), AT_ONCE, reactor)
+        self.conversion = Conversion(self.store)
+        self.converting = Loop("conversion", self.conversion.run_once, CONVERT, 1, reactor)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
 
     async def _start(self) -> None:
@@ -70,6 +77,8 @@ class Daemon(Program):
             self.server.startService()
         self.store.start()
         await self._until(lambda: self.store.is_up, FIRST_CONNECTION)
+        self.converting.startService()
+        await self._until(lambda: self.conversion.done or not self.store.is_up, FIRST_CONNECTION)
         for endpoint in self._endpoints:
             if self.running:
                 port = await endpoint.listen(self.site)
@@ -77,6 +86,7 @@ class Daemon(Program):
                 self._log.info("presque listens on {address}", address=port.getHost())
         if self.running:
             self.mover.startService()
+            self.forgetting.startService()
         gc.collect()
         gc.freeze()  # what lives as long as we do is not looked through at each collection, which took 25 ms
 
@@ -90,8 +100,9 @@ class Daemon(Program):
         await self._until(lambda: not self.site.busy and not self.handoff.pending, STOP_PATIENCE)
         for channel in list(self.site.channels):
             channel.loseConnection()
-        if self.mover.running:
-            await self.mover.stopService()
+        for loop in (self.mover, self.forgetting, self.converting):
+            if loop.running:
+                await loop.stopService()
         await self.store.stop()
         if self.server is not None and self.server.running:
             await maybeDeferred(self.server.stopService)

@@ -90,7 +90,10 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: 
         def compose(leased: Leased) -> bytes:
             return json(request, models.Reservation(_reserved(leased)))
 
-        taking = waiting.take(names, lambda name: leases.reserve(name, asked.max, asked.lease, worker), asked.wait)
+        def take(name: str, daemon: bytes) -> Deferred[Leased]:
+            return leases.reserve(name, asked.max, asked.lease, worker, daemon)
+
+        taking = waiting.take(names, take, asked.wait)
         return handoff.deliver(request, taking, asked.wait > 0, compose)
 
 

@@ -1,7 +1,7 @@
 -- Puts taken jobs that did not reach their consumer back to the front, as if they had never been taken.
 -- ARGV   given up at (epoch ms), queue, worker (or ''), number, receipt, number, receipt, … (up to 1000 pairs)
 -- Reply  how many it put back
-local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed = unpack(KEYS)
+local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed, waiting = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
@@ -18,6 +18,6 @@ if #ids > 0 then
   if count then -- it may have begun anew meanwhile
     redis.call('HSET', worker_processed, worker, math.max(0, count - #ids))
   end
-  wake()
+  wake(#ids)
 end
 return #ids

@@ -1,20 +1,24 @@
 -- Leases jobs, in their order.
--- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or '')
+-- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or ''), daemon (or '')
+--        that is to be woken when there is nothing
 -- Reply  {lease ends at (epoch ms), number, job, attempt, most attempts, number, …}, or 0 when the queue is stopped
 local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
-  settings, workers, worker_started, worker_seen, worker_processed, worker_queues = unpack(KEYS)
+  settings, kept, waiting, last_seen, worker_processed = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
+--@include wait
 --@include setting
 --@include front
 --@include forget
 --@include attempt
+--@include kept
 --@include move
 --@include pop
 --@include worker
 local queue, want, receipt, worker = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[6]
 if redis.call('SISMEMBER', paused, queue) == 1 then
+  wait(ARGV[7])
   return 0
 end
 local move_at, moved = redis.call('ZSCORE', due, queue), 0
@@ -29,11 +33,11 @@ local taken = pop(queue, want, deadline, receipt, function(id, job)
   reply[#reply + 1] = tonumber(redis.call('HGET', attempts, id) or 0) + 1
   reply[#reply + 1] = tonumber(redis.call('HGET', limits, id) or most)
 end)
-if moved > taken then -- there is more than was asked for, and the mover will not come for it again
-  wake()
+wake(moved - taken) -- there is more than was asked for, and the mover will not come for it again
+if taken == 0 then
+  wait(ARGV[7])
 end
 if worker ~= '' then
-  enrol(queue, worker)
-  redis.call('HINCRBY', worker_processed, worker, taken)
+  count_worker(worker, worker_processed, taken)
 end
 return reply

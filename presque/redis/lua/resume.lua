@@ -1,9 +1,9 @@
 -- Opens a stopped queue again.
 -- ARGV   given up at (epoch ms), queue
 -- Reply  1 when it was stopped, else 0
-local paused, ready = unpack(KEYS)
+local paused, ready, front, delayed, waiting = unpack(KEYS)
 --@include now
 --@include wake
 local was_paused = redis.call('SREM', paused, ARGV[2])
-wake()
+wake(redis.call('LLEN', ready) + redis.call('ZCARD', front) + redis.call('ZCOUNT', delayed, '-inf', now))
 return was_paused

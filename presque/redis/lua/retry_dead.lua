@@ -1,7 +1,7 @@
 -- Makes dead jobs ready again, behind those that wait and however many those are, with all their attempts before them.
 -- ARGV   given up at (epoch ms), queue, how many at most, the longest dead first ('' when numbers follow), number, number, …
 -- Reply  how many it moved
-local ready, dead, attempts, uniq, uniq_of = unpack(KEYS)
+local ready, dead, attempts, uniq, uniq_of, waiting = unpack(KEYS)
 --@include now
 --@include wake
 local ids = {}
@@ -25,6 +25,6 @@ if #ids > 0 then
       redis.call('HSETNX', uniq, key, ids[i])
     end
   end
-  wake()
+  wake(#ids)
 end
 return #ids

@@ -5,7 +5,7 @@
 -- Reply  for each job two: ack 0, release 0, delayed <due at, epoch ms>, dead 0, lost 0 (another receipt is the job's), or
 --        gone 0 (there is no such job)
 local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, settings, failed,
-  acked, acked_by = unpack(KEYS)
+  acked, acked_by, waiting = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
@@ -15,7 +15,7 @@ local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, a
 --@include attempt
 --@include retry
 --@include acked
-local queue, reply, settled = ARGV[2], {}, {}
+local queue, reply, settled, ready_again = ARGV[2], {}, {}, 0
 
 local outcomes = {}
 function outcomes.ack(id, receipt)
@@ -39,7 +39,7 @@ function outcomes.release(id, _, delay)
     return 'release', 0
   end
   to_front({ id })
-  settled.ready = true
+  ready_again = ready_again + 1
   return 'release', 0
 end
 
@@ -69,7 +69,5 @@ if settled.dead then
   trim_dead()
   redis.call('ZADD', due, 'LT', math.min(trim_dead_at(), now + setting('dead_age')), queue)
 end
-if settled.ready then
-  wake()
-end
+wake(ready_again)
 return reply

@@ -18,17 +18,19 @@ local function move(queue, limit)
   end
   local run_out = redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, limit)
   if #run_out > 0 then
-    local holders, again, ran_out = redis.call('HMGET', receipts, unpack(run_out)), {}, 0
+    local holders, again, ran_out, were_kept = redis.call('HMGET', receipts, unpack(run_out)), {}, 0, 0
     redis.call('ZREM', leased, unpack(run_out))
     redis.call('HDEL', receipts, unpack(run_out))
     for i, id in ipairs(run_out) do
       local was_lease = holders[i] and holders[i]:byte() ~= 104 -- 'h': a hold
       ran_out = ran_out + (was_lease and 1 or 0)
+      were_kept = were_kept + (holders[i] and holders[i]:byte() == 107 and 1 or 0) -- 'k'
       if not was_lease or count_attempt(id, 'the lease ran out') then
         again[#again + 1] = id
       end
     end
     redis.call('HINCRBY', failed, queue, ran_out)
+    forget_kept(2 * were_kept)
     if #again > 0 then
       to_front(again)
       made_ready = made_ready + #again
