@@ -53,7 +53,7 @@ Of a queue's `ready` key and a daemon's id the name of the channel is made on wh
 wait here now": `<ready>/<id>`.
 
 A store that was written before workers were kept like this is converted when a daemon begins (presque.conversion);
-MODEL stays 2 until the next release. What was there: a queue's `workers`, SET of ids, and a partition's `worker_queues`,
+MODEL stays 2 until the next release. What was there: a queue's `workers`, SET of ids, a partition's `worker_queues`,
 HASH worker -> its queues' names separated by spaces, and `worker_seen`, HASH worker -> epoch ms.
 """
 

@@ -125,15 +125,15 @@ class Queues:
         worker: str = "",
         key: bytes = b"",
         fingerprint: bytes = b"",
-    ) -> Deferred[list[tuple[str, str]]]:
-        """As `insert` with one job, for a worker that failed at it: counts one failure on the queue, and on the worker
+    ) -> Deferred[list[str]]:
+        """As `push` with one job, for a worker that failed at it: counts one failure on the queue, and on the worker
         if it is registered; with an idempotency key, once.
         """
         print_ = fingerprint if key else b""
         remembered = keys.idempotency_key(queue, key, self.partitions)
         args = (print_, _ms(REMEMBERED), _due(due), uniq, worker.encode(), payload)
         failed = self._store.on_queue("fail", queue, *args, key=remembered)
-        return failed.addCallback(_inserted, queue, print_)
+        return failed.addCallback(_inserted, queue, print_).addCallback(lambda jobs: [job_id for job_id, _ in jobs])
 
     def take(self, queue: str, most: int = 1, worker: str = "", daemon: bytes = b"") -> Deferred[Taken]:
         """Take up to `most` (1000) jobs for good: due ones first, then the oldest. They are held for HOLD seconds and
