@@ -41,7 +41,7 @@ async def _not_seen_elsewhere(store: Store, partition: int, before: bytes, worke
     silent = []
     replies = await store.everywhere("seen_workers", *workers)
     for worker, times in zip(workers, zip(*replies, strict=True), strict=True):
-        seen = max(int(float(time)) for time in times if time)
+        seen = max((int(float(time)) for time in times if time), default=0)
         if seen <= int(before):
             silent.append(worker)
         else:
