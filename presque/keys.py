@@ -1,4 +1,4 @@
-"""Every Redis key: the data model.
+r"""Every Redis key: the data model.
 
 All keys begin with `presque:{<partition>}`. The braces are a hash tag, so that everything that one script touches lies
 in one slot of a Redis Cluster. A queue belongs to partition `crc16(queue) % partitions`; the number of partitions is
@@ -33,7 +33,8 @@ queue's name and two queues can never share a key.
     acked_by   HASH   number -> the receipt that acknowledged it; "number receipt" -> "word due-at due-in" (epoch ms,
                       ms) as it was answered: delayed, dead or release. So both can be repeated
     kept       HASH   worker -> "number receipt …" of what it was given last, where `redeliver_after` is set
-    workers    SET    ids of the workers on this queue; it outlives the queue's deletion
+    waiting    ZSET   id of a daemon that has consumers who wait here and found nothing -> when it said so (epoch ms);
+                      expires after an hour
 
 A partition's own keys, `presque:{<partition>}/<name>`:
 
@@ -43,9 +44,11 @@ A partition's own keys, `presque:{<partition>}/<name>`:
     processed  HASH   queue -> jobs fetched
     failed     HASH   queue -> failures counted
     due        ZSET   queue -> when its next delayed job comes due or its next lease runs out (epoch ms), or earlier
-    worker_started, worker_seen          HASH  worker -> epoch ms
-    worker_processed, worker_failed      HASH  worker -> count
-    worker_queues                        HASH  worker -> its queues' names, separated by spaces
+    last_seen  ZSET   registered worker -> when it was seen last here (epoch ms)
+    queues_of  ZSET   "<worker>\0<queue>" -> 0 for each registration, so in their order; no id has a NUL in it
+    workers_of ZSET   "<queue>\0<worker>" -> 0, the same the other way round; it outlives the queue's deletion
+    worker_started                    HASH  worker -> epoch ms
+    worker_processed, worker_failed   HASH  worker -> count
 
     idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day
     reserved/<queue>/<key>     STRING "receipt number number …" of a reservation, with a + before it once it was asked
@@ -53,7 +56,12 @@ A partition's own keys, `presque:{<partition>}/<name>`:
 
 And one of the whole store, `presque:store`: HASH, partitions -> their number, model -> MODEL, id -> its own, random.
 
-A queue's `ready` key is also the name of the channel on which "a job may wait here now" is published.
+Of a queue's `ready` key and a daemon's id the name of the channel is made on which that daemon is told that "a job may
+wait here now": `<ready>/<id>`.
+
+A store that was written before workers were kept like this is converted when a daemon begins (presque.conversion);
+MODEL stays 2 until the next release. What was there: a queue's `workers`, SET of ids, a partition's `worker_queues`,
+HASH worker -> its queues' names separated by spaces, and `worker_seen`, HASH worker -> epoch ms.
 """
 
 from __future__ import annotations
@@ -69,12 +77,13 @@ MODEL = 2  # this data model; in the first the names of the queues were a SET
 
 QUEUE_KEYS = frozenset(
     ("ready", "front", "delayed", "leased", "dead", "receipts", "jobs", "uniq", "uniq_of", "attempts", "limits")
-    + ("history", "run_outs", "holders", "settings", "acked", "acked_by", "kept", "workers")
+    + ("history", "run_outs", "holders", "settings", "acked", "acked_by", "kept", "waiting")
 )
 PARTITION_KEYS = frozenset(
-    ("last_id", "queues", "paused", "processed", "failed", "due", "worker_started", "worker_seen")
-    + ("worker_processed", "worker_failed", "worker_queues")
+    ("last_id", "queues", "paused", "processed", "failed", "due", "last_seen", "queues_of", "workers_of")
+    + ("worker_started", "worker_processed", "worker_failed", "old_queues", "old_seen")
 )
+OLD_NAMES = {"old_queues": "worker_queues", "old_seen": "worker_seen"}  # of what is converted
 CALL_KEYS = frozenset(["remembered"])  # made for one call: see `idempotency_key` and `reservation_key`
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}", re.ASCII)
@@ -115,7 +124,22 @@ def partition_key(name: str, partition: int) -> bytes:
     """The Redis key `name` of a partition."""
     if name not in PARTITION_KEYS:
         raise KeyError(name)
-    return b"presque:{%d}/%b" % (partition, name.encode())
+    return b"presque:{%d}/%b" % (partition, OLD_NAMES.get(name, name).encode())
+
+
+def old_workers_key(partition: int) -> tuple[bytes, bytes]:
+    """What stood before and behind a queue's name in the key of its workers, of what is converted."""
+    return b"presque:{%d}:" % partition, b":workers"
+
+
+def channel(queue: str, daemon: str, partitions: int) -> bytes:
+    """The channel on which `daemon` is told that `queue` may have a job."""
+    return queue_key("ready", queue, partitions) + b"/" + daemon.encode()
+
+
+def queue_of_channel(channel: bytes) -> str:
+    """The queue that such a channel is of."""
+    return channel.partition(b"}:")[2].rpartition(b":")[0].decode()
 
 
 @lru_cache(maxsize=16384)

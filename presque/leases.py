@@ -120,16 +120,23 @@ class Leases:
         return self._store.now()
 
     def reserve(
-        self, queue: str, most: int, lease: float | None = None, worker: str = "", key: bytes = b""
+        self,
+        queue: str,
+        most: int,
+        lease: float | None = None,
+        worker: str = "",
+        key: bytes = b"",
+        daemon: bytes = b"",
     ) -> Deferred[Leased]:
-        """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped.
+        """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped. With
+        nothing, `daemon` is to be woken.
 
         With an idempotency `key` what was leased with it before comes again, as far as it is still leased.
         """
         receipt = b"l" + self._token().encode()
         length = b"" if lease is None else b"%d" % (lease * 1000)
         kept_for, remembered = self._remembered(queue, key)
-        args = (b"%d" % most, length, receipt, worker.encode(), kept_for)
+        args = (b"%d" % most, length, receipt, worker.encode(), kept_for, daemon)
         reply = self._store.on_queue("reserve", queue, *args, key=remembered)
         return reply.addCallback(_leased, queue, worker, receipt, key)
 

@@ -25,10 +25,11 @@ from presque.errors import (
     StoreError,
     UnknownQueue,
 )
+from presque.pages import merged
 from presque.redis.store import NO_LIMIT, gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 HOLD = 5.0  # seconds that a taken job is kept for its consumer before it is handed out again, unless extended
 HEAD = 14  # bytes before the payload in a stored job: see `jobs` in presque.keys
 MOST_AT_ONCE = 1000  # jobs taken, settled, given back or moved by one script call
+TOGETHER = 25  # queues told of together
 REMEMBERED = 24 * 3600.0  # seconds that an idempotency key is kept
 STATES = ("ready", "delayed", "leased", "dead")
 PURGED = ("leased", "delayed", "ready", "dead")  # in this order a job that moves by itself meanwhile is found later on
@@ -99,6 +101,7 @@ class Queues:
     def __init__(self, store: Store, nonce: str) -> None:
         self._store = store
         self.partitions = store.partitions
+        self._nonce = nonce
         self._receipts = (b"%b-%x" % (nonce.encode(), n) for n in count(1))
 
     def push(
@@ -124,28 +127,33 @@ class Queues:
             due = b"+" + _ms(job.delay) if job.delay else _due(job.due)
             args += (due, job.uniq, b"" if job.limit is None else b"%d" % job.limit, job.payload)
         remembered = keys.idempotency_key(queue, key, self.partitions)
-
-        def inserted(reply: Reply) -> list[tuple[str, str]]:
-            _raise_refusal(reply, queue)
-            print_, number, letters = reply[1].decode().split(" ")
-            if print_ != args[0].decode():
-                raise IdempotencyMismatch
-            states = {"r": "ready", "d": "delayed"}
-            return [(f"{queue}:{int(number) + n}", states[letter]) for n, letter in enumerate(letters)]
-
-        return self._store.on_queue("insert", queue, *args, key=remembered).addCallback(inserted)
+        asked = self._store.on_queue("insert", queue, *args, key=remembered)
+        return asked.addCallback(_inserted, queue, args[0])
 
     def fail(
-        self, queue: str, payload: bytes, due: float | None = None, uniq: bytes = b"", worker: str = ""
+        self,
+        queue: str,
+        payload: bytes,
+        due: float | None = None,
+        uniq: bytes = b"",
+        worker: str = "",
+        key: bytes = b"",
+        fingerprint: bytes = b"",
     ) -> Deferred[list[str]]:
-        """As `push` with one job, for a worker that failed at it: counts one failure on the queue and the worker."""
-        failed = self._store.on_queue("fail", queue, _due(due), uniq, worker.encode(), payload)
-        return failed.addCallback(_ids, queue, 1)
+        """As `push` with one job, for a worker that failed at it: counts one failure on the queue, and on the worker
+        if it is registered; with an idempotency key, once.
+        """
+        print_ = fingerprint if key else b""
+        remembered = keys.idempotency_key(queue, key, self.partitions)
+        args = (print_, _ms(REMEMBERED), _due(due), uniq, worker.encode(), payload)
+        failed = self._store.on_queue("fail", queue, *args, key=remembered)
+        return failed.addCallback(_inserted, queue, print_).addCallback(lambda jobs: [job_id for job_id, _ in jobs])
 
-    def take(self, queue: str, most: int = 1, worker: str = "") -> Deferred[Taken]:
+    def take(self, queue: str, most: int = 1, worker: str = "", daemon: bytes = b"") -> Deferred[Taken]:
         """Take up to `most` (1000) jobs for good: due ones first, then the oldest. They are held for HOLD seconds and
         must be delivered or given back, or, where the queue has `redeliver_after` and a worker took them, kept. What
-        the queue kept for that worker before is acknowledged. Fails with QueuePaused.
+        the queue kept for that worker before is acknowledged. With nothing, `daemon` is to be woken. Fails with
+        QueuePaused.
         """
         receipt = b"h" + next(self._receipts)
 
@@ -156,7 +164,8 @@ class Queues:
             payloads = tuple([job[HEAD:] for job in jobs[1::2]])
             return Taken(queue, worker, receipt, tuple(jobs[::2]), payloads, "keep" if keep else "deliver")
 
-        reply = self._store.on_queue("take", queue, b"%d" % most, _ms(HOLD), receipt, worker.encode())
+        args = (b"%d" % most, _ms(HOLD), receipt, worker.encode(), daemon)
+        reply = self._store.on_queue("take", queue, *args)
         return reply.addCallback(taken)
 
     def deliver(self, taken: Iterable[Taken]) -> Deferred[int]:
@@ -264,20 +273,39 @@ class Queues:
             left = left - some if some and dead else 0
         return moved, []
 
-    def names(self, after: str = "", most: int | None = None) -> Deferred[list[str]]:
-        """The names of the queues that come after the name `after`, sorted, all or up to `most`. Raises InvalidName."""
+    def names(self, after: str = "", most: int = MOST_AT_ONCE) -> Deferred[list[str]]:
+        """The names of up to `most` queues that come after the name `after`, sorted. Raises InvalidName."""
         if after:
             keys.check_name(after)
 
-        def merged(replies: list[list[bytes]]) -> list[str]:
+        def merged_names(replies: list[list[bytes]]) -> list[str]:
             return [name.decode() for name in sorted(chain.from_iterable(replies))[:most]]
 
-        asked = self._store.everywhere("names", after.encode(), b"%d" % (-1 if most is None else most))
-        return asked.addCallback(merged)
+        return self._store.everywhere("names", after.encode(), b"%d" % most).addCallback(merged_names)
 
-    def overview(self, names: Sequence[str]) -> Deferred[list[Counts]]:
-        """The counts of several queues. One script call a queue, all sent at once."""
-        return gather(self.counts(name) for name in names)
+    async def all_names(self) -> AsyncIterator[list[str]]:
+        """The names of all queues, sorted, some at a time."""
+        some = []
+        async for name, _ in merged(map(self._names_in, range(self.partitions))):
+            some.append(name.decode())
+            if len(some) == MOST_AT_ONCE:
+                yield some
+                some = []
+        yield some
+
+    async def _names_in(self, partition: int) -> AsyncIterator[tuple[bytes, None]]:
+        page = [b""]
+        while page:
+            page = await self._store.in_partition("names", partition, page[-1], b"%d" % MOST_AT_ONCE)
+            for name in page:
+                yield name, None
+
+    async def overview(self, names: Sequence[str]) -> list[Counts]:
+        """The counts of several queues. One script call a queue; some are sent together, and others come in between."""
+        counts: list[Counts] = []
+        for first in range(0, len(names), TOGETHER):
+            counts += await gather(self.counts(name) for name in names[first : first + TOGETHER])
+        return counts
 
     def size(self) -> Deferred[int]:
         """How many queues there are."""
@@ -292,10 +320,19 @@ class Queues:
         """Move up to `most` due delayed jobs, and as many run-out holds, to the front. Fires with how many it did."""
         return self._store.on_queue("move", queue, b"%d" % most)
 
+    @property
+    def daemon(self) -> bytes:
+        """This daemon's id, by which it is woken."""
+        return self._nonce.encode()
+
     def channel(self, queue: str) -> bytes:
-        """The channel on which it is published that `queue` may have a job."""
+        """The channel on which this daemon is told that `queue` may have a job."""
         keys.check_name(queue)
-        return keys.queue_key("ready", queue, self.partitions)
+        return keys.channel(queue, self._nonce, self.partitions)
+
+    def wake_another(self, channel: bytes) -> Deferred[int]:
+        """Pass on what was heard on `channel`: nobody waits there any more."""
+        return self._store.on_queue("wake", keys.queue_of_channel(channel))
 
 
 def _ms(seconds: float) -> bytes:
@@ -317,6 +354,15 @@ def _counts(reply: Reply) -> Counts:
 def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:
     _raise_refusal(reply, queue)
     return [f"{queue}:{number}" for number in range(reply, reply + jobs)]
+
+
+def _inserted(reply: Reply, queue: str, fingerprint: bytes) -> list[tuple[str, str]]:
+    _raise_refusal(reply, queue)
+    print_, number, letters = reply[1].split(b" ")
+    if print_ != fingerprint:
+        raise IdempotencyMismatch
+    states = {"r": "ready", "d": "delayed"}
+    return [(f"{queue}:{int(number) + n}", states[letter]) for n, letter in enumerate(letters.decode())]
 
 
 def _raise_refusal(reply: Reply, queue: str) -> None:

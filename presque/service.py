@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
+from presque.conversion import Conversion
+from presque.forgetting import AT_ONCE, forget_silent, tick
 from presque.leases import Leases
 from presque.loop import Loop
 from presque.mover import move_due
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from presque.settings import Settings
 
 FIRST_CONNECTION = 10.0  # seconds that we wait for Redis before we listen all the same, and answer 503
+CONVERT = 1.0  # seconds between two tries to convert what is in an old form
 IDLE_PATIENCE = 1.0  # seconds that open connections have for one more request when we stop, before they are closed
 STOP_PATIENCE = 10.0  # seconds that requests in flight may take to end when we stop
 CHILD_PATIENCE = IDLE_PATIENCE + STOP_PATIENCE + 4.0  # seconds that each of several processes may take to stop
@@ -74,7 +77,13 @@ class Daemon(Program):
         def keep() -> Coroutine[Any, Any, int]:
             return self.record.keep(self.store)
 
+        def forget() -> Coroutine[Any, Any, int]:
+            return forget_silent(self.store, settings.worker_keep)
+
         self.recorder = Loop("the record of the store", keep, LOOK_EVERY, sys.maxsize, reactor)
+        self.forgetting = Loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE, reactor)
+        self.conversion = Conversion(self.store)
+        self.converting = Loop("conversion", self.conversion.run_once, CONVERT, 1, reactor)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
 
     async def _start(self) -> None:
@@ -84,6 +93,8 @@ class Daemon(Program):
             await self._until(self.server.is_ready, FIRST_CONNECTION)
         self.store.start()
         await self._until(lambda: self.store.is_up, FIRST_CONNECTION)
+        self.converting.startService()
+        await self._until(lambda: self.conversion.done or not self.store.is_up, FIRST_CONNECTION)
         for endpoint in self._endpoints:
             if self.running:
                 port = await endpoint.listen(self.site)
@@ -93,6 +104,7 @@ class Daemon(Program):
         if self.running:
             self.mover.startService()
             self.recorder.startService()
+            self.forgetting.startService()
         gc.collect()
         gc.freeze()  # what lives as long as we do is not looked through at each collection, which took 25 ms
 
@@ -110,7 +122,7 @@ class Daemon(Program):
         await self._until(lambda: not self.site.busy and not self.handoff.pending, STOP_PATIENCE)
         for channel in list(self.site.channels):
             channel.loseConnection()
-        for loop in (self.mover, self.recorder):
+        for loop in (self.mover, self.recorder, self.forgetting, self.converting):
             if loop.running:
                 await loop.stopService()
         await self.store.stop()

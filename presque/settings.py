@@ -43,6 +43,7 @@ class Settings:
     request_timeout: float  # seconds
     partitions: int
     processes: int
+    worker_keep: float  # seconds
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,13 @@ TABLE = (
         "1",
         "how many processes to serve with; they share the listening sockets and the Redis",
         _number(int, 1, 64, ""),
+    ),
+    Setting(
+        "worker-keep",
+        "SECONDS",
+        "604800",
+        "after how long a registered worker that was silent is forgotten",
+        _number(float, 1, 315360000, " seconds"),
     ),
 )
 _ROWS = {row.name: row for row in TABLE}

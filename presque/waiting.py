@@ -1,6 +1,8 @@
 """Consumers that wait for a job: Deferreds in this daemon, first come, first served.
 
-They are woken by what the scripts publish when a queue may have a job, heard over one connection whatever their number.
+A look that finds nothing says in the same script that this daemon waits; before that it subscribes to its channel of
+the queue. The scripts then wake as many daemons as there are new jobs, heard over one connection whatever the number
+of consumers.
 A slow poll catches what was not heard; it looks at a bounded number of queues a second, however many are waited on.
 """
 
@@ -35,7 +37,7 @@ POLLED = 5  # queues looked at in a turn; where more are waited on, each has its
 @dataclass(eq=False, slots=True)
 class _Waiter:
     queues: Sequence[str]
-    take: Callable[[str], Deferred[Any]]
+    take: Callable[[str, bytes], Deferred[Any]]  # from a queue; the daemon to be woken when there is nothing, or b""
     done: Deferred[Any]
     timer: IDelayedCall | None = None
 
@@ -52,6 +54,7 @@ class _Line:
     waiters: OrderedDict[_Waiter, None] = field(default_factory=OrderedDict)  # the first came first
     serving: bool = False
     look_again: bool = False
+    woken: bool = False  # and no look has followed
 
 
 class Waiting:
@@ -67,11 +70,14 @@ class Waiting:
         self._next_poll: IDelayedCall | None = None
         self._stopping = False
         listener.heard = self._heard
+        listener.told = self._told
 
     def __len__(self) -> int:
         return len({waiter for line in self._lines.values() for waiter in line.waiters})
 
-    def take(self, queues: Sequence[str], take: Callable[[str], Deferred[Any]], patience: float) -> Deferred[Any]:
+    def take(
+        self, queues: Sequence[str], take: Callable[[str, bytes], Deferred[Any]], patience: float
+    ) -> Deferred[Any]:
         """Take from the first of `queues` that has a job, by `take`, or wait up to `patience` seconds until one has.
 
         Fires with what `take` gave, without jobs when the time is over; fails as `take` does. While it waits it may be
@@ -79,7 +85,7 @@ class Waiting:
         """
         immediately = patience <= 0 or self._stopping
         if immediately and len(queues) == 1:
-            return take(queues[0])
+            return take(queues[0], b"")
         for queue in queues:
             self._queues.channel(queue)  # raises InvalidName before anything is taken
         if immediately:
@@ -92,12 +98,12 @@ class Waiting:
             ensureDeferred(self._look_and_join(waiter)).addErrback(self._failed)
         return waiter.done
 
-    async def _look(self, queues: Sequence[str], take: Callable[[str], Deferred[Any]]) -> Taken:
+    async def _look(self, queues: Sequence[str], take: Callable[[str, bytes], Deferred[Any]]) -> Taken:
         """Take from one queue after the other until there is a job. Of what failed, QueuePaused counts last."""
         taken: Taken | None = None
         for queue in queues:
             try:
-                taken = await take(queue)
+                taken = await take(queue, b"")
             except QueuePaused:
                 continue
             if taken.numbers:
@@ -144,18 +150,30 @@ class Waiting:
             line.serving = True
             ensureDeferred(self._serve(line)).addErrback(self._failed)
 
+    def _told(self, channel: bytes) -> None:
+        """We are woken: look, or where nobody waits any more let another daemon look."""
+        line = self._lines.get(channel)
+        if line is None:
+            self._pass_on(channel)
+            return
+        line.woken = True
+        self._heard(channel)
+
+    def _pass_on(self, channel: bytes) -> None:
+        self._queues.wake_another(channel).addErrback(lambda failure: failure.trap(StoreError))  # then it polls
+
     def _failed(self, failure: Failure) -> None:
         self._log.failure("serving a waiting consumer failed", failure=failure)
 
     async def _serve(self, line: _Line) -> None:
         """Take for those in the line, the first first, until a look finds nothing."""
         while line.waiters and line.look_again:
-            line.look_again = False
+            line.look_again = line.woken = False
             line.looked_at = self._clock.seconds()
             self._lines.move_to_end(line.channel)
             waiter = next(iter(line.waiters))
             try:
-                taken = await waiter.take(line.queue)
+                taken = await waiter.take(line.queue, self._queues.daemon)
             except QueuePaused:
                 continue
             except PresqueError:
@@ -166,6 +184,8 @@ class Waiting:
                 line.look_again = True
                 self._answer(taken, waiter)
         line.serving = False
+        if line.woken and not line.waiters:
+            self._pass_on(line.channel)
 
     def _poll(self) -> None:
         """Look at those queues that nothing was heard of for long."""

@@ -1,23 +1,29 @@
 """The registry of workers: who works on what, since when, and how much.
 
-A worker is registered on a queue by itself, or by its first fetch or failure there. Its figures are kept in each
-partition in which it has a queue, and summed when read. Failures as in `presque.queues`.
+A worker registers itself on a queue; what an unregistered one fetches counts on the queue alone. Its figures are kept
+in each partition in which it is on a queue, and summed when read. Lists are read page by page. Failures as in
+`presque.queues`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from presque.errors import InvalidWorker, UnknownWorker
+from presque.errors import InvalidWorker, OutcomeUnknown, StoreError, UnknownWorker
+from presque.pages import merged
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from twisted.internet.defer import Deferred
 
-    from presque.redis.connection import Reply
     from presque.redis.store import Store
 
 LONGEST_ID = 256  # characters
+PAGE = 250  # rows read by one script; what makes JSON of them takes some milliseconds
+LONGEST_PAGE = 1000  # rows, where they are names alone
 
 
 @dataclass(frozen=True)
@@ -32,15 +38,6 @@ class Worker:
     queues: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Totals:
-    """Workers, and what was fetched from and failed on the queues in question."""
-
-    workers: tuple[Worker, ...]
-    processed: int
-    failed: int
-
-
 def check_worker(worker: str) -> None:
     """Raise InvalidWorker unless `worker` can name a worker."""
     if not worker or len(worker) > LONGEST_ID or not worker.isprintable():
@@ -53,63 +50,102 @@ class Workers:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def register(self, queue: str, worker: str) -> Deferred[Any]:
-        """Register `worker` on `queue`; its counters start at 0 and its time now, in every partition that knows it."""
+    async def register(self, queue: str, worker: str) -> None:
+        """Register `worker` on `queue`; its counters start at 0 and its time now, in every partition that knows it.
+        What the queue kept in its name goes back to the front. Fails with OutcomeUnknown when only a part
+        of it was done.
+        """
         check_worker(worker)
-        registered = self._store.on_queue("register", queue, worker.encode())
-        if self._store.partitions == 1:
-            return registered
-        return registered.addCallback(lambda _: self._store.everywhere("restart_worker", worker.encode()))
+        await self._store.on_queue("register", queue, worker.encode())
+        if self._store.partitions > 1:
+            try:
+                await self._store.everywhere("restart_worker", worker.encode())
+            except StoreError:
+                raise OutcomeUnknown from None
 
     def unregister(self, queue: str, worker: str) -> Deferred[int]:
         """Take `worker` off `queue`, and forget it once it is on none; nothing happens when it was not there."""
         check_worker(worker)
         return self._store.on_queue("unregister", queue, worker.encode())
 
-    def one(self, worker: str) -> Deferred[Worker]:
+    async def one(self, worker: str) -> Worker:
         """What is known of `worker`. Fails with UnknownWorker."""
         check_worker(worker)
+        size = b"%d" % LONGEST_PAGE
+        rows = []
+        replies = await self._store.everywhere("worker", worker.encode(), b"", size)
+        for partition, (figures, *queues) in [(n, reply) for n, reply in enumerate(replies) if reply]:
+            page = queues
+            while len(page) == LONGEST_PAGE:
+                _, *page = await self._store.in_partition("worker", partition, worker.encode(), page[-1], size) or [0]
+                queues += page
+            rows.append((figures, queues))
+        if not rows:
+            raise UnknownWorker
+        return _worker(worker.encode(), rows)
 
-        def gathered(partitions: list[Reply]) -> Worker:
-            rows = [row for row in partitions if row]
-            if not rows:
-                raise UnknownWorker
-            return _worker(worker, rows)
+    async def all(self) -> AsyncIterator[Worker]:
+        """All workers, by id."""
+        async for worker, rows in merged(map(self._in_partition, range(self._store.partitions))):
+            yield _worker(worker, rows)
 
-        return self._store.everywhere("worker", worker.encode()).addCallback(gathered)
+    async def _in_partition(self, partition: int) -> AsyncIterator[tuple[bytes, Row]]:
+        """The workers of a partition, by id."""
+        after, current, row = b"", b"", ([], [])  # type: bytes, bytes, Row
+        while True:
+            page, *figures = await self._store.in_partition("workers", partition, after, b"%d" % PAGE)
+            each = iter(zip(*figures, strict=True))
+            seen = b""
+            for registration in page:
+                worker, _, queue = registration.partition(b"\0")
+                if worker != seen:
+                    seen, known = worker, list(next(each))
+                    if worker != current:
+                        if current:
+                            yield current, row
+                        current, row = worker, (known, [])
+                row[1].append(queue)
+            if len(page) < PAGE:
+                break
+            after = page[-1]
+        if current:
+            yield current, row
 
-    def all(self) -> Deferred[Totals]:
-        """All workers, by id, and the sums over all queues."""
+    async def sums(self) -> tuple[int, int]:
+        """What was fetched from all queues, and failed."""
+        totals = [0, 0]
+        for partition in range(self._store.partitions):
+            after, more = b"", True
+            while more:
+                size = b"%d" % LONGEST_PAGE
+                processed, failed, after = await self._store.in_partition("sums", partition, after, size)
+                totals[0] += processed
+                totals[1] += failed
+                more = bool(after)
+        return totals[0], totals[1]
 
-        def gathered(partitions: list[Reply]) -> Totals:
-            rows: dict[bytes, list[list[bytes | None]]] = {}
-            for _, _, *figures in partitions:
-                hashes = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in figures]
-                for worker in hashes[0]:
-                    rows.setdefault(worker, []).append([figure.get(worker) for figure in hashes])
-            workers = tuple(_worker(worker.decode(), rows[worker]) for worker in sorted(rows))
-            return Totals(workers, sum(each[0] for each in partitions), sum(each[1] for each in partitions))
-
-        return self._store.everywhere("workers").addCallback(gathered)
-
-    def on_queue(self, queue: str) -> Deferred[tuple[list[str], int, int]]:
+    async def on_queue(self, queue: str) -> tuple[list[str], int, int]:
         """The ids of the workers on `queue`, sorted, and the queue's processed and failed."""
+        size = b"%d" % LONGEST_PAGE
+        processed, failed, *page = await self._store.on_queue("queue_workers", queue, b"", size)
+        workers = page
+        while len(page) == LONGEST_PAGE:
+            _, _, *page = await self._store.on_queue("queue_workers", queue, page[-1], size)
+            workers = workers + page
+        return [worker.decode() for worker in workers], processed, failed
 
-        def gathered(reply: Reply) -> tuple[list[str], int, int]:
-            processed, failed, workers = reply
-            return sorted(worker.decode() for worker in workers), processed, failed
 
-        return self._store.on_queue("queue_workers", queue).addCallback(gathered)
+Row = tuple[list[Any], list[bytes]]  # of a partition: {started, seen, processed, failed}, and queues
 
 
-def _worker(worker: str, rows: list[list[bytes | None]]) -> Worker:
-    """A worker from its rows in several partitions: {queues, started, seen, processed, failed}, see `worker.lua`."""
-    queues, started, seen, processed, failed = zip(*rows, strict=True)
+def _worker(worker: bytes, rows: list[Row]) -> Worker:
+    """A worker from its rows in several partitions."""
+    started, seen, processed, failed = zip(*(figures for figures, _ in rows), strict=True)
     return Worker(
-        worker,
-        min(int(time) for time in started if time) // 1000,
-        max(int(time) for time in seen if time) // 1000,
+        worker.decode(),
+        min((int(time) for time in started if time), default=0) // 1000,
+        max((int(float(time)) for time in seen if time), default=0) // 1000,
         sum(int(count or 0) for count in processed),
         sum(int(count or 0) for count in failed),
-        tuple(sorted(queue for names in queues if names for queue in names.decode().split())),
+        tuple(sorted(queue.decode() for queue in chain.from_iterable(queues for _, queues in rows))),
     )

@@ -129,7 +129,7 @@ async def test_a_larger_batch_size_counts_as_1000(client, size):
     assert (await client.get("/status/foo")).json["size"] == 100
 
 
-@pytest.mark.parametrize("size", ["0", "-1", "%2B5", "ten", "1.5", "1e1", "0x10", "5%20", "%D9%A3", "%ff", "%00"])
+@pytest.mark.parametrize("size", ["-1", "%2B5", "ten", "1.5", "1e1", "0x10", "5%20", "%D9%A3", "%ff", "%00"])
 @awaiting
 async def test_an_impossible_batch_size_is_refused_and_no_job_is_taken(client, size):
     await client.post("/qb/foo", batch(JOB))
@@ -169,7 +169,7 @@ async def test_batches_and_single_jobs_keep_their_common_order(client):
     assert numbers(await client.get("/qb/foo")) == [3, 4]
 
 
-BAD_JOBS = [b"1", b"null", b'"text"', b"[]", b'{"a":}', b"{", b'{"a":"\xff"}', b'{"a":"\\ud800"}', b"", b'{"n":NaN}']
+BAD_JOBS = [b"1", b"null", b'"text"', b"[]", b'{"a":}', b"{", b'{"a":"\xff"}', b"", b'{"n":NaN}']
 
 
 @pytest.mark.parametrize("bad", BAD_JOBS, ids=repr)
@@ -247,7 +247,7 @@ async def test_a_batch_delayed_until_a_past_time_comes_at_once_in_order_before_w
     assert numbers(await client.get("/qb/foo?batch_size=20")) == [*range(12), "waiting"]
 
 
-@pytest.mark.parametrize("delayed", ["soon", "", "nan", "1e400"])
+@pytest.mark.parametrize("delayed", ["soon", "nan", "1e400"])
 @awaiting
 async def test_delayed_must_be_a_date(client, delayed):
     await refused(client, "delayed must be a date in epoch", batch(JOB), f"/qb/foo?delayed={delayed}")
@@ -282,6 +282,8 @@ async def test_put_and_delete_are_not_supported(client, method, body):
 
 @awaiting
 async def test_a_batch_counts_each_of_its_jobs_on_queue_and_worker(client):
+    for worker in ("w1", "w3"):
+        await client.post(f"/w/foo?worker_id={worker}")
     await client.post("/qb/foo", batch(*[JOB] * 7))
     await client.get("/qb/foo?batch_size=3", X_presque_workerid="w1")
     await client.get("/qb/foo?batch_size=2&worker_id=w1")
@@ -299,3 +301,10 @@ async def test_a_stopped_queue_takes_batches_and_hands_none_out(client):
     assert (await client.post("/qb/foo", batch(JOB))).status == 201
     answer = await client.get("/qb/foo")
     assert (answer.status, answer.body) == (404, b'{"error":"queue is closed"}')
+
+
+@awaiting
+async def test_a_batch_size_of_nothing_counts_as_the_default(client):
+    for size in ("", "0", "00"):
+        await client.post("/qb/foo", batch(*[JOB] * 10))
+        assert len((await client.get(f"/qb/foo?batch_size={size}")).json) == 10

@@ -173,6 +173,12 @@ class Model:
         known.queues.add(self.name)
         return known
 
+    def count(self, worker: str, processed: int = 0, failed: int = 0) -> None:
+        """Count on the worker, if it is registered."""
+        if known := self.workers.get(worker):
+            known.processed += processed
+            known.failed += failed
+
     def settle(self, number: int, receipt: bytes, outcome: str, delay: float | None, error: str) -> str:
         job = self.held(number, receipt)
         if not job or job.run_out:
@@ -278,7 +284,7 @@ class Run:
             model.failed += 1
             if worker:
                 model.acknowledge_kept(worker)
-                model.enrol(worker).failed += 1
+                model.count(worker, failed=1)
 
     @command(
         5,
@@ -330,7 +336,7 @@ class Run:
         assert got.numbers == tuple(b"%d" % job.number for job in jobs)
         assert got.payloads == tuple(job.payload for job in jobs)
         if worker:
-            model.enrol(worker).processed += len(jobs)
+            model.count(worker, processed=len(jobs))
         if jobs:
             self.taken.append(got)
         return jobs
@@ -563,8 +569,14 @@ class Run:
     @command(1, name=names, worker=st.sampled_from("vw"))
     async def register(self, name: str, worker: str) -> None:
         await self.registry.register(name, worker)
-        known = self.models[name].enrol(worker)
+        model = self.models[name]
+        known = model.enrol(worker)
         known.processed = known.failed = 0
+        for number, receipt in model.kept.pop(worker, []):
+            if job := model.held(number, receipt):
+                model.failed += 1
+                if model.count_attempt(job, "the worker registered anew"):
+                    model.to_front(job)
 
     @command(2, name=names, worker=st.sampled_from("vw"))
     async def unregister(self, name: str, worker: str) -> None:
@@ -586,8 +598,7 @@ class Run:
             assert [getattr(counts, state) for state in STATES] == [len(model.of(state)) for state in STATES]
         assert await self.queues.names() == [name for name, model in self.models.items() if model.exists]
         found = {
-            each.worker_id: Worker(set(each.queues), each.processed, each.failed)
-            for each in (await self.registry.all()).workers
+            each.worker_id: Worker(set(each.queues), each.processed, each.failed) async for each in self.registry.all()
         }
         assert found == self.workers
         assert stored.get("", "last_id", b"0") == b"%d" % len(self.models["a"].numbers)

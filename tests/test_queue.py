@@ -83,7 +83,6 @@ NOT_OBJECTS = [
     b'{"n":NaN}',
     b'{"a":"\xff"}',
     b'{"a":"\xed\xa0\x80"}',
-    b'{"a":"\\ud800"}',
     b'{"a":1}'.decode().encode("utf-16"),
     b'\xef\xbb\xbf{"a":1}',
     b'{"a":' + b"[" * 100_000,
@@ -129,7 +128,7 @@ async def test_jobs_that_came_due_go_before_waiting_ones_earliest_due_first(clie
     assert [(await client.get("/q/foo")).json["n"] for _ in range(4)] == [30, 20, 10, "waiting"]
 
 
-@pytest.mark.parametrize("delayed", ["soon", "", "nan", "inf", "1e400", "0x10", "12,5", "1700000000000", "\u0663"])
+@pytest.mark.parametrize("delayed", ["soon", "nan", "inf", "1e400", "0x10", "12,5", "1700000000000", "\u0663"])
 @awaiting
 async def test_delayed_must_be_a_date(client, delayed):
     answer = await client.post(f"/q/foo?delayed={quote(delayed)}", JOB)
@@ -175,6 +174,7 @@ async def test_uniq_keys_may_be_any_bytes(client):
 
 @awaiting
 async def test_put_inserts_and_counts_a_failure(client):
+    await client.post("/w/foo?worker_id=w1")
     answer = await client.put("/q/foo?worker_id=w1", JOB)
     assert (answer.status, answer.body) == (201, b"")
     assert (await client.get("/j/foo")).json["job_failed"] == 1
@@ -232,6 +232,7 @@ async def test_a_stopped_queue_takes_insertions_and_hands_nothing_out(client):
 
 @awaiting
 async def test_a_fetch_counts_on_queue_and_worker(client):
+    await client.post("/w/foo?worker_id=w1")
     for _ in range(3):
         await client.post("/q/foo", JOB)
     await client.get("/q/foo", X_presque_workerid="w1")
@@ -245,8 +246,10 @@ async def test_a_fetch_counts_on_queue_and_worker(client):
 @awaiting
 async def test_the_header_names_the_worker_before_the_query_does(client):
     await client.post("/q/foo", JOB)
+    for worker in ("query", "header"):
+        await client.post(f"/w/foo?worker_id={worker}")
     await client.get("/q/foo?worker_id=query", X_presque_workerid="header")
-    assert (await client.get("/w/")).json["workers_list"] == ["header"]
+    assert [each["processed"] for each in (await client.get("/w/")).json["workers"]] == ["1", "0"]
 
 
 @pytest.mark.parametrize("worker", ["a" * 257, "%00", "a%0Ab", "%ff"])
@@ -264,3 +267,71 @@ async def test_chunked_bodies_are_jobs_too(daemon, client):
     answer = await raw(port_of(daemon), request + b'4\r\n{"a"\r\n3;x=y\r\n:1}\r\n0\r\n\r\n', until=b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 201 ")
     assert (await client.get("/q/foo")).body == b'{"a":1}'
+
+
+SURROGATES = [
+    rb'{"a":"caf\udce9"}',
+    rb'{"a\udce9":1}',
+    rb'{"a":{"\ud800":["\uD800\uDBFF"]}}',
+    rb'{"a":"\udc00\ud800x~0!dc00"}',
+    rb'{"a":"\ud83d\ude00\ude00\\ud800"}',
+]
+
+
+@pytest.mark.parametrize("job", SURROGATES)
+@awaiting
+async def test_a_lone_surrogate_as_an_escape_comes_back_byte_for_byte(client, job):
+    assert (await client.post("/q/foo", job)).status == 201
+    body = b'{"jobs":[{"n":1} , ' + job + b",{}]}"
+    assert (await client.request("POST", "/qb/foo", body, Content_Type="application/json")).status == 201
+    body = b'{"payload": ' + job + b"}"
+    assert (await client.request("POST", "/v1/queues/foo/jobs", body, Content_Type="application/json")).status == 201
+    jobs = (await client.get("/status/foo?with_desc=1")).json["jobs"]
+    assert [text.encode() for text in jobs] == [job, b'{"n":1}', job, b"{}", job]
+    assert (await client.get("/q/foo")).body == job
+    assert [text.encode() for text in (await client.get("/qb/foo")).json] == [b'{"n":1}', job, b"{}", job]
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        rb'{"a":"\ud800","n":007}',
+        rb'{"a":"\ud800\q"}',
+        rb'{"a":\ud800}',
+        b'{"a":"\\ud800\xed\xa0\x80"}',
+        rb'["\ud800"]',
+    ],
+)
+@awaiting
+async def test_what_else_is_wrong_beside_a_lone_surrogate_is_still_refused(client, job):
+    answer = await client.post("/q/foo", job)
+    assert (answer.status, answer.body) == (400, b'{"error":"job must be a valid JSON object"}')
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("POST", "/q/foo", b'{"n":1}'), ("PUT", "/q/foo", b'{"n":1}'), ("POST", "/qb/foo", b'{"jobs":[{"n":1}]}')],
+)
+@awaiting
+async def test_an_insertion_that_is_repeated_with_its_idempotency_key_is_made_once(client, method, path, body):
+    def ask(body, key="k"):
+        return client.request(method, path, body, Content_Type="application/json", Idempotency_Key=key)
+
+    for _ in range(3):
+        answer = await ask(body)
+        assert (answer.status, answer.body) == (201, b"")
+    assert (await client.get("/j/foo")).json["job_count"] == 1
+    assert (await client.get("/j/foo")).json["job_failed"] == (method == "PUT")
+    answer = await ask(body.replace(b"1", b"2"))
+    message = b'{"error":"another request was made with this idempotency key"}'
+    assert (answer.status, answer.body) == (422, message)
+    for key in ("", "x" * 256):
+        assert (await ask(body, key)).status == 400
+    assert (await ask(body, "x" * 255)).status == 201
+    assert (await client.get("/j/foo")).json["job_count"] == 2
+
+
+@awaiting
+async def test_an_empty_delayed_counts_as_none(client):
+    assert (await client.post("/q/foo?delayed=", JOB)).status == 201
+    assert (await client.get("/q/foo")).body == JOB

@@ -1,6 +1,7 @@
 """`GET /q/<queue>?wait=`: woken at once, first come first served, and nothing left behind."""
 
 import gc
+import re
 import signal
 import time
 
@@ -30,6 +31,7 @@ async def waiters(daemon, count):
 
 @awaiting
 async def test_a_waiting_consumer_gets_the_job_that_comes(daemon, client):
+    await client.post("/w/foo?worker_id=w1")
     waiting = begin(client.get("/q/foo?wait=30", X_presque_workerid="w1"))
     await waiters(daemon, 1)
     began = time.monotonic()
@@ -233,3 +235,95 @@ async def test_a_wait_of_more_than_55_seconds_counts_as_55(daemon, client, monke
         answer = await client.post("/v1/queues/foo/reservations", b'{"wait":%b}' % wait.encode())
         assert answer.json == {"jobs": []}
     assert waits == [55.0] * 8
+
+
+def scripts_run(redis):
+    """How many scripts Redis has run."""
+    info = redis.command("INFO", "commandstats").decode()
+    return sum(int(calls) for calls in re.findall(r"cmdstat_eval(?:sha)?:calls=(\d+)", info))
+
+
+async def several(redis, count):
+    """Daemons in this process, and a client of each."""
+    daemons = [daemon_on(redis.url, tick="60") for _ in range(count)]
+    for daemon in daemons:
+        daemon.startService()
+        await daemon.started
+    return daemons, [Client(port_of(daemon)) for daemon in daemons]
+
+
+async def registered(redis, count):
+    async def all_there():
+        return redis.command("ZCARD", "presque:{0}:foo:waiting") == count
+
+    await eventually(all_there, f"{count} registered daemons")
+
+
+@awaiting
+async def test_a_push_wakes_one_of_several_daemons(redis, daemon):
+    daemons, clients = await several(redis, 7)
+    waiting = [begin(client.get("/q/foo?wait=30")) for client in clients]
+    await registered(redis, 7)
+    await clients[0].get("/q/other")  # behind it every subscription is known
+    before = scripts_run(redis)
+    await clients[0].post("/q/foo", JOB)
+    assert (await first_of(waiting)).body == JOB
+    assert redis.command("ZCARD", "presque:{0}:foo:waiting") >= 6
+    polls = 6 * 2
+    assert scripts_run(redis) - before <= 6 + polls
+    for _ in range(6):
+        await clients[0].post("/q/foo", JOB)
+    assert {(await answer).body for answer in waiting} == {JOB}
+    for client in clients:
+        await client.close()
+    for each in daemons:
+        await each.stopService()
+
+
+def first_of(deferreds):
+    """What the first of them fires with; the others go on."""
+    fired = Deferred()
+
+    def pass_on(result):
+        if not fired.called:
+            fired.callback(result)
+        return result
+
+    for each in deferreds:
+        each.addCallback(pass_on)
+    return fired
+
+
+@awaiting
+async def test_a_daemon_that_is_gone_swallows_no_wake_up(redis, daemon, client, monkeypatch):
+    monkeypatch.setattr("presque.waiting.POLL", 600.0)
+    waiting = begin(client.get("/q/foo?wait=30"))
+    await waiters(daemon, 1)
+    await registered(redis, 1)
+    for n in range(3):
+        redis.command("ZADD", "presque:{0}:foo:waiting", n, f"gone{n}")
+    await client.post("/q/foo", JOB)
+    assert (await waiting).body == JOB
+
+
+@awaiting
+async def test_a_wake_up_that_finds_nobody_is_passed_on(redis, daemon, client, monkeypatch):
+    monkeypatch.setattr("presque.waiting.POLL", 600.0)
+    (other,), (consumer,) = await several(redis, 1)
+    waiting = begin(consumer.get("/q/foo?wait=30"))
+    await registered(redis, 1)
+    command = redis.session()
+    command("HSET", "presque:{0}:foo:jobs", 1, b"0000000000001-%b" % JOB)
+    command("RPUSH", "presque:{0}:foo:ready", 1)  # without a publication
+    daemon.waiting._told(daemon.queues.channel("foo"))
+    assert (await waiting).body == JOB
+    await consumer.close()
+    await other.stopService()
+
+
+@awaiting
+async def test_where_nobody_waits_nothing_is_published(redis, client):
+    redis.command("CONFIG", "RESETSTAT")
+    await client.post("/q/foo", JOB)
+    await client.get("/q/foo")
+    assert b"cmdstat_publish" not in redis.command("INFO", "commandstats")

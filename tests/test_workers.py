@@ -1,16 +1,17 @@
 """`/w/`, row by row."""
 
 import json
+import re
 import time
 from urllib.parse import quote
 
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Client, daemon_on, port_of
+from servers import Client, daemon_on, eventually, port_of
 from twisted.internet.defer import maybeDeferred
 
-from presque.keys import partition_key
+from presque.keys import partition_key, partition_of
 
 JOB = b'{"key":"value"}'
 MISSING = (400, b'{"error":"worker_id is missing"}')
@@ -83,6 +84,8 @@ async def test_registering_again_begins_anew(client, redis):
 
 @awaiting
 async def test_registering_on_another_queue_begins_anew_wherever_the_queues_lie(partitioned):
+    for n in range(8):
+        await partitioned.post(f"/w/q{n}?worker_id=w1")
     for n in range(8):
         await partitioned.post(f"/q/q{n}", JOB)
         await partitioned.get(f"/q/q{n}?worker_id=w1")
@@ -233,12 +236,15 @@ async def test_unregistering_an_unknown_worker_is_no_error(client):
 
 
 @awaiting
-async def test_a_forgotten_worker_that_comes_back_has_done_nothing(client):
+async def test_a_forgotten_worker_that_comes_back_is_not_registered_by_that(client):
+    await client.post("/w/foo?worker_id=w1")
     await client.post("/q/foo", JOB)
     await client.get("/q/foo?worker_id=w1")
     await client.delete("/w/foo?worker_id=w1")
-    await client.get("/q/foo?worker_id=w1")
-    assert (await client.get("/w/?worker_id=w1")).json["processed"] == "0"
+    for answer in (await client.get("/q/foo?worker_id=w1"), await client.put("/q/foo?worker_id=w1", JOB)):
+        assert answer.status in (404, 201)
+    assert (await client.get("/w/?worker_id=w1")).status == 404
+    assert await workers_of(client, "foo") == []
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -273,6 +279,9 @@ async def test_the_workers_of_a_queue_come_with_the_counts_of_the_queue(client, 
 async def test_all_workers_come_with_the_sums_over_all_queues(client, path):
     assert (await client.get(path)).body == b'{"workers_list":[],"workers":[],"processed":0,"failed":0}'
     for queue in ("foo", "bar"):
+        await client.post(f"/w/{queue}?worker_id=w-{queue}")
+    await client.post("/w/foo?worker_id=w-bar")
+    for queue in ("foo", "bar"):
         await client.post(f"/qb/{queue}", b'{"jobs":[{},{},{}]}')
         await client.get(f"/qb/{queue}?worker_id=w-{queue}")
     await client.put("/q/foo?worker_id=w-bar", JOB)
@@ -287,15 +296,93 @@ async def test_all_workers_come_with_the_sums_over_all_queues(client, path):
 
 
 @awaiting
-async def test_a_fetch_registers_an_unregistered_worker_on_that_queue(client):
-    for path in ("/q/foo", "/qb/bar"):
-        await client.post(f"/q/{path[-3:]}", JOB)
-        before = int(time.time())
-        assert (await client.get(path, X_presque_workerid="w1")).status == 200
-        assert await workers_of(client, path[-3:]) == ["w1"]
+async def test_what_an_unregistered_worker_fetches_counts_on_the_queue_alone(client, redis):
+    for _ in range(3):
+        await client.post("/q/foo", JOB)
+    named = {"X_presque_workerid": "w1"}
+    assert (await client.get("/q/foo", **named)).status == 200
+    assert (await client.get("/qb/foo?batch_size=1", **named)).status == 200
+    assert (await client.put("/q/foo", JOB, **named)).status == 201
+    assert (await client.post("/v1/queues/foo/reservations", b'{"worker_id":"w1"}')).status == 200
+    assert (await client.get("/w/")).body == b'{"workers_list":[],"workers":[],"processed":3,"failed":1}'
+    assert [key for key in redis.command("KEYS", "*") if b"worker" in key or b"seen" in key] == []
+
+
+@awaiting
+async def test_a_registered_worker_counts_on_a_queue_on_which_it_is_not(client):
+    await client.post("/w/foo?worker_id=w1")
+    await client.post("/q/bar", JOB)
+    await client.get("/q/bar?worker_id=w1")
     found = (await client.get("/w/?worker_id=w1")).json
-    assert (found["queues"], found["processed"], found["failed"]) == (["bar", "foo"], "2", "0")
-    assert before - 1 <= found["started_at"] <= time.time()
+    assert (found["processed"], found["queues"]) == ("1", ["foo"])
+
+
+@pytest.mark.parametrize("path", ["/w/foo", "/w/?queue_name=foo"])
+@awaiting
+async def test_the_workers_of_a_queue_are_asked_for_by_either_path(client, path):
+    await client.post("/w/foo?worker_id=w1")
+    assert (await client.get(path)).body == b'{"queue_name":"foo","workers_list":["w1"],"processed":0,"failed":0}'
+
+
+KEEPS = b'{"redeliver_after":600,"max_attempts":2}'
+
+
+async def kept_job(client):
+    """A job of `foo` that is kept in the name of w1."""
+    await client.request("PATCH", "/v1/queues/foo", KEEPS, Content_Type="application/json")
+    await client.post("/q/foo", JOB)
+    assert (await client.get("/q/foo?worker_id=w1")).body == JOB
+
+
+@awaiting
+async def test_a_worker_that_registers_anew_gives_back_what_it_had_not_finished_and_that_was_an_attempt(client, redis):
+    await kept_job(client)
+    await keeping(redis)
+    await client.post("/w/foo?worker_id=w1")
+    counts = (await client.get("/v1/queues/foo")).json
+    assert (counts["ready"], counts["leased"], counts["failed"]) == (1, 0, 1)
+    assert (await client.get("/q/foo?worker_id=w1")).body == JOB
+    await keeping(redis)
+    await client.post("/w/foo?worker_id=w1")
+    (dead,) = (await client.get("/v1/queues/foo/jobs?state=dead")).json["jobs"]
+    assert [failure["error"] for failure in dead["history"]] == ["the worker registered anew"] * 2
+
+
+async def keeping(redis):
+    """Wait until what w1 was given is kept in its name."""
+
+    async def is_kept():
+        receipts = redis.command("HVALS", "presque:{0}:foo:receipts")
+        return [receipt[:1] for receipt in receipts] == [b"k"]
+
+    await eventually(is_kept, "the arrival")
+
+
+@pytest.mark.parametrize("again", ["GET /q/foo", "DELETE /w/foo"])
+@awaiting
+async def test_a_worker_that_comes_again_or_leaves_acknowledges(client, redis, again):
+    await kept_job(client)
+    await keeping(redis)
+    method, path = again.split()
+    await client.request(method, f"{path}?worker_id=w1")
+    counts = (await client.get("/v1/queues/foo")).json
+    assert (counts["ready"], counts["leased"], counts["failed"]) == (0, 0, 0)
+
+
+@awaiting
+async def test_what_is_kept_for_workers_that_never_come_again_is_forgotten(client, redis):
+    await client.request("PATCH", "/v1/queues/foo", b'{"redeliver_after":0.2}', Content_Type="application/json")
+    await client.post("/q/foo", JOB)
+
+    async def forgotten():
+        return (
+            redis.command("HLEN", "presque:{0}:foo:kept") == 0 and redis.command("LLEN", "presque:{0}:foo:ready") == 0
+        )
+
+    for n in range(4):
+        assert (await client.get(f"/q/foo?wait=20&worker_id=w{n}")).body == JOB
+    await client.request("PATCH", "/v1/queues/foo", b'{"max_attempts":1}', Content_Type="application/json")
+    await eventually(forgotten, "the end of all that was kept")
 
 
 @awaiting
@@ -310,3 +397,111 @@ async def test_workers_stay_when_their_queue_is_purged(client):
     await client.post("/q/foo", JOB)
     await client.delete("/q/foo")
     assert (await client.get("/w/?worker_id=w1")).json["queues"] == ["foo"]
+
+
+# The registry at length
+
+
+@pytest.mark.parametrize("partitions", ["1", "3"])
+@awaiting
+async def test_a_store_of_before_is_converted_by_daemons_that_start_at_once(redises, partitions):
+    redis = redises()
+    expected = {f"w{n}": sorted(f"q{m}" for m in range(n % 7 + 1)) for n in range(50)}
+    expected["many"] = sorted(f"x{n}" for n in range(2500))
+    plant_as_before(redis, expected, int(partitions))
+    daemons = [daemon_on(redis.url, partitions=partitions) for _ in range(2)]
+    for daemon in daemons:
+        daemon.startService()
+    for daemon in daemons:
+        await daemon.started
+    client = Client(port_of(daemons[0]))
+    found = (await client.get("/w/")).json["workers"]
+    assert {each["worker_id"]: each["queues"] for each in found} == expected
+    assert {(each["started_at"], each["last_seen"], each["processed"]) for each in found} == {
+        (1700000000, 1700000009, "3")
+    }
+    assert (await client.get("/w/q6")).json["workers_list"] == sorted(
+        w for w, queues in expected.items() if "q6" in queues
+    )
+    left = [key for key in redis.command("KEYS", "*") if key.endswith((b":workers", b"worker_queues", b"worker_seen"))]
+    assert left == []
+    await client.close()
+    for daemon in daemons:
+        await daemon.stopService()
+
+
+def plant_as_before(redis, queues_of_workers, partitions):
+    """Write registrations as they were written when a worker's queues were a text."""
+    command = redis.session()
+    command("HSET", "presque:store", "partitions", partitions, "model", 2)
+    for worker, queues in queues_of_workers.items():
+        parts = {}
+        for queue in queues:
+            parts.setdefault(partition_of(queue, partitions), []).append(queue)
+        for number, (partition, names) in enumerate(sorted(parts.items())):
+            command("HSET", f"presque:{{{partition}}}/worker_queues", worker, " ".join(names))
+            command("HSET", f"presque:{{{partition}}}/worker_started", worker, 1700000000000)
+            command("HSET", f"presque:{{{partition}}}/worker_seen", worker, 1700000009000)
+            command("HSET", f"presque:{{{partition}}}/worker_processed", worker, 0 if number else 3)
+            for queue in names:
+                command("SADD", f"presque:{{{partition}}}:{queue}:workers", worker)
+
+
+@pytest.mark.parametrize("partitions", ["1", "3"])
+@awaiting
+async def test_a_worker_that_was_silent_for_long_is_forgotten_and_one_that_was_not_stays(redises, partitions):
+    redis = redises()
+    daemon = daemon_on(redis.url, partitions=partitions, worker_keep="3")
+    daemon.startService()
+    await daemon.started
+    client = Client(port_of(daemon))
+    for queue in ("a", "b", "c", "d"):
+        for worker in ("silent", "works"):
+            await client.post(f"/w/{queue}?worker_id={worker}")
+
+    async def forgotten():
+        await client.get("/q/a?worker_id=works")
+        return (await client.get("/w/?worker_id=silent")).status == 404
+
+    await eventually(forgotten, "the forgetting")
+    workers = (await client.get("/w/")).json["workers"]
+    assert [(each["worker_id"], each["queues"]) for each in workers] == [("works", ["a", "b", "c", "d"])]
+    assert (await client.get("/w/d")).json["workers_list"] == ["works"]
+    await client.close()
+    await daemon.stopService()
+
+
+@awaiting
+async def test_long_lists_are_whole_and_sorted(client, redis):
+    names = sorted(f"q{n}" for n in range(2300))
+    command = redis.session()
+    for name in names:
+        command("ZADD", "presque:{0}/queues", 0, name)
+        command("HSET", "presque:{0}/processed", name, 2)
+        for worker, queue in (("many", name), (f"w{name}", "one")):
+            command("ZADD", "presque:{0}/queues_of", 0, f"{worker}\0{queue}")
+            command("ZADD", "presque:{0}/workers_of", 0, f"{queue}\0{worker}")
+            command("ZADD", "presque:{0}/last_seen", 1000, worker)
+            command("HSET", "presque:{0}/worker_started", worker, 1000)
+    assert (await client.get("/status/")).json == {"queues": names, "size": 2300}
+    assert (await client.get("/w/one")).json["workers_list"] == [f"w{name}" for name in names]
+    assert (await client.get("/w/?worker_id=many")).json["queues"] == names
+    found = (await client.get("/w/")).json
+    assert found["workers_list"] == ["many", *(f"w{name}" for name in names)]
+    assert [len(each["queues"]) for each in found["workers"]] == [2300, *[1] * 2300]
+    assert (found["processed"], found["failed"]) == (4600, 0)
+
+
+@awaiting
+async def test_what_one_worker_on_many_queues_writes_grows_with_their_number(client, redis):
+    def written():
+        info = redis.command("INFO", "persistence").decode()
+        return int(re.search(r"aof_current_size:(\d+)", info)[1])
+
+    sizes = []
+    for first in (0, 1000):
+        before = written()
+        for n in range(first, first + 1000):
+            await client.post(f"/w/q{n:04}?worker_id=w1")
+        sizes.append(written() - before)
+    assert sizes[1] < 1.2 * sizes[0]

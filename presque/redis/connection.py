@@ -257,7 +257,9 @@ class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisa
 
     def replyReceived(self, reply: Reply) -> None:
         """Pass on what was published, and that a subscription has begun: both may mean a job."""
-        if isinstance(reply, list) and reply[0] in (b"message", b"subscribe"):
+        if isinstance(reply, list) and reply[0] == b"message":
+            self.factory.told(reply[1])
+        elif isinstance(reply, list) and reply[0] == b"subscribe":
             self.factory.heard(reply[1])
         elif not isinstance(reply, list):
             self.replyQueue.put(reply)
@@ -274,6 +276,7 @@ class ListenerFactory(Factory):
         self.channels: set[bytes] = set()
         self.listener: Listener | None = None
         self.heard: Callable[[bytes], None] = lambda channel: None
+        self.told: Callable[[bytes], None] = lambda channel: None
 
     def buildProtocol(self, addr: IAddress | None) -> Listener:
         """A Listener that speaks bytes."""

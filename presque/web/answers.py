@@ -10,6 +10,8 @@ import msgspec
 from presque.web.models import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from presque.web.site import Request
 
 JSON = b"application/json"
@@ -74,6 +76,11 @@ def answer(request: Request, status: int, body: bytes, content_type: bytes = JSO
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         request.setHeader(b"Retry-After", RETRY_AFTER)
     return body
+
+
+def joined(pieces: Iterable[bytes]) -> bytes:
+    """Pieces of a JSON list, the empty ones left out."""
+    return b",".join(filter(None, pieces))
 
 
 def json(request: Request, value: Any, status: int = 200) -> bytes:

@@ -50,9 +50,9 @@ def flag(request: Request, name: bytes) -> bool:
 
 
 def delayed(request: Request) -> float | None:
-    """`?delayed=`: epoch seconds."""
+    """`?delayed=`: epoch seconds; empty is none."""
     value = query(request, b"delayed")
-    if not value and b"delayed" not in request.args:
+    if not value:
         return None
     due = _number(value)
     if due is None or due > LATEST:
@@ -77,11 +77,11 @@ def wait(request: Request) -> float:
 
 
 def batch_size(request: Request) -> int:
-    """`?batch_size=`: jobs, more than LARGEST_BATCH counts as that."""
+    """`?batch_size=`: jobs, more than LARGEST_BATCH counts as that, and 0 as DEFAULT_BATCH."""
     value = query(request, b"batch_size")
-    if not value:
+    if not value.strip(b"0"):
         return DEFAULT_BATCH
-    if not value.strip(b"0") or not value.isdigit():
+    if not value.isdigit():
         raise BadRequest("batch_size must be a whole number above 0")
     return LARGEST_BATCH if len(value) > 20 else min(int(value), LARGEST_BATCH)
 
@@ -123,7 +123,7 @@ def jobs(request: Request) -> list[bytes]:
     """The body: `{"jobs":[…]}`; each job is the slice of the body that it was."""
     listed = _check_object(_json_body(request)).get("jobs")
     try:
-        found = [bytes(each) for each in _LIST.decode(listed)] if listed is not None else None
+        found = [bytes(each) for each in _decoded(bytes(listed), _LIST)] if listed is not None else None
     except msgspec.MsgspecError:
         found = None
     if found is None:
@@ -168,9 +168,22 @@ def _check_object(body: bytes) -> dict[str, msgspec.Raw]:
     """
     try:
         body.decode()
-        return _OBJECT.decode(body)
+        found: dict[str, msgspec.Raw] = _decoded(body, _OBJECT)
+        return found
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise BadRequest("job must be a valid JSON object") from None
+
+
+def _decoded(content: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
+    """What a decoder reads; lone surrogates, which it refuses, are looked for only then."""
+    try:
+        return decoder.decode(content)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if not surrogates.has_lone(content):
+            raise
+        return surrogates.decode(content, decoder.type)
 
 
 def body(request: Any) -> bytes:
@@ -189,7 +202,11 @@ def parse(content: bytes, type: type[T]) -> T:
         return found
     except msgspec.ValidationError as wrong:
         raise BadRequest(str(wrong)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
+    except msgspec.DecodeError as wrong:
+        if b"\\u" in content and (marked := Marked(content)).found:
+            return _parse_marked(marked, type)
+        raise BadRequest(f"the body is not JSON in UTF-8: {wrong}") from None
+    except UnicodeDecodeError as wrong:
         raise BadRequest(f"the body is not JSON in UTF-8: {wrong}") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None

@@ -6,11 +6,13 @@ does is in `presque.queues`.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from presque.queues import NewJob
 from presque.web import models, models2010, params
-from presque.web.answers import answer, error, json
-from presque.web.parameters import WORKER
+from presque.web.answers import answer, encode, error, joined, json
+from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
 from presque.web.params import BadRequest
 
 if TYPE_CHECKING:
@@ -38,11 +40,19 @@ def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiting, hand
 
 
 def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @routes.at("POST", "/q/<queue>", name="pushJob", body=Job, answers={201: None}, query=("delayed", "uniq"))
+    @routes.at(
+        "POST",
+        "/q/<queue>",
+        name="pushJob",
+        body=Job,
+        answers={201: None},
+        refuses=(409, 422, 429),
+        query=("delayed", "uniq"),
+        headers=(IDEMPOTENCY_KEY,),
+    )
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        """Insert a job."""
-        job, due = params.job(request), params.delayed(request)
-        pushed = queues.push(queue, [job], due, params.uniq(request))
+        """Insert a job, once for an idempotency key."""
+        pushed = _insert(request, queues, queue, [params.job(request)], params.uniq(request))
         return pushed.addCallback(lambda ids: answer(request, 201, b""))
 
     @routes.at(
@@ -51,13 +61,16 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         name="failJob",
         body=Job,
         answers={201: None},
+        refuses=(409, 422, 429),
         query=("delayed", "uniq", "worker_id"),
-        headers=(WORKER,),
+        headers=(WORKER, IDEMPOTENCY_KEY),
     )
     def fail(request: Request, queue: str) -> Deferred[bytes]:
-        """Insert a job that a worker failed at, and count the failure."""
-        job, due = params.job(request), params.delayed(request)
-        failed = queues.fail(queue, job, due, params.uniq(request), params.worker(request))
+        """Insert a job that a worker failed at, and count the failure, once for an idempotency key."""
+        job, due, uniq = params.job(request), params.delayed(request), params.uniq(request)
+        key = params.idempotency_key(request)
+        fingerprint = _fingerprint(request, [job]) if key else b""
+        failed = queues.fail(queue, job, due, uniq, params.worker(request), key, fingerprint)
         return failed.addCallback(lambda ids: answer(request, 201, b""))
 
     @routes.at(
@@ -77,7 +90,7 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
             return answer(request, 200, taken.payloads[0]) if taken.payloads else error(request, 404, "no job")
 
         wait, worker = params.wait(request), params.worker(request)
-        taking = waiting.take([queue], lambda name: queues.take(name, 1, worker), wait)
+        taking = waiting.take([queue], lambda name, daemon: queues.take(name, 1, worker, daemon), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
     @routes.at("DELETE", "/q/<queue>", name="dropQueue", answers={204: None})
@@ -86,12 +99,38 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         return queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
 
 
+def _insert(request: Request, queues: Queues, queue: str, jobs: list[bytes], uniq: bytes) -> Deferred[Any]:
+    due, key = params.delayed(request), params.idempotency_key(request)
+    if not key:
+        return queues.push(queue, jobs, due, uniq)
+    specs = [NewJob(job, due, uniq=uniq) for job in jobs]
+    return queues.insert(queue, specs, key, _fingerprint(request, jobs))
+
+
+def _fingerprint(request: Request, jobs: list[bytes]) -> bytes:
+    """What tells this request from another with its idempotency key: the verb, the parameters and the jobs."""
+    said = blake2b(digest_size=16)
+    verb = request.method + request.path.partition(b"/")[2].partition(b"/")[0]
+    for part in (verb, params.query(request, b"delayed"), params.uniq(request), *jobs):
+        said.update(b"%d:%b" % (len(part), part))
+    return said.hexdigest().encode()
+
+
 def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @routes.at("POST", "/qb/<queue>", name="pushJobs", body=models.Batch2010, answers={201: None}, query=("delayed",))
+    @routes.at(
+        "POST",
+        "/qb/<queue>",
+        name="pushJobs",
+        body=models.Batch2010,
+        answers={201: None},
+        refuses=(409, 422, 429),
+        query=("delayed",),
+        headers=(IDEMPOTENCY_KEY,),
+    )
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        """Insert jobs, all or none."""
-        jobs, due = params.jobs(request), params.delayed(request)
-        return queues.push(queue, jobs, due).addCallback(lambda ids: answer(request, 201, b""))
+        """Insert jobs, all or none, once for an idempotency key."""
+        pushed = _insert(request, queues, queue, params.jobs(request), b"")
+        return pushed.addCallback(lambda ids: answer(request, 201, b""))
 
     @routes.at(
         "GET",
@@ -111,7 +150,7 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
             return json(request, texts) if texts else error(request, 404, "no job")
 
         wait, worker, most = params.wait(request), params.worker(request), params.batch_size(request)
-        taking = waiting.take([queue], lambda name: queues.take(name, most, worker), wait)
+        taking = waiting.take([queue], lambda name, daemon: queues.take(name, most, worker, daemon), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
     @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/")
@@ -127,9 +166,13 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
 
 def _add_knowledge(routes: Routes, queues: Queues) -> None:
     @routes.at("GET", "/status", "/status/", name="listQueueNames", answers={200: models2010.QueueNames})
-    def names(request: Request) -> Deferred[bytes]:
+    async def names(request: Request) -> bytes:
         """The names of all queues."""
-        return queues.names().addCallback(lambda names: json(request, {"queues": names, "size": len(names)}))
+        pages, size = [], 0
+        async for names in queues.all_names():
+            pages.append(encode(names)[1:-1])
+            size += len(names)
+        return answer(request, 200, b'{"queues":[%b],"size":%d}' % (joined(pages), size))
 
     @routes.at("GET", "/status/<queue>", name="showStatus", answers={200: models2010.QueueStatus}, query=("with_desc",))
     async def status(request: Request, queue: str) -> bytes:
@@ -183,10 +226,10 @@ def _add_workers(routes: Routes, workers: Workers) -> None:
         query=("worker_id",),
         headers=(WORKER,),
     )
-    def register(request: Request, queue: str) -> Deferred[bytes]:
-        """Register a worker."""
-        registered = workers.register(queue, _named(params.worker_or_body(request)))
-        return registered.addCallback(lambda _: answer(request, 201, b""))
+    async def register(request: Request, queue: str) -> bytes:
+        """Register a worker. What the queue kept in its name goes back to the front."""
+        await workers.register(queue, _named(params.worker_or_body(request)))
+        return answer(request, 201, b"")
 
     @routes.at(
         "DELETE", "/w/<queue>", name="unregisterWorker", answers={204: None}, query=("worker_id",), headers=(WORKER,)
@@ -195,6 +238,11 @@ def _add_workers(routes: Routes, workers: Workers) -> None:
         """Take a worker off a queue."""
         unregistered = workers.unregister(queue, _named(params.worker_or_body(request)))
         return unregistered.addCallback(lambda _: answer(request, 204, b""))
+
+    @routes.at("GET", "/w/<queue>", name="listQueueWorkers", answers={200: models2010.QueueWorkers})
+    async def on_queue(request: Request, queue: str) -> bytes:
+        """The workers of a queue."""
+        return await _of_queue(request, workers, queue)
 
     @routes.at(
         "GET",
@@ -210,14 +258,25 @@ def _add_workers(routes: Routes, workers: Workers) -> None:
         if worker_id := params.text(request, b"worker_id"):
             return json(request, _description(await workers.one(worker_id)))
         if queue := params.text(request, b"queue_name"):
-            ids, processed, failed = await workers.on_queue(queue)
-            value = {"queue_name": queue, "workers_list": ids, "processed": processed, "failed": failed}
-            return json(request, value)
-        totals = await workers.all()
-        ids = [worker.worker_id for worker in totals.workers]
-        descriptions = [_description(worker) for worker in totals.workers]
-        sums = {"processed": totals.processed, "failed": totals.failed}
-        return json(request, {"workers_list": ids, "workers": descriptions, **sums})
+            return await _of_queue(request, workers, queue)
+        return await _all(request, workers)
+
+
+async def _of_queue(request: Request, workers: Workers, queue: str) -> bytes:
+    ids, processed, failed = await workers.on_queue(queue)
+    return json(request, {"queue_name": queue, "workers_list": ids, "processed": processed, "failed": failed})
+
+
+async def _all(request: Request, workers: Workers) -> bytes:
+    """All workers, one after another, so that others have their turn while they are read."""
+    ids, descriptions = [], []
+    async for worker in workers.all():
+        ids.append(encode(worker.worker_id))
+        descriptions.append(encode(_description(worker)))
+    processed, failed = await workers.sums()
+    lists = joined(ids), joined(descriptions)
+    body = b'{"workers_list":[%b],"workers":[%b],"processed":%d,"failed":%d}' % (*lists, processed, failed)
+    return answer(request, 200, body)
 
 
 def _named(worker: str) -> str:

@@ -52,8 +52,8 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: 
         worker, key = params.worker(request, asked.worker_id), params.idempotency_key(request)
         wait = min(asked.wait, params.LONGEST_WAIT)
 
-        def take(name: str) -> Deferred[Leased]:
-            return leases.reserve(name, asked.max, asked.lease, worker, key)
+        def take(name: str, daemon: bytes) -> Deferred[Leased]:
+            return leases.reserve(name, asked.max, asked.lease, worker, key, daemon)
 
         async def take_again() -> Leased:
             before = await leases.reserved(names, worker, key)

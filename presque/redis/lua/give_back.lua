@@ -3,7 +3,7 @@
 -- ARGV   given up at (epoch ms), queue, worker (or ''), 1 when there is an idempotency key else '',
 --        number, receipt, number, receipt, … (up to 1000 pairs)
 -- Reply  how many it put back
-local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed, remembered = unpack(KEYS)
+local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed, waiting, remembered = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
@@ -23,6 +23,6 @@ if #ids > 0 then
   if count then -- it may have begun anew meanwhile
     redis.call('HSET', worker_processed, worker, math.max(0, count - #ids))
   end
-  wake()
+  wake(#ids)
 end
 return #ids

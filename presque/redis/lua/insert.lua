@@ -5,18 +5,16 @@
 -- Reply  {'inserted', 'fingerprint first-number letter-for-each-job'}, the letter r(eady) or d(elayed); what is remembered of
 --        the first request with that key is answered in the same words. Or {'duplicate', number}, {'full'}, or
 --        {'closed'}
-local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, remembered = unpack(KEYS)
+local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, waiting, remembered = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
 --@include refusal
 --@include insert
-local fingerprint = ARGV[3]
-if fingerprint ~= '' then
-  local before = redis.call('GET', remembered)
-  if before then
-    return { 'inserted', before }
-  end
+--@include remember
+local before = answered_before(ARGV[3])
+if before then
+  return { 'inserted', before }
 end
 local first, states = insert(ARGV[2], (#ARGV - 4) / 4, function(i)
   local at = 4 * i + 1
@@ -26,11 +24,4 @@ local first, states = insert(ARGV[2], (#ARGV - 4) / 4, function(i)
   end
   return due_at, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
 end)
-if not states then
-  return first
-end
-local answer = table.concat({ fingerprint, first, states }, ' ')
-if fingerprint ~= '' then
-  redis.call('SET', remembered, answer, 'PX', ARGV[4])
-end
-return { 'inserted', answer }
+return states and remember(ARGV[3], first, states, ARGV[4]) or first

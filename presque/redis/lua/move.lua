@@ -2,7 +2,7 @@
 -- ARGV   given up at (epoch ms), queue, how many of each at most (up to 1000)
 -- Reply  how many were moved or forgotten
 local failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
-  holders, run_outs, settings = unpack(KEYS)
+  holders, run_outs, settings, kept, waiting = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
@@ -11,9 +11,8 @@ local failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, un
 --@include forget
 --@include attempt
 --@include retry
+--@include kept
 --@include move
 local made_ready, all = move(ARGV[2], tonumber(ARGV[3]))
-if made_ready > 0 then
-  wake()
-end
+wake(made_ready)
 return all

@@ -1,5 +1,5 @@
 -- Names the queues of a partition, in their order.
--- ARGV   given up at (epoch ms), the name after which to begin ('' at the first), how many at most (-1 all)
+-- ARGV   given up at (epoch ms), the name after which to begin ('' at the first), how many at most
 -- Reply  their names
 local queues = unpack(KEYS)
 --@include now

@@ -1,10 +1,15 @@
--- Reads who works on a queue, and the queue's counters.
--- ARGV   given up at (epoch ms), queue
--- Reply  {processed, failed, {worker, worker, …}}
-local workers, processed, failed = unpack(KEYS)
+-- Reads a page of those who work on a queue, and the queue's counters.
+-- ARGV   given up at (epoch ms), queue, the worker after which to begin ('' at the first), how many at most
+-- Reply  {processed, failed, worker, worker, …}
+local workers_of, processed, failed = unpack(KEYS)
 --@include now
-return {
-  tonumber(redis.call('HGET', processed, ARGV[2]) or 0),
-  tonumber(redis.call('HGET', failed, ARGV[2]) or 0),
-  redis.call('SMEMBERS', workers),
+local queue = ARGV[2]
+local reply = {
+  tonumber(redis.call('HGET', processed, queue) or 0),
+  tonumber(redis.call('HGET', failed, queue) or 0),
 }
+local after = (ARGV[3] == '' and '[' or '(') .. queue .. '\0' .. ARGV[3]
+for i, member in ipairs(redis.call('ZRANGEBYLEX', workers_of, after, '(' .. queue .. '\1', 'LIMIT', 0, ARGV[4])) do
+  reply[i + 2] = member:sub(#queue + 2)
+end
+return reply

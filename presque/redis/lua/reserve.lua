@@ -1,19 +1,21 @@
 -- Leases jobs, in their order. What was leased before with the same idempotency key, and is leased still, is answered again.
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or ''),
---        how long to remember the idempotency key (ms, or '' without one)
+--        how long to remember the idempotency key (ms, or '' without one), daemon (or '') that is to be woken when there is
+--        nothing
 -- Reply  {now, lease ends at (both epoch ms), number, job, attempt, most attempts, number, …}; 0 when the queue is stopped; or as
 --        parts/reserved_before.lua says
 local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
-  limits, history, holders, run_outs, settings, workers, worker_started, worker_seen, worker_processed,
-  worker_queues, remembered = unpack(KEYS)
+  limits, history, holders, run_outs, settings, kept, waiting, last_seen, worker_processed, remembered = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
+--@include wait
 --@include setting
 --@include front
 --@include forget
 --@include attempt
 --@include retry
+--@include kept
 --@include move
 --@include pop
 --@include reserved_before
@@ -25,6 +27,7 @@ if before then
   return before
 end
 if redis.call('SISMEMBER', paused, queue) == 1 then
+  wait(ARGV[8])
   return 0
 end
 local move_at, moved = redis.call('ZSCORE', due, queue), 0
@@ -43,8 +46,9 @@ local taken = pop(queue, want, deadline, receipt, function(id, job)
     names[#names + 1] = receipt .. ' ' .. worker
   end
 end)
-if moved > taken then -- there is more than was asked for, and the mover will not come for it again
-  wake()
+wake(moved - taken) -- there is more than was asked for, and the mover will not come for it again
+if taken == 0 then
+  wait(ARGV[8])
 end
 if kept_for ~= '' and taken > 0 then
   remember_reservation(receipt, reply, kept_for)
@@ -53,7 +57,6 @@ if #names > 0 then
   redis.call('HSET', holders, unpack(names))
 end
 if worker ~= '' then
-  enrol(queue, worker)
-  redis.call('HINCRBY', worker_processed, worker, taken)
+  count_worker(worker, worker_processed, taken)
 end
 return reply

@@ -1,7 +1,7 @@
 -- Makes dead jobs ready again, behind those that wait and however many those are, with all their attempts before them.
 -- ARGV   given up at (epoch ms), queue, how many at most, the longest dead first ('' when numbers follow), number, number, …
 -- Reply  {how many it moved, how many are dead still, numbers that were not dead …}, or 0 when there is no such queue
-local queues, ready, dead, attempts, uniq, uniq_of, run_outs = unpack(KEYS)
+local queues, ready, dead, attempts, uniq, uniq_of, run_outs, waiting = unpack(KEYS)
 --@include now
 --@include wake
 if not redis.call('ZSCORE', queues, ARGV[2]) then
@@ -28,6 +28,6 @@ if #ids > 0 then
       redis.call('HSETNX', uniq, key, ids[i])
     end
   end
-  wake()
+  wake(#ids)
 end
 return { #ids, redis.call('ZCARD', dead), unpack(missing) }

@@ -6,7 +6,7 @@
 -- Reply  for each job three: ack 0 0, release 0 0, delayed <due at, epoch ms> <in how long, ms>, dead 0 0, lost 0 0 (another
 --        receipt is the job's), or gone 0 0 (there is no such job)
 local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders,
-  run_outs, settings, failed, acked, acked_by = unpack(KEYS)
+  run_outs, settings, failed, acked, acked_by, waiting = unpack(KEYS)
 --@include now
 --@include rank
 --@include wake
@@ -16,7 +16,7 @@ local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, a
 --@include attempt
 --@include retry
 --@include acked
-local queue, reply, settled = ARGV[2], {}, {} -- `settled`: what there is to do once at the end
+local queue, reply, settled, ready_again = ARGV[2], {}, {}, 0 -- `settled`: what there is to do once at the end
 
 local outcomes = {}
 function outcomes.ack(id, receipt)
@@ -49,7 +49,7 @@ function outcomes.release(id, receipt, delay)
     wait_until(queue, id, now + delay)
   else
     to_front({ id })
-    settled.ready = true
+    ready_again = ready_again + 1
   end
   return 'release', 0, 0
 end
@@ -80,7 +80,5 @@ if settled.dead then
   trim_dead()
   redis.call('ZADD', due, 'LT', math.min(trim_dead_at(), now + setting('dead_age')), queue)
 end
-if settled.ready then
-  wake()
-end
+wake(ready_again)
 return reply

@@ -1,10 +1,23 @@
--- Reads what is known of one worker in this partition.
--- ARGV   given up at (epoch ms), worker
--- Reply  {queues, started (epoch ms), seen (epoch ms), processed, failed}, each nil or text; {} when it is unknown
-local worker_started, worker_seen, worker_processed, worker_failed, worker_queues = unpack(KEYS)
+-- Reads what is known of one worker in this partition, and a page of its queues there.
+-- ARGV   given up at (epoch ms), worker, the queue after which to begin ('' at the first), how many at most
+-- Reply  {{started (epoch ms), seen (epoch ms), processed, failed}, queue, queue, …}, each figure nil or text; {} when it is unknown
+local last_seen, queues_of, worker_started, worker_processed, worker_failed = unpack(KEYS)
 --@include now
-local reply = {}
-for i, key in ipairs({ worker_queues, worker_started, worker_seen, worker_processed, worker_failed }) do
-  reply[i] = redis.call('HGET', key, ARGV[2])
+local worker = ARGV[2]
+local seen = redis.call('ZSCORE', last_seen, worker)
+if not seen then
+  return {}
 end
-return reply[1] and reply or {}
+local reply = {
+  {
+    redis.call('HGET', worker_started, worker),
+    seen,
+    redis.call('HGET', worker_processed, worker),
+    redis.call('HGET', worker_failed, worker),
+  },
+}
+local after = (ARGV[3] == '' and '[' or '(') .. worker .. '\0' .. ARGV[3]
+for i, member in ipairs(redis.call('ZRANGEBYLEX', queues_of, after, '(' .. worker .. '\1', 'LIMIT', 0, ARGV[4])) do
+  reply[i + 1] = member:sub(#worker + 2)
+end
+return reply

@@ -1,18 +1,24 @@
--- Reads all workers of a partition, and the sums of its queues' counters.
--- ARGV   given up at (epoch ms)
--- Reply  {processed, failed, {worker, queues, …}, {worker, started, …}, {worker, seen, …}, {worker, processed, …},
---        {worker, failed, …}}, times in epoch ms
-local processed, failed, worker_started, worker_seen, worker_processed, worker_failed, worker_queues = unpack(KEYS)
+-- Reads a page of the workers of a partition with their queues there: one row for each of both, in their order.
+-- ARGV   given up at (epoch ms), the row after which to begin ('' at the first), how many at most (up to 1000)
+-- Reply  {{'worker\0queue', …}, {started (epoch ms), …}, {seen (epoch ms), …}, {processed, …}, {failed, …}}, the figures for each
+--        worker on this page, nil or text
+local last_seen, queues_of, worker_started, worker_processed, worker_failed = unpack(KEYS)
 --@include now
-local function sum(key)
-  local total = 0
-  for _, count in ipairs(redis.call('HVALS', key)) do
-    total = total + count
+local rows = redis.call('ZRANGEBYLEX', queues_of, ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', 'LIMIT', 0, ARGV[3])
+local workers = {}
+for _, row in ipairs(rows) do
+  local worker = row:match('^[^%z]*')
+  if workers[#workers] ~= worker then
+    workers[#workers + 1] = worker
   end
-  return total
 end
-local reply = { sum(processed), sum(failed) }
-for _, key in ipairs({ worker_queues, worker_started, worker_seen, worker_processed, worker_failed }) do
-  reply[#reply + 1] = redis.call('HGETALL', key)
+if #workers == 0 then
+  return { rows, {}, {}, {}, {} }
 end
-return reply
+return {
+  rows,
+  redis.call('HMGET', worker_started, unpack(workers)),
+  redis.call('ZMSCORE', last_seen, unpack(workers)),
+  redis.call('HMGET', worker_processed, unpack(workers)),
+  redis.call('HMGET', worker_failed, unpack(workers)),
+}

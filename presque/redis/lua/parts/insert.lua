@@ -10,7 +10,7 @@ local function insert(queue, count, spec)
   end
   -- The one write that a full Redis may refuse; nothing has changed before it.
   local first = redis.call('INCRBY', last_id, count) - count + 1
-  local time, states = string.format('%013d', now), {}
+  local time, states, at_once_in_all = string.format('%013d', now), {}, 0
   for from = 1, count, 500 do
     local bodies, at_once, ranks, later = {}, {}, {}, {}
     for i = from, math.min(from + 499, count) do
@@ -38,6 +38,7 @@ local function insert(queue, count, spec)
       end
     end
     redis.call('HSET', jobs, unpack(bodies))
+    at_once_in_all = at_once_in_all + #at_once + #ranks / 2
     if #at_once > 0 then
       redis.call('RPUSH', ready, unpack(at_once))
     end
@@ -49,9 +50,6 @@ local function insert(queue, count, spec)
     end
   end
   redis.call('ZADD', queues, 0, queue)
-  states = table.concat(states)
-  if states:find('r', 1, true) then
-    wake()
-  end
-  return first, states
+  wake(at_once_in_all)
+  return first, table.concat(states)
 end

@@ -23,12 +23,13 @@ local function move_run_out(queue, limit)
   if #run_out == 0 then
     return 0, 0
   end
-  local under, again, ran_out = redis.call('HMGET', receipts, unpack(run_out)), {}, 0
+  local under, again, ran_out, were_kept = redis.call('HMGET', receipts, unpack(run_out)), {}, 0, 0
   redis.call('ZREM', leased, unpack(run_out))
   redis.call('HDEL', receipts, unpack(run_out))
   for i, id in ipairs(run_out) do
     local was_lease = under[i] and under[i]:byte() ~= 104 -- 'h': a hold
     ran_out = ran_out + (was_lease and 1 or 0)
+    were_kept = were_kept + (under[i] and under[i]:byte() == 107 and 1 or 0) -- 'k'
     if not was_lease or run_out_lease(queue, id) then
       again[#again + 1] = id
     end
@@ -36,6 +37,7 @@ local function move_run_out(queue, limit)
   if ran_out > 0 then
     redis.call('HINCRBY', failed, queue, ran_out)
   end
+  forget_kept(2 * were_kept)
   if #again > 0 then
     to_front(again)
   end

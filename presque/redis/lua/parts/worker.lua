@@ -1,9 +1,10 @@
--- Notes that a worker was seen on this queue, which puts it there, and adds `by` to one of its counters.
-local function enrol(queue, worker)
-  redis.call('HSET', worker_seen, worker, now)
-  if redis.call('SADD', workers, worker) == 1 then
-    redis.call('HSETNX', worker_started, worker, now)
-    local others = redis.call('HGET', worker_queues, worker)
-    redis.call('HSET', worker_queues, worker, others and others .. ' ' .. queue or queue)
+-- Notes that a worker was seen, if it is registered, and adds to one of its counters.
+local function count_worker(worker, counter, by)
+  if redis.call('ZSCORE', last_seen, worker) then
+    redis.call('ZREM', last_seen, '') -- first, because a full Redis refuses a ZADD that is a script's first write
+    redis.call('ZADD', last_seen, now, worker)
+    if by > 0 then
+      redis.call('HINCRBY', counter, worker, by)
+    end
   end
 end

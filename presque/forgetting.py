@@ -1,0 +1,49 @@
+"""Forgetting: registered workers that were silent for long are taken off all queues. What a queue keeps in the name of
+one comes back by its own deadline.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from presque.redis.store import Store
+
+AT_ONCE = 100  # workers looked at in one turn, a partition
+SLOWEST = 60.0  # seconds between two turns
+SHARE = 10  # turns in the time after which a worker is forgotten
+
+
+def tick(keep: float) -> float:
+    """How often to look, where workers are forgotten after `keep` seconds."""
+    return min(SLOWEST, max(keep / SHARE, 0.1))
+
+
+async def forget_silent(store: Store, keep: float) -> int:
+    """One turn: forgets some of those workers that were silent in every partition for `keep` seconds. Returns how many
+    it looked at in the partition that has most; AT_ONCE is a lot.
+    """
+    most = 0
+    for partition in range(store.partitions):
+        args = (b"%d" % (keep * 1000), b"%d" % AT_ONCE)
+        before, *workers = await store.in_partition("silent_workers", partition, *args)
+        most = max(most, len(workers))
+        silent = await _not_seen_elsewhere(store, partition, before, workers)
+        if silent:
+            await store.in_partition("forget_workers", partition, before, *silent)
+    return most
+
+
+async def _not_seen_elsewhere(store: Store, partition: int, before: bytes, workers: list[bytes]) -> list[bytes]:
+    """Those that were silent in all partitions; of the others it is noted in this one when they were seen last."""
+    if not workers or store.partitions == 1:
+        return workers
+    silent = []
+    replies = await store.everywhere("seen_workers", *workers)
+    for worker, times in zip(workers, zip(*replies, strict=True), strict=True):
+        seen = max((int(float(time)) for time in times if time), default=0)
+        if seen <= int(before):
+            silent.append(worker)
+        else:
+            await store.in_partition("see_worker", partition, worker, b"%d" % seen)
+    return silent

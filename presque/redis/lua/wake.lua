@@ -1,0 +1,8 @@
+-- Passes on a wake-up that found nobody waiting any more.
+-- ARGV   given up at (epoch ms), queue
+-- Reply  1
+local ready, waiting = unpack(KEYS)
+--@include now
+--@include wake
+wake(1)
+return 1
