@@ -128,8 +128,8 @@ class Leases:
         key: bytes = b"",
         daemon: bytes = b"",
     ) -> Deferred[Leased]:
-        """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped. With
-        nothing, `daemon` is to be woken.
+        """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped.
+        With nothing, `daemon` is to be woken.
 
         With an idempotency `key` what was leased with it before comes again, as far as it is still leased.
         """

@@ -202,11 +202,7 @@ def parse(content: bytes, type: type[T]) -> T:
         return found
     except msgspec.ValidationError as wrong:
         raise BadRequest(str(wrong)) from None
-    except msgspec.DecodeError as wrong:
-        if b"\\u" in content and (marked := Marked(content)).found:
-            return _parse_marked(marked, type)
-        raise BadRequest(f"the body is not JSON in UTF-8: {wrong}") from None
-    except UnicodeDecodeError as wrong:
+    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
         raise BadRequest(f"the body is not JSON in UTF-8: {wrong}") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
