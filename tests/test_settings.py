@@ -86,6 +86,7 @@ EACH = [
     ("request-timeout", "3600", 3600),
     ("partitions", "16384", 16384),
     ("processes", "64", 64),
+    ("worker-keep", "86400.5", 86400.5),
 ]
 
 
@@ -133,6 +134,7 @@ REFUSED = [
     ("partitions", "0"),
     ("partitions", "16385"),
     ("partitions", "-1"),
+    ("worker-keep", "0"),
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),

@@ -409,7 +409,7 @@ async def test_a_store_of_before_is_converted_by_daemons_that_start_at_once(redi
     expected = {f"w{n}": sorted(f"q{m}" for m in range(n % 7 + 1)) for n in range(50)}
     expected["many"] = sorted(f"x{n}" for n in range(2500))
     plant_as_before(redis, expected, int(partitions))
-    daemons = [daemon_on(redis.url, partitions=partitions) for _ in range(2)]
+    daemons = [daemon_on(redis.url, partitions=partitions, worker_keep="300000000") for _ in range(2)]
     for daemon in daemons:
         daemon.startService()
     for daemon in daemons:
