@@ -187,8 +187,8 @@ class SettlementItems(Struct, forbid_unknown_fields=True):
 
 class SettleResult(Struct, omit_defaults=True):
     """What became of one: acked, released, delayed (until `due_at`, `due_in` seconds after the nack), dead; refused
-    with lease-lost, not-found or bad-request (`detail` says why; `id` is null where there is none); unavailable: nothing
-    was done; unknown: perhaps it was.
+    with lease-lost, not-found or bad-request (`detail` says why; `id` is null where there is none); unavailable:
+    nothing was done; unknown: perhaps it was.
     """
 
     id: str | None
