@@ -146,7 +146,7 @@ def is_error(answer, status, message=None, target=""):
 
 
 def is_modern(target):
-    return target.startswith("/v1/") or target == "/v1"
+    return (target.partition("?")[0] + "/").startswith("/v1/")
 
 
 def error_type(target):
