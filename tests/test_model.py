@@ -23,7 +23,16 @@ from servers import eventually
 from twisted.internet import reactor
 
 from presque import queues as queues_module
-from presque.errors import Duplicate, IdempotencyMismatch, LeaseLost, PresqueError, QueueFull, QueuePaused, UnknownJob
+from presque.errors import (
+    Duplicate,
+    IdempotencyMismatch,
+    NotAccepting,
+    PresqueError,
+    QueueFull,
+    QueuePaused,
+    UnknownJob,
+    UnknownQueue,
+)
 from presque.leases import Leases, Settlement
 from presque.mover import move_due
 from presque.queues import HEAD, STATES, NewJob, Queues
@@ -48,6 +57,9 @@ class Job:
     receipt: bytes = b""
     run_out: bool = False
     attempts: int = 0
+    run_outs: int = 0
+    worker: str = ""  # who reserved it last under a name, or in whose name it is kept
+    wait: tuple[float, float] = (3_600_000, 3_600_000)  # ms, when delayed and `at` is not known: the least and the most
     failures: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -58,6 +70,8 @@ class Model:
         self.name, self.workers, self.numbers = name, workers, numbers
         self.order = count()
         self.remembered: dict[bytes, tuple[bytes, list[tuple[str, str]]]] = {}
+        self.reserved: dict[bytes, tuple[bytes, list[int]]] = {}
+        self.again: set[bytes] = set()  # receipts of reservations that were asked for again
         self.delete()
 
     def delete(self) -> None:
@@ -65,6 +79,7 @@ class Model:
         self.uniq: dict[bytes, int] = {}
         self.settings: dict[str, str] = {}
         self.acked: dict[int, bytes] = {}
+        self.settled: dict[tuple[int, bytes], tuple[str, float, float]] = {}
         self.kept: dict[str, list[tuple[int, bytes]]] = {}
         self.processed = self.failed = 0
         self.paused = self.exists = False
@@ -89,6 +104,8 @@ class Model:
         return None if job and job.run_out and receipt.startswith(b"l") else job
 
     def insert(self, specs: list[NewJob]) -> list[Job] | PresqueError:
+        if self.settings.get("accepting") == "0":
+            return NotAccepting()
         waiting = len(self.of("ready")) + len(self.of("delayed"))
         if waiting + len(specs) > int(self.settings.get("max_length", 1_000_000)):
             return QueueFull()
@@ -126,7 +143,8 @@ class Model:
     def to_front(self, job: Job) -> None:
         self.ready(job, 0, job.number)
 
-    def delay(self, job: Job, at: float | None) -> None:
+    def delay(self, job: Job, at: float | None, wait: tuple[float, float] = (3_600_000, 3_600_000)) -> None:
+        job.wait = wait
         if at is not None and at <= time.time() * 1000:
             self.ready(job, 1, at, job.number)
         else:
@@ -138,11 +156,11 @@ class Model:
         if self.uniq.get(job.uniq) == job.number:
             del self.uniq[job.uniq]
 
-    def count_attempt(self, job: Job, why: str) -> bool:
+    def count_attempt(self, job: Job, why: str, is_final: bool = False) -> bool:
         """Whether it was not the last."""
         job.attempts += 1
         job.failures = [*job.failures, (job.attempts, why)][-10:]
-        if job.attempts < self.limit(job):
+        if not is_final and job.attempts < self.limit(job):
             return True
         job.state, job.at, job.receipt, job.run_out = "dead", None, b"", False
         return False
@@ -151,7 +169,13 @@ class Model:
         for job in sorted(self.of("leased"), key=lambda job: str(job.number)):
             was_lease = job.run_out and not job.receipt.startswith(b"h")
             self.failed += was_lease
-            if job.run_out and (not was_lease or self.count_attempt(job, RUN_OUT)):
+            if not job.run_out or (was_lease and not self.count_attempt(job, RUN_OUT)):
+                continue
+            job.run_outs += was_lease
+            if was_lease and job.run_outs > 1:
+                usual = 5000 * 2 ** (job.attempts - 1)
+                self.delay(job, None, (0.8 * usual, 1.2 * usual))
+            else:
                 self.to_front(job)
 
     def take(self, most: int, receipt: bytes) -> list[Job]:
@@ -184,20 +208,24 @@ class Model:
         if not job or job.run_out:
             if outcome == "ack" and self.acked.get(number) == receipt:
                 return "ack"
+            word = self.settled.get((number, receipt), ("",))[0]
+            if word and {"release": "release"}.get(word, "nack") == outcome.replace("final", "nack"):
+                return word
             return "lost" if number in self.acked or number in self.jobs else "gone"
         if outcome == "ack":
             self.end(job)
             self.acked[number] = receipt
-        elif outcome == "release" and delay:
-            self.delay(job, None)
         elif outcome == "release":
-            self.to_front(job)
+            self.settled[number, receipt] = ("release", 0, 0)
+            if delay:
+                self.delay(job, None)
+            else:
+                self.to_front(job)
         else:
             self.failed += 1
-            if not self.count_attempt(job, error):
-                return "dead"
-            self.delay(job, None)
-            return "delayed"
+            is_over = not self.count_attempt(job, error, outcome == "final")
+            self.settled[number, receipt] = ("dead" if is_over else "new", 0, 0)
+            return "dead" if is_over else "new"
         return outcome
 
 
@@ -319,17 +347,53 @@ class Run:
         self._took(model, got, most, worker)
         assert got.on_arrival == ("keep" if worker and "redeliver_after" in model.settings else "deliver")
 
-    @command(12, name=names, most=some, worker=workers, lease=st.sampled_from([None, 60.0, 3600.0]))
-    async def reserve(self, name: str, most: int, worker: str, lease: float | None) -> None:
+    @command(
+        12,
+        name=names,
+        most=some,
+        worker=workers,
+        lease=st.sampled_from([None, 60.0, 3600.0]),
+        key=st.sampled_from([b"", b"", b"i", b"j"]),
+    )
+    async def reserve(self, name: str, most: int, worker: str, lease: float | None, key: bytes) -> None:
         model = self.models[name]
-        got = await self.leases.reserve(name, most, lease, worker)
+        live = self._live(model, key)
+        found = await self.leases.reserved(["b", name] if name == "a" else [name], worker, key) if key else None
+        elsewhere = name == "a" and key and self._live(self.models["b"], key)
+        assert (found is not None) == bool(key and (live or elsewhere))
+        if elsewhere:
+            assert found.queue == "b"
+            self.models["b"].again.add(found.receipt)
+            self.taken.append(found)
+        if live and not elsewhere:
+            model.again.add(found.receipt)
+        got = await self.leases.reserve(name, most, lease, worker, key)
+        assert got.asked_again == bool(live)
+        if live:
+            receipt, _ = model.reserved[key]
+            model.again.add(receipt)
+            assert (got.receipt, got.numbers) == (receipt, tuple(b"%d" % job.number for job in live))
+            assert got.attempts == tuple(job.attempts + 1 for job in live)
+            self.taken.append(got)
+            return
         if model.paused:
             assert got.numbers == ()
             return
         model.move()
         jobs = self._took(model, got, most, worker)
+        for job in jobs if worker else ():
+            job.worker = worker
+        if key and jobs:
+            model.reserved[key] = (got.receipt, [job.number for job in jobs])
+        assert {round((at - got.now) / 1000) for at in got.ends_at} <= {60 if lease is None else lease}
         assert got.attempts == tuple(job.attempts + 1 for job in jobs)
         assert got.limits == tuple(model.limit(job) for job in jobs)
+
+    def _live(self, model: Model, key: bytes) -> list[Job]:
+        """What was reserved with a key and is leased still."""
+        receipt, numbers = model.reserved.get(key, (b"", []))
+        jobs = [model.held(number, receipt) for number in numbers]
+        return [job for job in jobs if job and not job.run_out]
 
     def _took(self, model: Model, got: Any, most: int, worker: str) -> list[Job]:
         jobs = model.take(most, got.receipt)
@@ -370,6 +434,7 @@ class Run:
                 model.end(job)
                 continue
             job.receipt = b"k" + taken.receipt[1:]
+            job.worker = taken.worker
             job.run_out = False
             model.kept.setdefault(taken.worker, []).append((job.number, job.receipt))
 
@@ -381,6 +446,8 @@ class Run:
         taken = self.taken[at % len(self.taken)]
         model = self.models[taken.queue]
         held = [job for number in taken.numbers if (job := model.held(int(number), taken.receipt))]
+        if taken.asked_again or (taken.key and model.reserved[taken.key][0] in model.again):
+            held = []  # another answer may have arrived
         assert await self.queues.give_back(taken) == len(held)
         for job in held:
             model.to_front(job)
@@ -404,7 +471,13 @@ class Run:
         14,
         at=which,
         items=st.lists(
-            st.tuples(which, st.sampled_from(["ack", "nack", "release"]), delays, mostly, st.sampled_from(["", "é\0"])),
+            st.tuples(
+                which,
+                st.sampled_from(["ack", "nack", "nack", "release", "final"]),
+                delays,
+                mostly,
+                st.sampled_from(["", "é\0"]),
+            ),
             min_size=1,
             max_size=4,
         ),
@@ -427,10 +500,14 @@ class Run:
         passed = time.time() * 1000 - before
         for each, result in zip(settlements, got, strict=True):
             number = int(each.number)
-            assert result.word == model.settle(number, each.receipt, each.outcome, each.delay, each.error)
+            word = model.settle(number, each.receipt, each.outcome, each.delay, each.error)
+            assert result.word == ("delayed" if word == "new" else word)
             assert (result.due_at > 0) == (result.word == "delayed")
-            if result.word == "delayed":
+            if word == "delayed":  # as the first time
+                assert model.settled[number, each.receipt] == (word, result.due_at, result.due_in)
+            if word == "new":
                 job = model.jobs[number]
+                model.settled[number, each.receipt] = ("delayed", result.due_at, result.due_in)
                 wait = 5000 * 2 ** (job.attempts - 1) if each.delay is None else each.delay * 1000
                 assert -1 <= result.due_at - before - wait <= passed + 1
                 model.delay(job, result.due_at)
@@ -442,12 +519,17 @@ class Run:
         taken = self.taken[at % len(self.taken)]
         number = taken.numbers[index % len(taken.numbers)]
         receipt = taken.receipt if is_right else b"lx"
-        got = await outcome(self.leases.extend(taken.queue, number, receipt, lease))
+        other = "b" if taken.queue == "a" else "a"
+        asked = {taken.queue: [(number, receipt), (b"999999", receipt)], other: [(b"999999", b"lx")]}
+        became = await self.leases.extend_several(asked, lease)
+        assert became[taken.queue][1].word == became[other][0].word == "gone"
+        got = became[taken.queue][0]
         model = self.models[taken.queue]
         job = model.holds(int(number), receipt)
-        lost = LeaseLost() if int(number) in model.jobs else UnknownJob()
-        if not refused(got, None if job else lost):
-            assert 59_000 < got - time.time() * 1000 < 61_000
+        assert got.word == ("extended" if job else "lost" if int(number) in model.jobs else "gone")
+        if job:
+            assert 59_000 < got.ends_at - time.time() * 1000 < 61_000
+            assert got.lease == 60_000
             job.run_out = False
 
     @command(3, name=names, at=which, due=st.sampled_from([1000, 1500, 2000, 3000]))
@@ -492,17 +574,26 @@ class Run:
         if not refused(got, None if job else UnknownJob()):
             self._same(model, got, job)
 
+    def _names(self, model: Model, job: Job) -> bool:
+        """Whether the worker named last is the one that holds the job now."""
+        said = self.redis("HGET", f"presque:{{0}}:{model.name}:holders", job.number)
+        return bool(said) and said == job.receipt + b" " + job.worker.encode()
+
     def _same(self, model: Model, got: Any, job: Job) -> None:
         assert got.job_id == f"{model.name}:{job.number}"
         assert (got.state, got.payload, got.uniq) == (job.state, job.payload, job.uniq)
         assert (got.attempts, got.limit) == (job.attempts, model.limit(job))
         assert [(failure.attempt, failure.error) for failure in got.failures] == job.failures
+        assert got.worker == (job.worker if job.state == "leased" and self._names(model, job) else "")
         assert job.state == "leased" or got.at == (None if job.state == "ready" else job.at)
 
     @command(3, name=names, state=st.sampled_from(STATES), first=st.integers(0, 3), most=some)
     async def page(self, name: str, state: str, first: int, most: int) -> None:
         model = self.models[name]
-        got, following = await self.leases.page(name, state, first, most)
+        reply = await outcome(self.leases.page(name, state, first, most))
+        if refused(reply, None if model.exists else UnknownQueue()):
+            return
+        got, following = reply
         jobs = model.of(state)
         wanted = jobs[first : first + most]
         assert following == (first + most if wanted and first + most < len(jobs) else None)
@@ -516,7 +607,10 @@ class Run:
     async def purge(self, name: str, states: tuple[str, ...]) -> None:
         model = self.models[name]
         jobs = [job for job in model.jobs.values() if job.state in states]
-        assert await self.queues.purge(name, states) == len(jobs)
+        got = await outcome(self.queues.purge(name, states))
+        if refused(got, None if model.exists else UnknownQueue()):
+            return
+        assert got == len(jobs)
         for job in jobs:
             model.end(job)
 
@@ -531,9 +625,13 @@ class Run:
             numbers = [b"%d" % number for number in jobs]
             jobs = [model.jobs[number] for number in jobs if number in model.jobs]
             jobs = [job for job in jobs if job.state == "dead"]
-        assert await self.queues.retry_dead(name, numbers, most) == len(jobs)
+        got = await outcome(self.queues.retry_dead(name, numbers, most))
+        if refused(got, None if model.exists else UnknownQueue()):
+            return
+        moved = [b"%d" % job.number for job in jobs]
+        assert got == (len(jobs), [number for number in numbers or [] if number not in moved])
         for job in jobs:
-            job.attempts = 0
+            job.attempts = job.run_outs = 0
             model.ready(job, 2, next(model.order))
 
     @command(1, name=names)
@@ -552,6 +650,7 @@ class Run:
         change=st.sampled_from(
             [("max_attempts", n) for n in ("", "1", "1", "2")]
             + [("max_length", n) for n in ("", "", "6")]
+            + [("accepting", value) for value in ("", "", "0")]
             + [("redeliver_after", ms) for ms in ("", "600000", "600000")]
         ),
     )
@@ -563,7 +662,7 @@ class Run:
 
     @command(1, name=names)
     async def delete(self, name: str) -> None:
-        await self.queues.delete(name)
+        assert await self.queues.delete(name) == self.models[name].exists
         self.models[name].delete()
 
     @command(1, name=names, worker=st.sampled_from("vw"))
@@ -647,7 +746,7 @@ class Stored:
         assert {int(number) for number in uniq.values()} <= waiting, "a uniq key is a waiting job's"
         assert all(uniq_of[number] == key for key, number in uniq.items()), "and its own"
         assert set(uniq_of) == {number for number, job in jobs.items() if job[HEAD - 1 : HEAD] == b"u"}
-        for key in ("attempts", "limits", "history"):
+        for key in ("attempts", "limits", "history", "run_outs", "holders"):
             assert set(self.get(queue, key)) <= set(jobs), f"{key} are of jobs that there are"
         deadlines = [at for key in ("delayed", "leased") for at in self.get(queue, key, {}).values()]
         due = self.get("", "due", {}).get(queue.encode(), float("inf"))
@@ -666,7 +765,8 @@ class Stored:
         for job in model.jobs.values():
             if job.state == "delayed":
                 at = delayed[b"%016d" % job.number]
-                assert at == job.at or (job.at is None and abs(at - now - 3_600_000) < 2000)
+                least, most = job.wait
+                assert at == job.at or (job.at is None and least - 2000 < at - now < most + 2000)
                 job.at = at
             elif job.state == "dead":
                 at = dead[b"%d" % job.number]
@@ -684,8 +784,13 @@ class Stored:
         assert attempts == {job.number: job.attempts for job in model.jobs.values() if job.attempts}
         configured = {key.decode(): value.decode() for key, value in self.get(queue, "settings", {}).items()}
         assert configured == model.settings
-        acked = {int(number): receipt for number, receipt in self.get(queue, "acked_by", {}).items()}
-        assert acked == model.acked
+        run_outs = {int(number): int(n) for number, n in self.get(queue, "run_outs", {}).items()}
+        assert run_outs == {job.number: job.run_outs for job in model.jobs.values() if job.run_outs}
+        said = {b"%d" % number: receipt for number, receipt in model.acked.items()}
+        for (number, receipt), (word, due_at, due_in) in model.settled.items():
+            said[b"%d %b" % (number, receipt)] = b"%b %d %d" % (word.encode(), due_at, due_in)
+        assert self.get(queue, "acked_by", {}) == said
+        assert set(self.get(queue, "acked")) == set(said)
         assert int(self.get("", "processed", {}).get(queue.encode(), 0)) == model.processed
         assert int(self.get("", "failed", {}).get(queue.encode(), 0)) == model.failed
         assert (queue.encode() in self.get("", "paused")) == model.paused

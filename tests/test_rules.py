@@ -35,6 +35,8 @@ ROUTES = {
     "/w/": "DELETE GET HEAD POST",
     "/w/<queue>": "DELETE POST",
     "/openapi.json": "GET HEAD",
+    "/problems/<slug>": "GET HEAD",
+    "/v1": "GET HEAD",
     "/v1/queues": "GET HEAD",
     "/v1/queues/<queue>": "DELETE GET HEAD PATCH",
     "/v1/queues/<queue>/jobs": "GET HEAD POST",
@@ -49,6 +51,7 @@ ROUTES = {
     "/v1/jobs/<job_id>/release": "POST",
     "/v1/jobs/<job_id>/extend": "POST",
     "/v1/settlements": "POST",
+    "/v1/extensions": "POST",
 }
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "BREW"]
 EVERY_ROUTE = pytest.mark.parametrize("route", ROUTES)
@@ -81,7 +84,7 @@ NAMING = [
     ("PATCH", "/v1/queues/{}", b'{"lease":1}'),
     ("POST", "/v1/queues/{}/pause", b""),
     ("POST", "/v1/queues/{}/resume", b""),
-    ("POST", "/v1/queues/{}/purge", b""),
+    ("POST", "/v1/queues/{}/purge", b'{"state":"all"}'),
     ("POST", "/v1/queues/{}/retry-dead", b'{"limit":1}'),
     ("DELETE", "/v1/queues/{}", b""),
 ]
@@ -101,7 +104,8 @@ WORDS = r"""
 BAD_NAMES = ["x" * 129, "x" * 4000, *WORDS.split()]
 WORDS = """
     /x /Q/foo /queue /q/foo/bar /q/foo/bar/ /status/foo/bar /w/foo/bar /j/a/b /favicon.ico /. /.. /q/../q/foo /./q/foo
-    /v1 /v1/ /v1/queues/ /v1/queues/foo/ /v1/queues/foo/eat /v1/jobs /v1/jobs/ /v1/jobs/foo:1/eat /v1/x /V1/queues
+    /v1/ /v1/queues/ /problems /problems/
+    /v1/queues/foo/ /v1/queues/foo/eat /v1/jobs /v1/jobs/ /v1/jobs/foo:1/eat /v1/x /V1/queues
     /%2e%2e/etc/passwd /%C3%A9 /% /q%2Ffoo /%20x /<queue> /index.html /v1x /q/foo/%2F /qq/foo /robots.txt /- /%ff /%00
 """
 PATHS = ["/" + "a/" * 2000, *WORDS.split()]
@@ -159,7 +163,7 @@ def is_error(answer, status, message=None, target=""):
 
 
 def is_modern(target):
-    return target.startswith("/v1/")
+    return (target.partition("?")[0] + "/").startswith("/v1/")
 
 
 def error_type(target):
@@ -168,7 +172,12 @@ def error_type(target):
 
 def filled(route, name="foo"):
     """A path of that route."""
-    return route.replace("<queue>", name).replace("<queues>", name).replace("<job_id>", f"{name}:1")
+    return (
+        route.replace("<queue>", name)
+        .replace("<queues>", name)
+        .replace("<job_id>", f"{name}:1")
+        .replace("<slug>", "not-found")
+    )
 
 
 def allowed(answer):
@@ -241,7 +250,7 @@ async def test_head_changes_nothing_and_answers_like_get(daemon, redis, route):
     await ask(daemon, "POST", "/q/foo", JOB)
     await ask(daemon, "POST", "/w/foo?worker_id=w")
     if route in ("/v1/queues", "/v1/queues/<queue>"):  # the age of a ready job would grow between two answers
-        await ask(daemon, "POST", "/v1/queues/foo/purge")
+        await ask(daemon, "POST", "/v1/queues/foo/purge", b'{"state":"all"}')
     before = [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "*"))]
     target = filled(route)
     head = await ask(daemon, "HEAD", f"{target}?worker_id=w")
@@ -298,6 +307,7 @@ async def test_a_good_name_is_taken_by_every_route(daemon, method, target, body)
         ("GET", "/w/?worker_id=w", b""),
         *((verb, f"/v1/jobs/{{}}:{number}{path}", body) for number in (1, 99) for verb, path, body in OF_A_JOB),
         ("POST", "/v1/settlements", b'{"settlements":[{"id":"{}:1","receipt":"x","outcome":"ack"}]}'),
+        ("POST", "/v1/extensions", b'{"jobs":[{"id":"{}:1","receipt":"x"}]}'),
     ],
 )
 @awaiting

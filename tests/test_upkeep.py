@@ -350,7 +350,7 @@ async def test_a_purge_takes_thousands_and_released_jobs_too(client):
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"state":"leased"}', b'{"state":1}', b'{"states":"ready"}', b"[]", b"x"],
+    [b"", b"{}", b'{"state":null}', b'{"state":"every"}', b'{"state":1}', b'{"states":"ready"}', b"[]", b"x"],
 )
 @awaiting
 async def test_a_wrong_purge_is_refused_and_deletes_nothing(client, body):

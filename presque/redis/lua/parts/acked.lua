@@ -27,14 +27,19 @@ local function settled_before(id, receipt, outcome)
 end
 
 local function forget_old_settlements()
-  local old = redis.call('ZRANGEBYSCORE', acked, '-inf', now - LONGEST_REMEMBERED, 'LIMIT', 0, FORGOTTEN_AT_ONCE)
-  if #old == 0 and redis.call('ZCARD', acked) >= LEAST_REMEMBERED + FORGOTTEN_AT_ONCE then
+  local count, old = redis.call('ZCARD', acked), {}
+  if count % 16 == 0 then -- now and then is enough
+    old = redis.call('ZRANGEBYSCORE', acked, '-inf', now - LONGEST_REMEMBERED, 'LIMIT', 0, FORGOTTEN_AT_ONCE)
+  end
+  if #old == 0 and count >= LEAST_REMEMBERED + FORGOTTEN_AT_ONCE then
     old = redis.call('ZRANGE', acked, 0, FORGOTTEN_AT_ONCE - 1)
   end
   if #old > 0 then
     redis.call('ZREM', acked, unpack(old))
     redis.call('HDEL', acked_by, unpack(old))
   end
-  redis.call('PEXPIRE', acked, LONGEST_REMEMBERED)
-  redis.call('PEXPIRE', acked_by, LONGEST_REMEMBERED)
+  if redis.call('PTTL', acked) < LONGEST_REMEMBERED then
+    redis.call('PEXPIRE', acked, 2 * LONGEST_REMEMBERED)
+    redis.call('PEXPIRE', acked_by, 2 * LONGEST_REMEMBERED)
+  end
 end
