@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from benchmarks.load import Client, Daemon, Lost, Refused, together, until
+from benchmarks.load import PATIENCE, Client, Daemon, Lost, Refused, together, until
 from presque.redis.engine import candidates, engine_of
 
 if TYPE_CHECKING:
@@ -108,9 +108,17 @@ def drain(port: int) -> list[int]:
     """The numbers of all jobs that there are."""
     found: list[int] = []
     client = Client(port)
-    while (reply := client.ask("GET", "/qb/bench?batch_size=1000")).status == 200:
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        try:
+            reply = client.ask("GET", "/qb/bench?batch_size=1000")
+        except Refused:  # nothing was done: on a busy machine Redis may need more time than there is
+            time.sleep(0.05)
+            continue
+        if reply.status != 200:
+            return found
         found += [json.loads(text)["n"] for text in reply.json]
-    return found
+    raise TimeoutError("the queue is not empty")
 
 
 def command_on(path: Path, *words: str) -> None:

@@ -152,3 +152,8 @@ class StoreFull(StoreError):
 
 class StoreUnfit(StoreError):
     """This Redis cannot be used: the text says why."""
+
+
+def one_line(text: str) -> str:
+    """`text` with what would break a line or hide in it shown as Python writes it."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -13,17 +13,14 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from presque.errors import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.python.failure import Failure
 
 LOOK = 0.02  # seconds between two looks at something that is waited for at start and stop
-
-
-def one_line(text: str) -> str:
-    """`text` with what would break a line or hide in it shown as Python writes it."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def is_main_thread() -> bool:

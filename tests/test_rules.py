@@ -251,10 +251,10 @@ async def test_head_changes_nothing_and_answers_like_get(daemon, redis, route):
     await ask(daemon, "POST", "/w/foo?worker_id=w")
     if route in ("/v1/queues", "/v1/queues/<queue>"):  # the age of a ready job would grow between two answers
         await ask(daemon, "POST", "/v1/queues/foo/purge", b'{"state":"all"}')
-    before = [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "*"))]
+    before = [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "presque:{*"))]
     target = filled(route)
     head = await ask(daemon, "HEAD", f"{target}?worker_id=w")
-    assert [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "*"))] == before
+    assert [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "presque:{*"))] == before
     assert head.body == b""
     if "HEAD" in ROUTES[route]:
         get = await ask(daemon, "GET", f"{target}?worker_id=w")

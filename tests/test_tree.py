@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "presque.settings",
         "presque.redis.server",
     },
-    "presque.program": set(),
+    "presque.program": {"presque.errors"},
     "presque.child": {"presque.leashed"},
     "presque.leashed": set(),
     "presque.sockets": set(),

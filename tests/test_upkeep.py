@@ -369,7 +369,7 @@ async def test_a_deleted_queue_leaves_nothing(client, redis):
     assert (answer.status, answer.body) == (204, b"")
     is_problem(await client.delete("/v1/queues/foo"), 404, "not-found")
     is_problem(await client.get("/v1/queues/foo"), 404, "not-found")
-    assert redis.command("KEYS", "*") == [b"presque:{0}/last_id"]
+    assert redis.command("KEYS", "presque:{*") == [b"presque:{0}/last_id"]
     assert await insert(client, 1) == ["foo:5"]
 
 

@@ -68,7 +68,8 @@ class Record:
         model = yield connection.execute_command("HGET", keys.STORE, "model")
         if model is None:  # a new store, or one of before there were models
             names = [keys.partition_key("queues", partition) for partition in range(self.partitions)]
-            kinds = yield gather(connection.execute_command("TYPE", name) for name in names)
+            there = yield connection.execute_command("EXISTS", *names)  # of which most new stores have none
+            kinds = yield gather(connection.execute_command("TYPE", name) for name in (names if there else ()))
             if b"set" not in kinds:
                 model = yield self._ensure(connection, "model", b"%d" % keys.MODEL)
             else:

@@ -24,9 +24,8 @@ from twisted.logger import Logger
 
 from presque import keys
 from presque.child import Child, Command
-from presque.errors import StoreUnfit
+from presque.errors import StoreUnfit, one_line
 from presque.loop import Loop
-from presque.program import one_line
 from presque.redis.aof import sync_files
 from presque.redis.control import Control
 from presque.redis.disk import Room
