@@ -58,8 +58,9 @@ class Arrival:
     def write(self, data: bytes) -> int:
         """Write to the client. Returns where in the stream `data` ends; NEVER when it was not taken."""
         # On a connection in use a kernel waits up to 40 ms for something to send its acknowledgement with, and a reset
-        # within that time takes it along. What comes in two pieces is acknowledged as soon as it was read.
-        if self.hurries and self.written and len(data) > 1:
+        # within that time takes it along. What comes as a second piece since the last acknowledgement is acknowledged
+        # as soon as it was read.
+        if self.hurries and self.written and len(data) > 1 and self.until() == self.written:
             self._write(data[:-1])
             return self._write(data[-1:])
         return self._write(data)

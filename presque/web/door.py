@@ -8,10 +8,11 @@ do not send it, `Origin` and `Referer`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from presque.hosts import ANY, Host, parse_host
+from presque.hosts import ANY, parse_host
 from presque.web.target import authority, in_origin_form
 
 if TYPE_CHECKING:
@@ -43,28 +44,29 @@ class Door:
     def __init__(self, hosts: Sequence[str]) -> None:
         self._any = ANY in hosts
         self._hosts = frozenset(hosts)
+        self._check = lru_cache(maxsize=256)(self._judge)  # nearly all requests are for the same host
 
     def refusal(self, method: bytes, target: bytes, version: bytes, headers: Headers) -> Refusal | None:
         """Why a request with this head does not come in; None when it does."""
         named = headers.getRawHeaders(b"Host") or []
         if len(named) > 1 or not (named or version == b"HTTP/1.0"):
             return BAD_HOST
-        hosts = list(named)
         if not target.startswith(b"/") and (in_target := authority(target)) is not None:
-            hosts.append(in_target)
-        for text in hosts:
-            host = parse_host(text)
-            if host is None:
-                return BAD_HOST
-            if not self._allows(host):
-                return NOT_ALLOWED
+            named = [*named, in_target]
+        for text in named:
+            if (why := self._check(text)) is not None:
+                return why
+        if not self._is_of_another_site(named[0] if named else b"", headers):
+            return None
         is_page = method in (b"GET", b"HEAD") and in_origin_form(target).partition(b"?")[0] == b"/"
-        if not is_page and self._is_of_another_site(named[0] if named else b"", headers):
-            return ANOTHER_SITE
-        return None
+        return None if is_page else ANOTHER_SITE
 
-    def _allows(self, host: Host) -> bool:
-        return host.is_local or self._any or host.name.removesuffix(".") in self._hosts
+    def _judge(self, text: bytes) -> Refusal | None:
+        host = parse_host(text)
+        if host is None:
+            return BAD_HOST
+        is_allowed = host.is_local or self._any or host.name.removesuffix(".") in self._hosts
+        return None if is_allowed else NOT_ALLOWED
 
     @staticmethod
     def _is_of_another_site(host: bytes, headers: Headers) -> bool:
