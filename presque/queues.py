@@ -195,7 +195,9 @@ class Queues:
     def hold(self, taken: Taken) -> Deferred[int]:
         """Hold jobs for another HOLD seconds from now. Fires with how many are still held."""
         queue, pairs = _pairs([taken])
-        return self._store.on_queue("extend", queue, _ms(HOLD), *pairs).addCallback(lambda reply: reply[2:].count(1))
+        return self._store.on_queue("extend", queue, _ms(HOLD), *pairs, until=NO_LIMIT).addCallback(
+            lambda reply: reply[2:].count(1)
+        )
 
     def counts(self, queue: str) -> Deferred[Counts]:
         """The queue in numbers; one that does not exist has zeros and is open."""

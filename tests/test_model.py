@@ -34,7 +34,7 @@ from presque.errors import (
     UnknownQueue,
 )
 from presque.leases import Leases, Settlement
-from presque.mover import move_due
+from presque.mover import Mover
 from presque.queues import HEAD, STATES, NewJob, Queues
 from presque.redis.store import Store
 from presque.redis.url import endpoint_for, parse_redis_url
@@ -553,7 +553,7 @@ class Run:
     @command(3)
     async def tick(self) -> None:
         """The mover's turn."""
-        await move_due(self.queues)
+        await Mover(self.queues).run_once()
         for model in self.models.values():
             model.move()
 
