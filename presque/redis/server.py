@@ -117,7 +117,8 @@ class PrivateServer(Service):
     def startService(self) -> None:
         """Start the child; the folder must be locked."""
         super().startService()
-        assert self._lock is not None
+        if self._lock is None:
+            raise RuntimeError(f"{self.folder} is not locked")
         command = Command((self._program, "-"), os.environ, {LOCK_FD: self._lock}, self.settings())
         name = f"the private {self._program} in {self.folder}"
         self._child = Child(name, command, STOP_PATIENCE, self._reactor, self._heard)

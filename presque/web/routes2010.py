@@ -38,25 +38,36 @@ def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiting, hand
 
 
 def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @routes.at("POST", "/q/<queue>", body=Job, answers={201: None}, query=("delayed", "uniq"))
+    @routes.at("POST", "/q/<queue>", summary="Insert a job.", body=Job, answers={201: None}, query=("delayed", "uniq"))
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        """Insert a job."""
         job, due = params.job(request), params.delayed(request)
         pushed = queues.push(queue, [job], due, params.uniq(request))
         return pushed.addCallback(lambda ids: answer(request, 201, b""))
 
     @routes.at(
-        "PUT", "/q/<queue>", body=Job, answers={201: None}, query=("delayed", "uniq", "worker_id"), headers=(WORKER,)
+        "PUT",
+        "/q/<queue>",
+        summary="Insert a job that a worker failed at, and count the failure.",
+        body=Job,
+        answers={201: None},
+        query=("delayed", "uniq", "worker_id"),
+        headers=(WORKER,),
     )
     def fail(request: Request, queue: str) -> Deferred[bytes]:
-        """Insert a job that a worker failed at, and count the failure."""
         job, due = params.job(request), params.delayed(request)
         failed = queues.fail(queue, job, due, params.uniq(request), params.worker(request))
         return failed.addCallback(lambda ids: answer(request, 201, b""))
 
-    @routes.at("GET", "/q/<queue>", takes=True, answers={200: Job}, query=("wait", "worker_id"), headers=(WORKER,))
+    @routes.at(
+        "GET",
+        "/q/<queue>",
+        summary="Take a job for good.",
+        takes=True,
+        answers={200: Job},
+        query=("wait", "worker_id"),
+        headers=(WORKER,),
+    )
     def take(request: Request, queue: str) -> Deferred[bytes]:
-        """Take a job for good."""
 
         def compose(taken: Taken) -> bytes:
             return answer(request, 200, taken.payloads[0]) if taken.payloads else error(request, 404, "no job")
@@ -65,29 +76,34 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         taking = waiting.take([queue], lambda name: queues.take(name, 1, worker), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
-    @routes.at("DELETE", "/q/<queue>", answers={204: None})
+    @routes.at("DELETE", "/q/<queue>", summary="Delete a queue with everything in it.", answers={204: None})
     def delete(request: Request, queue: str) -> Deferred[bytes]:
-        """Delete a queue with everything in it."""
         return queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
 
 
 def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
-    @routes.at("POST", "/qb/<queue>", body=models.Batch2010, answers={201: None}, query=("delayed",))
+    @routes.at(
+        "POST",
+        "/qb/<queue>",
+        summary="Insert jobs, all or none.",
+        body=models.Batch2010,
+        answers={201: None},
+        query=("delayed",),
+    )
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        """Insert jobs, all or none."""
         jobs, due = params.jobs(request), params.delayed(request)
         return queues.push(queue, jobs, due).addCallback(lambda ids: answer(request, 201, b""))
 
     @routes.at(
         "GET",
         "/qb/<queue>",
+        summary="Take several jobs for good; each comes as the text that it was.",
         takes=True,
         answers={200: list[str]},
         query=("batch_size", "wait", "worker_id"),
         headers=(WORKER,),
     )
     def take(request: Request, queue: str) -> Deferred[bytes]:
-        """Take several jobs for good; each comes as the text that it was."""
 
         def compose(taken: Taken) -> bytes:
             texts = [payload.decode() for payload in taken.payloads]
@@ -97,26 +113,28 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
         taking = waiting.take([queue], lambda name: queues.take(name, most, worker), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
-    @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/")
+    @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
     def fail(request: Request, queue: str = "") -> bytes:
-        """Not supported."""
         return error(request, 400, "PUT is not supported in batch mode")
 
-    @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/")
+    @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
     def delete(request: Request, queue: str = "") -> bytes:
-        """Not supported."""
         return error(request, 400, "DELETE is not supported in batch mode")
 
 
 def _add_knowledge(routes: Routes, queues: Queues) -> None:
-    @routes.at("GET", "/status", "/status/", answers={200: Job})
+    @routes.at("GET", "/status", "/status/", summary="The names of all queues.", answers={200: Job})
     def names(request: Request) -> Deferred[bytes]:
-        """The names of all queues."""
         return queues.names().addCallback(lambda names: json(request, {"queues": names, "size": len(names)}))
 
-    @routes.at("GET", "/status/<queue>", answers={200: Job}, query=("with_desc",))
+    @routes.at(
+        "GET",
+        "/status/<queue>",
+        summary="How many jobs are ready, and the policy.",
+        answers={200: Job},
+        query=("with_desc",),
+    )
     async def status(request: Request, queue: str) -> bytes:
-        """How many jobs are ready, and the policy."""
         if params.flag(request, b"with_desc"):
             counts, payloads = await queues.peek(queue)
             jobs = {"jobs": [payload.decode() for payload in payloads]}
@@ -125,9 +143,8 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
         policy = "closed" if counts.paused else "open"
         return json(request, {"queue": queue, "size": counts.ready, "policy": policy, **jobs})
 
-    @routes.at("GET", "/j/<queue>", answers={200: Job})
+    @routes.at("GET", "/j/<queue>", summary="How many jobs are ready, were fetched, and failed.", answers={200: Job})
     def jobs(request: Request, queue: str) -> Deferred[bytes]:
-        """How many jobs are ready, were fetched, and failed."""
 
         def compose(counts: Counts) -> bytes:
             figures = {"job_count": counts.ready, "job_failed": counts.failed, "job_processed": counts.processed}
@@ -137,40 +154,44 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
 
 
 def _add_control(routes: Routes, queues: Queues) -> None:
-    @routes.at("GET", "/control/<queue>", answers={200: Job})
+    @routes.at("GET", "/control/<queue>", summary='The policy: "1" open, "0" stopped.', answers={200: Job})
     def policy(request: Request, queue: str) -> Deferred[bytes]:
-        """The policy: "1" open, "0" stopped."""
 
         def compose(counts: Counts) -> bytes:
             return json(request, {"queue": queue, "status": "0" if counts.paused else "1"})
 
         return queues.counts(queue).addCallback(compose)
 
-    @routes.at("POST", "/control/<queue>", body=models.Control2010, answers={200: Job})
+    @routes.at(
+        "POST", "/control/<queue>", summary="Stop or start a queue.", body=models.Control2010, answers={200: Job}
+    )
     def control(request: Request, queue: str) -> Deferred[bytes]:
-        """Stop or start a queue."""
         change = {"stop": queues.pause, "start": queues.resume}[params.status(request)]
         return change(queue).addCallback(lambda _: json(request, {"response": "updated", "queue": queue}))
 
 
 def _add_workers(routes: Routes, workers: Workers) -> None:
-    @routes.at(
-        "POST", "/w/<queue>", body=models.Worker2010, answers={201: None}, query=("worker_id",), headers=(WORKER,)
-    )
+    named: dict[str, Any] = {"query": ("worker_id",), "headers": (WORKER,)}
+
+    @routes.at("POST", "/w/<queue>", summary="Register a worker.", body=models.Worker2010, answers={201: None}, **named)
     def register(request: Request, queue: str) -> Deferred[bytes]:
-        """Register a worker."""
         registered = workers.register(queue, _named(params.worker_or_body(request)))
         return registered.addCallback(lambda _: answer(request, 201, b""))
 
-    @routes.at("DELETE", "/w/<queue>", answers={204: None}, query=("worker_id",), headers=(WORKER,))
+    @routes.at("DELETE", "/w/<queue>", summary="Take a worker off a queue.", answers={204: None}, **named)
     def unregister(request: Request, queue: str) -> Deferred[bytes]:
-        """Take a worker off a queue."""
         unregistered = workers.unregister(queue, _named(params.worker_or_body(request)))
         return unregistered.addCallback(lambda _: answer(request, 204, b""))
 
-    @routes.at("GET", "/w", "/w/", answers={200: Job}, query=("worker_id", "queue_name"))
+    @routes.at(
+        "GET",
+        "/w",
+        "/w/",
+        summary="Workers: all, one, or those of a queue.",
+        answers={200: Job},
+        query=("worker_id", "queue_name"),
+    )
     async def look(request: Request) -> bytes:
-        """Workers: all, one, or those of a queue."""
         if worker_id := params.text(request, b"worker_id"):
             return json(request, _description(await workers.one(worker_id)))
         if queue := params.text(request, b"queue_name"):
@@ -213,7 +234,6 @@ def _add_nameless(routes: Routes) -> None:
     for path, methods in paths.items():
         for method in methods:
 
-            @routes.at(method, path, path + "/", takes=path in ("/q", "/qb"))
+            @routes.at(method, path, path + "/", summary="The name is missing.", takes=path in ("/q", "/qb"))
             def nameless(request: Request) -> bytes:
-                """The name is missing."""
                 return error(request, 404, "queue name is missing")

@@ -50,12 +50,12 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queue>/jobs",
+        summary="Insert a job, or up to 1000, all or none.",
         body=models.NewJob | models.NewJobs,
         answers={201: models.JobRef | models.JobRefs},
         headers=("Idempotency-Key",),
     )
     async def insert(request: Request, queue: str) -> bytes:
-        """Insert a job, or up to 1000, all or none."""
         body = params.body(request)
         several = isinstance(params.parse(body, dict[str, msgspec.Raw]).get("jobs"), msgspec.Raw)
         specs = params.parse(body, models.NewJobs).jobs if several else [params.parse(body, models.NewJob)]
@@ -77,10 +77,14 @@ def _new_job(spec: models.NewJob) -> NewJob:
 
 def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: Handoff) -> None:
     @routes.at(
-        "POST", "/v1/queues/<queues>/reservations", body=models.Reserve, answers={200: models.Reservation}, takes=True
+        "POST",
+        "/v1/queues/<queues>/reservations",
+        summary="Lease jobs of the first of these queues (separated by commas) that has any, or wait for one.",
+        body=models.Reserve,
+        answers={200: models.Reservation},
+        takes=True,
     )
     def reserve(request: Request, queues: str) -> Deferred[bytes]:
-        """Lease jobs of the first of these queues (separated by commas) that has any, or wait for one."""
         asked = params.parse(params.body(request) or b"{}", models.Reserve)
         names = list(dict.fromkeys(queues.split(",")))
         if len(names) > MOST_QUEUES:
@@ -113,28 +117,44 @@ def _reserved(leased: Leased) -> list[models.ReservedJob]:
 
 
 def _add_settlement(routes: Routes, leases: Leases) -> None:
-    @routes.at("POST", "/v1/jobs/<job_id>/ack", body=models.Ack, answers={204: None})
+    @routes.at(
+        "POST", "/v1/jobs/<job_id>/ack", summary="The job ends. May be repeated.", body=models.Ack, answers={204: None}
+    )
     async def ack(request: Request, job_id: str) -> bytes:
-        """The work is done: the job ends. May be repeated."""
         await _settle_one(leases, job_id, "ack", params.parse(params.body(request), models.Ack))
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/jobs/<job_id>/nack", body=models.Nack, answers={200: models.NackResult})
+    @routes.at(
+        "POST",
+        "/v1/jobs/<job_id>/nack",
+        summary="The attempt failed: the job waits for its next try, or is dead.",
+        body=models.Nack,
+        answers={200: models.NackResult},
+    )
     async def nack(request: Request, job_id: str) -> bytes:
-        """The attempt failed: the job waits for its next try, or is dead."""
         settled = await _settle_one(leases, job_id, "nack", params.parse(params.body(request), models.Nack))
         state: Any = settled.word
         return json(request, models.NackResult(state, settled.due_at / 1000 if state == "delayed" else None))
 
-    @routes.at("POST", "/v1/jobs/<job_id>/release", body=models.Release, answers={204: None})
+    @routes.at(
+        "POST",
+        "/v1/jobs/<job_id>/release",
+        summary="The job goes back, and the attempt is not counted.",
+        body=models.Release,
+        answers={204: None},
+    )
     async def release(request: Request, job_id: str) -> bytes:
-        """The job goes back, and the attempt is not counted."""
         await _settle_one(leases, job_id, "release", params.parse(params.body(request), models.Release))
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/jobs/<job_id>/extend", body=models.Extend, answers={200: models.Extended})
+    @routes.at(
+        "POST",
+        "/v1/jobs/<job_id>/extend",
+        summary="The lease begins anew; the receipt stays the same.",
+        body=models.Extend,
+        answers={200: models.Extended},
+    )
     async def extend(request: Request, job_id: str) -> bytes:
-        """The lease begins anew; the receipt stays the same."""
         queue, number = params.job_id(job_id)
         asked = params.parse(params.body(request), models.Extend)
         ends_at = await leases.extend(queue, number, asked.receipt.encode(), asked.lease)
@@ -142,9 +162,14 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
 
 
 def _add_settlements(routes: Routes, leases: Leases) -> None:
-    @routes.at("POST", "/v1/settlements", body=models.Settlements, answers={200: models.SettleResults})
+    @routes.at(
+        "POST",
+        "/v1/settlements",
+        summary="Settle up to 1000 jobs, each for itself; one script call a queue.",
+        body=models.Settlements,
+        answers={200: models.SettleResults},
+    )
     async def settle(request: Request) -> bytes:
-        """Settle up to 1000 jobs, each for itself; one script call a queue."""
         said = params.parse(params.body(request), models.Settlements).settlements
         by_queue: dict[str, list[tuple[int, Settlement]]] = {}
         results = [models.SettleResult(each.id, "not-found") for each in said]
@@ -179,14 +204,12 @@ async def _settle_one(
 
 
 def _add_jobs(routes: Routes, leases: Leases) -> None:
-    @routes.at("GET", "/v1/jobs/<job_id>", answers={200: models.JobView})
+    @routes.at("GET", "/v1/jobs/<job_id>", summary="All that is known of a job.", answers={200: models.JobView})
     async def look_up(request: Request, job_id: str) -> bytes:
-        """All that is known of a job."""
         return json(request, _job_view(await leases.look_up(*params.job_id(job_id))))
 
-    @routes.at("DELETE", "/v1/jobs/<job_id>", answers={204: None})
+    @routes.at("DELETE", "/v1/jobs/<job_id>", summary="Delete a job, whatever its state.", answers={204: None})
     async def cancel(request: Request, job_id: str) -> bytes:
-        """Delete a job, whatever its state."""
         await leases.cancel(*params.job_id(job_id))
         return answer(request, 204, b"")
 
@@ -212,38 +235,52 @@ def _job_view(job: Job) -> models.JobView:
 
 
 def _add_queues(routes: Routes, queues: Queues, leases: Leases) -> None:
-    @routes.at("GET", "/v1/queues", answers={200: models.QueuePage}, query=("limit", "cursor"))
+    @routes.at(
+        "GET", "/v1/queues", summary="All queues, by name.", answers={200: models.QueuePage}, query=("limit", "cursor")
+    )
     async def names(request: Request) -> bytes:
-        """All queues, by name."""
         most, after = params.limit(request), params.text(request, b"cursor")
         found = await queues.names(after, most + 1)
         page = found[:most]
         views = list(map(_queue_view, page, await queues.overview(page)))
         return json(request, models.QueuePage(views, page[-1] if len(found) > most else None))
 
-    @routes.at("GET", "/v1/queues/<queue>", answers={200: models.QueueView})
+    @routes.at(
+        "GET",
+        "/v1/queues/<queue>",
+        summary="A queue in numbers, with its policy and settings.",
+        answers={200: models.QueueView},
+    )
     async def describe(request: Request, queue: str) -> bytes:
-        """A queue in numbers, with its policy and settings."""
         counts = await queues.counts(queue)
         if not counts.exists:
             raise UnknownQueue
         return json(request, _queue_view(queue, counts))
 
-    @routes.at("PATCH", "/v1/queues/<queue>", body=models.QueueSettings, answers={200: models.QueueView})
+    @routes.at(
+        "PATCH",
+        "/v1/queues/<queue>",
+        summary="Change a queue's settings; the queue begins with it if need be.",
+        body=models.QueueSettings,
+        answers={200: models.QueueView},
+    )
     async def configure(request: Request, queue: str) -> bytes:
-        """Change a queue's settings; the queue begins with it if need be."""
         changes = _changes(params.parse(params.body(request), models.QueueSettings))
         return json(request, _queue_view(queue, await queues.configure(queue, changes)))
 
-    @routes.at("DELETE", "/v1/queues/<queue>", answers={204: None})
+    @routes.at("DELETE", "/v1/queues/<queue>", summary="Delete a queue with everything in it.", answers={204: None})
     async def delete(request: Request, queue: str) -> bytes:
-        """Delete a queue with everything in it."""
         await queues.delete(queue)
         return answer(request, 204, b"")
 
-    @routes.at("GET", "/v1/queues/<queue>/jobs", answers={200: models.JobPage}, query=("state", "limit", "cursor"))
+    @routes.at(
+        "GET",
+        "/v1/queues/<queue>/jobs",
+        summary="The jobs of a state (ready, delayed, leased, dead), a page at a time.",
+        answers={200: models.JobPage},
+        query=("state", "limit", "cursor"),
+    )
     async def jobs(request: Request, queue: str) -> bytes:
-        """The jobs of a state (ready, delayed, leased, dead), a page at a time."""
         state = params.text(request, b"state") or "ready"
         if state not in STATES:
             raise BadRequest(f"state must be one of {', '.join(STATES)}")
@@ -287,28 +324,41 @@ def _queue_view(name: str, counts: Counts) -> models.QueueView:
 
 
 def _add_upkeep(routes: Routes, queues: Queues) -> None:
-    @routes.at("POST", "/v1/queues/<queue>/pause", answers={204: None})
+    @routes.at(
+        "POST",
+        "/v1/queues/<queue>/pause",
+        summary="Stop a queue: it takes insertions and hands nothing out.",
+        answers={204: None},
+    )
     async def pause(request: Request, queue: str) -> bytes:
-        """Stop a queue: it takes insertions and hands nothing out."""
         await queues.pause(queue)
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/queues/<queue>/resume", answers={204: None})
+    @routes.at("POST", "/v1/queues/<queue>/resume", summary="Open a queue again.", answers={204: None})
     async def resume(request: Request, queue: str) -> bytes:
-        """Open a queue again."""
         await queues.resume(queue)
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/queues/<queue>/purge", body=models.Purge, answers={204: None})
+    @routes.at(
+        "POST",
+        "/v1/queues/<queue>/purge",
+        summary="Delete a queue's jobs of a state, without one all; the queue stays.",
+        body=models.Purge,
+        answers={204: None},
+    )
     async def purge(request: Request, queue: str) -> bytes:
-        """Delete a queue's jobs of a state, without one all; the queue stays."""
         state = params.parse(params.body(request) or b"{}", models.Purge).state
         await (queues.purge(queue) if state is None else queues.purge(queue, [state]))
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/queues/<queue>/retry-dead", body=models.RetryDead, answers={200: models.Moved})
+    @routes.at(
+        "POST",
+        "/v1/queues/<queue>/retry-dead",
+        summary="Make dead jobs ready again, with all their attempts before them.",
+        body=models.RetryDead,
+        answers={200: models.Moved},
+    )
     async def retry_dead(request: Request, queue: str) -> bytes:
-        """Make dead jobs ready again, with all their attempts before them."""
         asked = params.parse(params.body(request), models.RetryDead)
         if (asked.ids is None) == (asked.limit is None):
             raise BadRequest("either ids or limit")

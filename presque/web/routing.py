@@ -37,14 +37,15 @@ class Routes:
         self,
         method: str,
         *paths: str,
+        summary: str,
         takes: bool = False,
         body: Any = None,
         answers: Mapping[int, Any] | None = None,
         query: tuple[str, ...] = (),
         headers: tuple[str, ...] = (),
     ) -> Callable[[Any], Any]:
-        """Declare a route at each of `paths`; its summary is the function's docstring. A GET answers HEAD too, unless
-        it `takes` jobs.
+        """Declare a route at each of `paths`; its `summary` is an argument, for docstrings are gone under `python -OO`.
+        A GET answers HEAD too, unless it `takes` jobs.
 
         Klein lets a second endpoint of one name replace the first without a word, and a route without a method takes
         any; so each gets one method and a name that says which and where.
@@ -53,15 +54,15 @@ class Routes:
         def declare(function: Any) -> Any:
             for path in paths:
                 endpoint = f"{method} {path}"
-                assert endpoint not in self.app.endpoints, endpoint
+                if endpoint in self.app.endpoints:
+                    raise ValueError(f"there are two routes {endpoint}")
                 self.app.route(path, methods=[method], endpoint=endpoint)(function)
                 self.functions[endpoint] = function
-                summary = (function.__doc__ or "").strip()
                 self.listed.append(Route(method, path, summary, body, answers or {}, query, headers))
                 if takes:
                     for rule in self.app.url_map.iter_rules(endpoint):
-                        assert rule.methods is not None
-                        rule.methods.discard("HEAD")
+                        if rule.methods:
+                            rule.methods.discard("HEAD")
             return function
 
         return declare

@@ -84,7 +84,8 @@ class Request(server.Request):
 
     def write(self, data: bytes) -> None:
         """Send the whole answer, `data` being its body, in one piece."""
-        assert not self.startedWriting, "an answer is written once"
+        if self.startedWriting:
+            raise RuntimeError("an answer is written once")
         self.startedWriting = 1
         head = [_head(self.code, self.content_type, self.clientproto == b"HTTP/1.0"), self.channel.factory.date()]
         for name, values in self.responseHeaders.getAllRawHeaders():
