@@ -43,6 +43,7 @@ def add(routes: Routes, queues: Queues, leases: Leases, waiting: Waiting, handof
     _add_settlements(routes, leases)
     _add_jobs(routes, leases)
     _add_queues(routes, queues, leases)
+    _add_queue(routes, queues, leases)
     _add_upkeep(routes, queues)
 
 
@@ -117,9 +118,7 @@ def _reserved(leased: Leased) -> list[models.ReservedJob]:
 
 
 def _add_settlement(routes: Routes, leases: Leases) -> None:
-    @routes.at(
-        "POST", "/v1/jobs/<job_id>/ack", summary="The job ends. May be repeated.", body=models.Ack, answers={204: None}
-    )
+    @routes.at("POST", "/v1/jobs/<job_id>/ack", summary="The job ends.", body=models.Ack, answers={204: None})
     async def ack(request: Request, job_id: str) -> bytes:
         await _settle_one(leases, job_id, "ack", params.parse(params.body(request), models.Ack))
         return answer(request, 204, b"")
@@ -257,6 +256,8 @@ def _add_queues(routes: Routes, queues: Queues, leases: Leases) -> None:
             raise UnknownQueue
         return json(request, _queue_view(queue, counts))
 
+
+def _add_queue(routes: Routes, queues: Queues, leases: Leases) -> None:
     @routes.at(
         "PATCH",
         "/v1/queues/<queue>",
