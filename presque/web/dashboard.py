@@ -25,9 +25,8 @@ COLUMNS = ("queue", "ready", "delayed", "leased", "dead", "fetched", "failed", "
 def add(routes: Routes, queues: Queues) -> None:
     """Declare the page."""
 
-    @routes.at("GET", "/", name="showPage", answers={200: str})
+    @routes.at("GET", "/", summary="A page with the queues and their counts.", name="showPage", answers={200: str})
     async def page(request: Request) -> bytes:
-        """A page with the queues and their counts."""
         names = await queues.names(most=MOST_LISTED)
         rows = list(zip(names, await queues.overview(names), strict=True))
         total = await queues.size() if len(names) == MOST_LISTED else len(names)
