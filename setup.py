@@ -47,7 +47,7 @@ setup(
             "ruff >= 0.9, < 1",
             "mypy >= 1.11, < 3",
             "mypy-zope >= 1.0.9, < 2",
-            "setuptools >= 77, < 90",
+            "setuptools >= 77.0.3, < 90",
         ],
     },
     classifiers=[

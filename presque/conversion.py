@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
 from presque import keys
+from presque.redis.store import gather
 
 if TYPE_CHECKING:
     from presque.redis.store import Store
 
 _log = Logger()
+
+AT_ONCE = 256  # partitions
 
 
 class Conversion:
@@ -34,11 +38,16 @@ class Conversion:
         """Convert whatever there is. Returns how many registrations it converted."""
         converted = 0
         while not self.done:
-            names = keys.old_workers_key(self._partition)
-            some = await self._store.in_partition("convert_workers", self._partition, *names)
-            converted += some
-            if not some:
-                self._partition += 1
+            some = range(self._partition, min(self._partition + AT_ONCE, self._store.partitions))
+            counts = await gather(ensureDeferred(self._convert(partition)) for partition in some)
+            converted += sum(counts)
+            self._partition = some.stop
         if converted:
             _log.info("converted {count} registrations of workers to their new form", count=converted)
+        return converted
+
+    async def _convert(self, partition: int) -> int:
+        converted = 0
+        while some := await self._store.in_partition("convert_workers", partition, *keys.old_workers_key(partition)):
+            converted += some
         return converted

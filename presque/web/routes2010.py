@@ -173,11 +173,11 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
         answers={200: models2010.QueueNames},
     )
     async def names(request: Request) -> bytes:
-        pages, size = [], 0
-        async for names in queues.all_names():
+        pages, size, missing = [], 0, list[int]()
+        async for names in queues.all_names(missing):
             pages.append(encode(names)[1:-1])
             size += len(names)
-        return answer(request, 200, b'{"queues":[%b],"size":%d}' % (joined(pages), size))
+        return answer(request, 200, b'{"queues":[%b],"size":%d%b}' % (joined(pages), size, _missing(missing)))
 
     @routes.at(
         "GET",
@@ -291,7 +291,8 @@ def _add_workers(routes: Routes, workers: Workers) -> None:
     )
     async def look(request: Request) -> bytes:
         if worker_id := params.text(request, b"worker_id"):
-            return json(request, _description(await workers.one(worker_id)))
+            worker, missing = await workers.one(worker_id)
+            return answer(request, 200, encode(_description(worker))[:-1] + _missing(missing) + b"}")
         if queue := params.text(request, b"queue_name"):
             return await _of_queue(request, workers, queue)
         return await _all(request, workers)
@@ -304,14 +305,19 @@ async def _of_queue(request: Request, workers: Workers, queue: str) -> bytes:
 
 async def _all(request: Request, workers: Workers) -> bytes:
     """All workers, one after another, so that others have their turn while they are read."""
-    ids, descriptions = [], []
-    async for worker in workers.all():
+    ids, descriptions, missing = [], [], list[int]()
+    async for worker in workers.all(missing):
         ids.append(encode(worker.worker_id))
         descriptions.append(encode(_description(worker)))
-    processed, failed = await workers.sums()
-    lists = joined(ids), joined(descriptions)
-    body = b'{"workers_list":[%b],"workers":[%b],"processed":%d,"failed":%d}' % (*lists, processed, failed)
+    processed, failed, more_missing = await workers.sums()
+    lists, absent = (joined(ids), joined(descriptions)), _missing(sorted({*missing, *more_missing}))
+    body = b'{"workers_list":[%b],"workers":[%b],"processed":%d,"failed":%d%b}' % (*lists, processed, failed, absent)
     return answer(request, 200, body)
+
+
+def _missing(partitions: list[int]) -> bytes:
+    """What a list says of the partitions that gave no answer: nothing when there are none."""
+    return b',"missing_partitions":%b' % encode(sorted(partitions)) if partitions else b""
 
 
 def _named(worker: str) -> str:

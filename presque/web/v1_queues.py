@@ -43,10 +43,12 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
     )
     async def names(request: Request) -> bytes:
         most, after = params.limit(request), params.text(request, b"cursor")
-        found = await queues.names(after, most + 1)
+        found, missing = await queues.names(after, most + 1)
         page = found[:most]
-        views = list(map(_queue_view, page, await queues.overview(page)))
-        return json(request, models.QueuePage(views, page[-1] if len(found) > most else None))
+        counts, more_missing = await queues.overview(page)
+        views = [_queue_view(name, counts[name]) for name in page if name in counts]
+        absent = sorted({*missing, *more_missing})
+        return json(request, models.QueuePage(views, page[-1] if len(found) > most else None, absent or UNSET))
 
     @routes.at(
         "GET",
