@@ -38,7 +38,6 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: 
         summary="Lease jobs of the first of these queues (separated by commas) that has any, or wait for one.",
         body=models.Reserve,
         name="reserve",
-        needs_body=False,
         answers={200: models.Reservation},
         query=("worker_id",),
         headers=(IDEMPOTENCY_KEY, WORKER),
