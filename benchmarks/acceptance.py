@@ -17,6 +17,7 @@ import traceback
 from functools import partial
 
 from benchmarks import (
+    rows_clock,
     rows_disk,
     rows_faults,
     rows_flow,
@@ -26,7 +27,7 @@ from benchmarks import (
 )
 from benchmarks.load import Bench
 
-MODULES = (rows_disk, rows_faults, rows_flow, rows_inputs, rows_leases, rows_proxies)
+MODULES = (rows_clock, rows_disk, rows_faults, rows_flow, rows_inputs, rows_leases, rows_proxies)
 ROWS = {number: row for module in MODULES for number, row in module.ROWS.items()}
 
 
