@@ -201,6 +201,7 @@ class Load(Requests):
         self.tried: set[int] = set()
         self.takes: list[Take] = []
         self.done = threading.Event()
+        self.ends = float("inf")
         self._tasks = [partial(self._produce, part) for part in range(4)]
         self._tasks += [partial(self._consume, part) for part in range(4)] + [self._reserve] * 2
         self._thread = threading.Thread(target=together, args=(self._tasks,))
@@ -210,6 +211,7 @@ class Load(Requests):
 
     def end(self) -> None:
         """Produce no more, and consume what there is, and what comes back."""
+        self.ends = time.monotonic() + ANSWERED
         self.done.set()
         self._thread.join()
         if self.silent:
@@ -239,9 +241,13 @@ class Load(Requests):
                 self.inserted.add(number)
             time.sleep(0.004)
 
+    def _goes_on(self, found: bool) -> bool:
+        """Whether a consumer asks again: to the last job, but not for ever where jobs come again and again."""
+        return not self.done.is_set() or (found and time.monotonic() < self.ends)
+
     def _consume(self, part: int) -> None:
         client, found = Client(self.port, ANSWERED), True
-        while found or not self.done.is_set():
+        while self._goes_on(found):
             found = self._fetch(client, self.old + ("?wait=1" if part % 2 else ""))
             time.sleep(0.002)
 
@@ -254,7 +260,7 @@ class Load(Requests):
 
     def _reserve(self) -> None:
         client, found = Client(self.port, ANSWERED), True
-        while found or not self.done.is_set():
+        while self._goes_on(found):
             found = self._reserve_once(client, wait=1)
 
     def _reserve_once(self, client: Client, wait: int) -> bool:
