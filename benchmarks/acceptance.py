@@ -23,11 +23,12 @@ from benchmarks import (
     rows_flow,
     rows_inputs,
     rows_leases,
+    rows_link,
     rows_proxies,
 )
 from benchmarks.load import Bench
 
-MODULES = (rows_clock, rows_disk, rows_faults, rows_flow, rows_inputs, rows_leases, rows_proxies)
+MODULES = (rows_clock, rows_disk, rows_faults, rows_flow, rows_inputs, rows_leases, rows_link, rows_proxies)
 ROWS = {number: row for module in MODULES for number, row in module.ROWS.items()}
 
 
