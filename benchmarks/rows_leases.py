@@ -71,7 +71,12 @@ def stale_receipts(bench: Bench, figures: dict[str, Any]) -> bool:
     redis = bench.redis()
     port = bench.daemon(redis.url).port
     client = Client(port)
-    assert client.ask("PATCH", "/v1/queues/bench", b'{"max_attempts":%d,"lease":0.3,"backoff":{"first":0}}' % attempts).status == 200
+    assert (
+        client.ask(
+            "PATCH", "/v1/queues/bench", b'{"max_attempts":%d,"lease":0.3,"backoff":{"first":0}}' % attempts
+        ).status
+        == 200
+    )
     fill(client, total)
     sleepers = Sleepers(port, redis, bench.size(240, 60))
     together([partial(sleepers.work, bench.chance.randrange(2**32)) for _ in range(16)])
