@@ -214,7 +214,7 @@ def stored(redis: Redis) -> dict[str, int]:
 
 def dribble(port: int, count: int, gap: float, unread: int, ends: float, tell: Any) -> None:
     """In a process of its own: `count` connections that send a byte each `gap` seconds, and `unread` that ask for more
-    and more and read nothing. Tells how many seconds each lived, by kind; those that were not cut in `ends` are missing.
+    and more and read nothing. Tells how many seconds each lived, by kind; those that were not cut by `ends` miss.
     """
     poll, began, kinds = select.poll(), {}, {}
     sockets = {}
