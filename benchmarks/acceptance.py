@@ -17,16 +17,31 @@ import traceback
 from functools import partial
 
 from benchmarks import (
+    rows_clock,
     rows_disk,
     rows_faults,
     rows_flow,
     rows_inputs,
     rows_leases,
+    rows_limits,
+    rows_link,
     rows_proxies,
+    rows_stop,
 )
 from benchmarks.load import Bench
 
-MODULES = (rows_disk, rows_faults, rows_flow, rows_inputs, rows_leases, rows_proxies)
+MODULES = (
+    rows_clock,
+    rows_disk,
+    rows_faults,
+    rows_flow,
+    rows_inputs,
+    rows_leases,
+    rows_limits,
+    rows_link,
+    rows_proxies,
+    rows_stop,
+)
 ROWS = {number: row for module in MODULES for number, row in module.ROWS.items()}
 
 

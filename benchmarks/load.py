@@ -27,7 +27,7 @@ import hiredis
 from presque.redis.server import find_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 ROOT = Path(__file__).parent.parent
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
@@ -58,8 +58,9 @@ class Reply(NamedTuple):
 class Redis:
     """A redis-server on a Unix socket, which can be killed, stopped and started again on the same files."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, variables: Mapping[str, str] | None = None) -> None:
         self.folder, self.options = folder, options
+        self.variables = {**os.environ, **(variables or {})}
         self.socket = str(folder / "redis.sock")
         self.url = f"unix://{self.socket}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -69,7 +70,8 @@ class Redis:
         program = os.environ.get("TEST_REDIS_SERVER") or find_program()
         command = [program, "--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
         command += ["--save", "", "--appendonly", "yes", "--logfile", str(self.folder / "log"), *self.options, *more]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(command, stdout=quiet, stdin=quiet, env=self.variables)
         if wait:
             self.ready()
 
@@ -120,8 +122,9 @@ class Redis:
 class Daemon:
     """`twistd presque` as a process of its own; started again it has the same port."""
 
-    def __init__(self, folder: Path, redis_url: str, *flags: str) -> None:
+    def __init__(self, folder: Path, redis_url: str, *flags: str, variables: Mapping[str, str] | None = None) -> None:
         self.path, self.redis_url, self.flags = folder / "daemon.log", redis_url, flags
+        self.variables = variables or {}
         self.path.touch()
         self.port = 0
         self.ports: list[int] = []
@@ -138,7 +141,7 @@ class Daemon:
         skip = self.path.stat().st_size
         command = [sys.executable, "-c", TWISTD, "-n", "--pidfile=", "presque", "--redis", self.redis_url]
         command += ["--listen", f"tcp:{self.port}:interface=127.0.0.1", *self.flags]
-        variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/dev/null"}
+        variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/dev/null", **self.variables}
         with self.path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=variables, cwd=self.path.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -342,14 +345,14 @@ class Bench(contextlib.ExitStack):
         self.callback(shutil.rmtree, folder, ignore_errors=True)
         return folder
 
-    def redis(self, *options: str) -> Redis:
-        redis = Redis(self.folder(), *options)
+    def redis(self, *options: str, variables: Mapping[str, str] | None = None) -> Redis:
+        redis = Redis(self.folder(), *options, variables=variables)
         self.callback(redis.kill)
         self.callback(redis.signal, signal.SIGCONT)
         return redis
 
-    def daemon(self, redis_url: str, *flags: str) -> Daemon:
-        daemon = Daemon(self.folder(), redis_url, *flags)
+    def daemon(self, redis_url: str, *flags: str, variables: Mapping[str, str] | None = None) -> Daemon:
+        daemon = Daemon(self.folder(), redis_url, *flags, variables=variables)
         self.callback(daemon.kill)
         self.daemons.append(daemon)
         return daemon

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from presque.queues import Queues
 
 QUEUES_AT_ONCE = 1000  # queues looked at in one turn, a partition
-PARTITIONS_AT_ONCE = 256  # looked at in one turn; where there are more, each has its turn later
+PARTITIONS_AT_ONCE = 64  # looked at in one turn; where there are more, each has its turn later
 
 
 class Mover:

@@ -84,7 +84,7 @@ class Daemon(Program):
 
         self.recorder = Loop("the record of the store", keep, LOOK_EVERY, sys.maxsize, reactor)
         self.forgetting = Loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE, reactor)
-        self.conversion = Conversion(self.store)
+        self.conversion = Conversion(self.store, self.record)
         self.converting = Loop("conversion", self.conversion.run_once, CONVERT, 1, reactor)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
 

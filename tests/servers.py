@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 import msgspec
+import pytest
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -39,6 +40,14 @@ SO_ATTACH_FILTER = 26  # <asm-generic/socket.h>
 PATIENCE = 20.0  # seconds that a test waits for what must come
 # What systemd does for a service with sockets: sd_listen_fds(3).
 ACTIVATION = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def tool(name: str) -> str:
+    """The path of a program that a test needs. Without it the test is skipped, and fails where CI is set."""
+    if found := shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin"):
+        return found
+    missing = f"{name} is not installed"
+    return pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
 
 
 def redis_program() -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from presque.redis.connection import Connection
     from presque.redis.store import Store
 
+NEW_WORKERS = b"2"  # the form in which workers are kept since they are forgotten
 LOOK_EVERY = 1.0  # seconds between two looks whether it is there
 
 
@@ -40,6 +41,7 @@ class Record:
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self.id = b""  # once it is known
+        self.has_new_workers = False  # whether what is known of workers is in today's form for sure
 
     @inlineCallbacks
     def check(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
@@ -49,13 +51,15 @@ class Record:
         if kind not in (b"none", b"hash"):
             asked.addErrback(lambda wrong_type: None)
             raise StoreUnfit(f"{keys.STORE.decode()} in this Redis is a {kind.decode()}: it is no store of presque")
-        partitions, model, store_id = yield asked
+        partitions, model, store_id, workers = yield asked
         if model is None and (yield self._is_first_model(connection)):
             model = b"1"
         ours = {"partitions": b"%d" % self.partitions, "model": b"%d" % keys.MODEL}
         ours["id"] = self.id or os.urandom(8).hex().encode()
+        if partitions is None:  # a new store has nothing to convert
+            ours["workers"] = NEW_WORKERS
         if None in (partitions, model, store_id) and model != b"1":
-            partitions, model, store_id = yield self._make(connection, ours)
+            partitions, model, store_id, workers = yield self._make(connection, ours)
         if partitions not in (None, ours["partitions"]):
             raise StoreUnfit(
                 f"--partitions is {self.partitions}, but this store was made with "
@@ -64,6 +68,7 @@ class Record:
         if model not in (None, ours["model"]):
             raise StoreUnfit(_other_model(model.decode(errors="replace")))
         self.id = store_id or ours["id"]
+        self.has_new_workers = workers == NEW_WORKERS
 
     @inlineCallbacks
     def _make(
@@ -89,16 +94,22 @@ class Record:
         kinds = yield together([connection.execute_command("TYPE", name) for name in (names if there else ())])
         return b"set" in kinds
 
+    async def note_new_workers(self, store: Store) -> None:
+        """Record that what is known of workers has been converted."""
+        for connection in store.pool.pool[:1]:
+            await connection.execute_command("HSET", keys.STORE, "workers", NEW_WORKERS)
+            self.has_new_workers = True
+
     async def keep(self, store: Store) -> int:
         """Make it again when it is gone. Returns how often, 1 or 0. What it raises is told by the loop around it."""
         connection = next(iter(store.pool.pool), None)
         if connection is None:
             return 0
         try:
-            if None not in await self._recorded(connection):
+            if None not in (await self._recorded(connection))[:3]:
                 return 0
             await self.check(connection)
-            if None in await self._recorded(connection):
+            if None in (await self._recorded(connection))[:3]:
                 return 0  # the store is full
         except Exception:
             if connection.connected:
@@ -111,6 +122,6 @@ class Record:
     @staticmethod
     def _recorded(connection: Connection) -> Deferred[list[bytes | None]]:
         asked: Deferred[list[bytes | None]] = connection.execute_command(
-            "HMGET", keys.STORE, "partitions", "model", "id"
+            "HMGET", keys.STORE, "partitions", "model", "id", "workers"
         )
         return asked

@@ -86,7 +86,8 @@ class Request(server.Request):
 
     def write(self, data: bytes) -> None:
         """Send the whole answer, `data` being its body, in one piece."""
-        assert not self.startedWriting, "an answer is written once"
+        if self.startedWriting:
+            raise RuntimeError("an answer is written once")
         self.startedWriting = 1
         channel = self.channel
         is_old = self.clientproto == b"HTTP/1.0"
