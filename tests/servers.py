@@ -58,7 +58,8 @@ def redis_program() -> str:
 class RedisServer:
     """A redis-server of our own on a Unix socket, which can be killed, stopped and started again on the same files."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        self.environ = {**os.environ, **(environ or {})}
         self.folder = Path(tempfile.mkdtemp(prefix="presque-test-"))
         self.socket = str(self.folder / "redis.sock")
         self.url = f"unix://{self.socket}"
@@ -69,7 +70,7 @@ class RedisServer:
     def start(self, wait: bool = True) -> None:
         command = [redis_program(), "--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
         command += ["--save", "", "--appendonly", "yes", "--logfile", str(self.folder / "log"), *self.options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=self.environ)
         while wait:
             try:
                 self.command("PING")
