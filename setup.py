@@ -20,7 +20,7 @@ setup(
     packages=["presque", "presque.redis", "presque.web", "twisted.plugins"],
     package_data={"presque.redis": ["lua/*.lua", "lua/parts/*.lua"], "presque": ["py.typed"]},
     install_requires=[
-        "Twisted[tls] >= 25.5, < 27",
+        "Twisted[tls] >= 26.4, < 27",
         "klein >= 24.8, < 25",
         "txredisapi >= 1.6, < 2",
         "treq >= 24.9, < 27",

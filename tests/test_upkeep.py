@@ -650,7 +650,7 @@ async def test_the_job_of_a_silent_worker_is_handed_out_again(client):
 
 @awaiting
 async def test_a_worker_that_was_silent_too_long_does_not_ack_what_another_has_now(client):
-    await patch(client, redeliver_after=0.05)
+    await patch(client, redeliver_after=0.05, backoff={"first": 0})
     await insert(client, 1)
     await fetch(client)
     assert (await client.get("/q/foo?wait=10&worker_id=w2")).body == b"1"
