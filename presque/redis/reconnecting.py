@@ -69,11 +69,11 @@ class Reconnecting(Service):
         while self.running:
             tries = 0 if await self._one_life() else tries + 1
             if self.running:
-                await self._wait_for(deferLater(self._clock, self._delay(max(1, tries))))
+                await self._wait_for(deferLater, self._clock, self._delay(max(1, tries)))
 
     async def _one_life(self) -> bool:
         """One connection from its beginning to its end. Returns whether it was of use."""
-        made = await self._wait_for(self._endpoint.connect(self._factory))
+        made = await self._wait_for(self._endpoint.connect, self._factory)
         if made is None:
             return False
         self._protocol = made
@@ -81,11 +81,11 @@ class Reconnecting(Service):
         self._protocol = None
         return of_use
 
-    async def _wait_for(self, asked: Deferred[Any]) -> Any:
-        """What it fires with; None when it fails, or when we stop meanwhile."""
-        self._pending = asked
+    async def _wait_for(self, function: Callable[..., Deferred[Any]], *args: Any) -> Any:
+        """What its Deferred fires with; None when it fails, or when we stop meanwhile."""
         try:
-            return await asked
+            self._pending = function(*args)
+            return await self._pending
         except Exception:
             if self.running:
                 self._failed(Failure())
