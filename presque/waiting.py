@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -171,7 +171,7 @@ class Waiting:
         self._heard(channel)
 
     def _pass_on(self, channel: bytes) -> None:
-        self._queues.wake_another(channel).addErrback(self._not_passed_on)
+        maybeDeferred(self._queues.wake_another, channel).addErrback(self._not_passed_on)
 
     def _not_passed_on(self, failure: Failure) -> None:
         self._excuse(failure)  # the other daemons poll

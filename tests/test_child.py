@@ -1,5 +1,7 @@
 """A child process that is kept alive: when it comes back, what is heard of it, and how it ends."""
 
+import errno
+import os
 import sys
 import time
 
@@ -93,3 +95,49 @@ async def test_a_child_that_does_not_stop_is_killed_in_the_end():
     await child.stop()
     assert 0.2 <= time.monotonic() - began < 2
     assert not lives(pid)
+
+
+class Exhausted:
+    """Twisted's reactor, which has no descriptor left for the first `times` processes."""
+
+    def __init__(self, times):
+        self.times, self.tried = times, 0
+
+    def __getattr__(self, name):
+        return getattr(reactor, name)
+
+    def spawnProcess(self, *args, **kwargs):
+        self.tried += 1
+        if self.tried <= self.times:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return reactor.spawnProcess(*args, **kwargs)
+
+
+@awaiting
+async def test_a_child_that_cannot_be_started_is_tried_again_until_it_can():
+    heard = []
+    command = Command((sys.executable, "-c", "import time; print('here', flush=True); time.sleep(60)"), {}, {})
+    child = Child("it", command, 5, Exhausted(times=2), lambda pid, line: heard.append((pid, line)))
+    child.start()
+    assert child.pid == 0
+
+    async def is_here():
+        return heard
+
+    assert await eventually(is_here, "its word") == [(child.pid, "here")]
+    pid = child.pid
+    await child.stop()
+    assert not lives(pid)
+
+
+def test_a_child_that_could_not_be_started_is_not_once_it_was_stopped():
+    births = Births()
+    spawn, births.spawnProcess = births.spawnProcess, None  # calling that is a TypeError
+    child = Child("it", Command(("/it",), {}, {}), 1, births, lambda pid, line: None)
+    child.start()
+    (again,) = births.getDelayedCalls()
+    stopped = child.stop()
+    assert stopped.called
+    births.spawnProcess = spawn
+    births.advance(again.getTime() + 10)
+    assert births.at == []

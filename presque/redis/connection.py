@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from presque.redis.url import RedisURL
 
 TIME_LIMIT = 2.0  # seconds in which Redis has to answer
+QUIET = 60.0  # seconds without an unexpected error until the same is logged again
 STEP = 1.0  # seconds by which Redis' clock must move against ours for it to have been stepped
 
 # The first words of those errors after which the connection is of no use: this server will not do our work for now.
@@ -270,7 +271,7 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         self.check = check
         self.trouble = ""
         self.was_up = False
-        self.puzzle = ""  # the last error that nobody expected
+        self._puzzles: dict[str, float] = {}  # errors that nobody expected -> when the last such came
         self.on_unfit: Callable[[StoreUnfit], None] = lambda reason: None  # called when it can never be used
         self.stepped: Callable[[float], None] = lambda seconds: None  # called when Redis' clock was set forward
 
@@ -286,10 +287,12 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
             tell("no use of {url} for now: {trouble}", url=str(self.url), trouble=trouble)
 
     def puzzled(self, error: Exception) -> None:
-        """Log an error of Redis' that nobody expects, with its traceback, once as long as it stays the same."""
-        if (puzzle := str(error)) != self.puzzle:
-            self.puzzle = puzzle
+        """Log an error of Redis' that nobody expects, once as long as it comes again and again, among others too."""
+        now, text = self.clock.seconds(), str(error)
+        self._puzzles = {each: at for each, at in self._puzzles.items() if now - at < QUIET}
+        if text not in self._puzzles:
             self._log.failure("Redis refused a script, which may have been carried out in part", Failure(error))
+        self._puzzles[text] = now
 
     def greeted(self) -> None:
         """Note that Redis has let us in."""

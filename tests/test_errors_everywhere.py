@@ -1,0 +1,275 @@
+"""Whatever what is awaited raises, at any place: who waits is answered, each part goes on, and the log has it once."""
+
+import gc
+from contextlib import contextmanager
+from itertools import product
+from types import SimpleNamespace
+
+import pytest
+import txredisapi
+from twisted.internet.defer import fail, succeed
+from twisted.internet.task import Clock, deferLater
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+
+from presque.errors import PresqueError
+from presque.loop import Loop
+from presque.mover import Mover
+from presque.queues import Taken
+from presque.waiting import Waiting
+from presque.web.handoff import Handoff
+
+ERRORS = [RuntimeError, txredisapi.ResponseError, MemoryError]
+WAYS = ["raised", "failed at once", "failed later"]
+
+
+class Fake:
+    """Queues in this process, whose `fails_at`-th call fails in some way; the others are answered as Redis would."""
+
+    daemon, partitions = b"d", 3
+
+    def __init__(self, clock, error, way, fails_at):
+        self.clock, self.error, self.way, self.fails_at = clock, error, way, fails_at
+        self.calls = 0
+        self.ready, self.settled, self.returned, self.moved = {}, [], [], []
+        self.due_queues = {0: ["a"], 1: ["b", "c"], 2: ["d"]}
+
+    def _call(self, do, *args):
+        self.calls += 1
+        if self.calls != self.fails_at:
+            return succeed(None).addCallback(lambda _: do(*args))
+        if self.way == "raised":
+            raise self.error
+        if self.way == "failed at once":
+            return fail(self.error)
+        return deferLater(self.clock, 0.2, lambda: Failure(self.error))
+
+    def channel(self, queue):
+        return queue.encode()
+
+    def take(self, queue, daemon):
+        return self._call(lambda: taken(queue, *self.ready.pop(queue, [])))
+
+    def wake_another(self, channel):
+        return self._call(lambda: 1)
+
+    def deliver(self, several):
+        return self._call(self.settled.extend, several)
+
+    keep = deliver
+
+    def give_back(self, taken):
+        return self._call(self.returned.append, taken)
+
+    def hold(self, taken):
+        return self._call(lambda: 1)
+
+    def due(self, partition, most):
+        return self._call(lambda: list(self.due_queues[partition]))
+
+    def move(self, queue):
+        def do():
+            for names in self.due_queues.values():
+                if queue in names:
+                    names.remove(queue)
+                    self.moved.append(queue)
+            return 1
+
+        return self._call(do)
+
+
+def taken(queue, *numbers, on_arrival="deliver"):
+    return Taken(queue, "w", b"r", numbers, (b"{}",) * len(numbers), on_arrival)
+
+
+class Listener:
+    """Nothing is heard but what a test says."""
+
+    def subscribe(self, channel):
+        pass
+
+    unsubscribe = subscribe
+
+
+def everywhere(scenario):
+    """Run `scenario(clock, fake)` once whole, then with each of its calls failing in each way. Each time one failure
+    is logged.
+    """
+    whole = Fake(Clock(), None, "", 0)
+    scenario(whole.clock, whole)
+    assert whole.calls >= 3
+    for kind, way, place in product(ERRORS, WAYS, range(1, whole.calls + 1)):
+        error = kind("odd")
+        fake = Fake(Clock(), error, way, place)
+        with failures() as logged:
+            scenario(fake.clock, fake)
+        assert fake.calls >= place
+        assert logged == [error], f"call {place}, {error!r} {way}: {logged}"
+
+
+@contextmanager
+def failures():
+    """The exceptions that are logged meanwhile."""
+    logged = []
+
+    def note(event):
+        if event.get("log_failure") is not None:
+            logged.append(event["log_failure"].value)
+
+    globalLogPublisher.addObserver(note)
+    yield logged
+    globalLogPublisher.removeObserver(note)
+
+
+@pytest.fixture(autouse=True)
+def no_failure_is_forgotten():
+    """A Deferred that nobody looks after is told when it is collected."""
+    gc.collect()
+    forgotten = []
+
+    def note(event):
+        if "Unhandled" in str(event.get("log_format")) or "Unhandled" in str(event.get("why")):
+            forgotten.append(event)
+
+    globalLogPublisher.addObserver(note)
+    yield
+    gc.collect()
+    globalLogPublisher.removeObserver(note)
+    assert forgotten == []
+
+
+def pass_time(clock, seconds):
+    clock.pump([0.05] * round(seconds / 0.05))
+
+
+def ended(deferred):
+    """What a waiting consumer was told."""
+    results = []
+    deferred.addBoth(results.append)
+    assert results, "it was never answered"
+    assert not isinstance(results[0], Failure) or results[0].check(PresqueError), results
+    return results[0]
+
+
+def wait_in_many_ways(clock, fake):
+    listener, back = Listener(), []
+    waiting = Waiting(fake, listener, clock, back.append)
+    consumers = [waiting.take(queues, fake.take, 3) for queues in (["a"], ["a"], ["b", "a"], ["b"])]
+    left = waiting.take(["c"], fake.take, 3)
+    left.addErrback(lambda failure: None)
+    pass_time(clock, 0.5)
+    left.cancel()
+    fake.ready = {"a": [1], "b": [2]}
+    listener.heard(b"a")
+    listener.told(b"b")
+    listener.told(b"nobody waits here")
+    pass_time(clock, 1)
+    stopping = waiting.take(["x", "y"], fake.take, 3)
+    fake.ready["x"] = [3]
+    listener.told(b"x")
+    pass_time(clock, 6)
+    for each in [*consumers, stopping]:
+        ended(each)
+    assert len(waiting) == 0
+    before, fake.ready = fake.calls, {}
+    later = waiting.take(["a"], fake.take, 3)
+    pass_time(clock, 0.5)
+    fake.ready["a"] = [4]
+    listener.heard(b"a")
+    pass_time(clock, 0.5)
+    told = ended(later)
+    assert fake.fails_at > before or told.numbers == (4,)
+    assert clock.getDelayedCalls() == []
+
+
+def test_whatever_a_look_raises_each_waiting_consumer_is_answered():
+    everywhere(wait_in_many_ways)
+
+
+def test_whatever_a_look_raises_who_waits_when_the_daemon_stops_is_answered():
+    def stop_meanwhile(clock, fake):
+        listener = Listener()
+        waiting = Waiting(fake, listener, clock, lambda taken: None)
+        consumers = [waiting.take(queues, fake.take, 30) for queues in (["a"], ["a", "b"], ["c"])]
+        waiting.stop()
+        pass_time(clock, 1)
+        for each in consumers:
+            ended(each)
+        assert clock.getDelayedCalls() == []
+
+    everywhere(stop_meanwhile)
+
+
+class Channel:
+    """A client's connection, which takes what it is sent when a test says so."""
+
+    factory = SimpleNamespace(request_timeout=60.0)
+
+    def __init__(self):
+        self.mark, self.arrival, self.when_left, self.has_reached = 0, self, None, None
+        self.hurries, self.channel, self.bytes = False, self, 0
+
+    def reached(self, mark):
+        return self.has_reached
+
+    def until(self):
+        self.bytes += 1
+        return self.bytes
+
+    def settled(self):
+        pass
+
+
+def deliver_in_many_ways(clock, fake):
+    handoff = Handoff(fake, clock)
+    fates = {"deliver": True, "keep": True, "given back": False, "late": None}
+    channels, jobs = {}, {}
+    for number, fate in enumerate(fates):
+        jobs[fate] = taken("foo", number, on_arrival="keep" if fate == "keep" else "deliver")
+        channels[fate] = Channel()
+        handoff.deliver(channels[fate], succeed(jobs[fate]), False, lambda taken: b"{}").addErrback(lambda _: None)
+    clock.advance(0.001)
+    for fate, reached in fates.items():
+        channels[fate].has_reached = reached
+    for channel in channels.values():
+        handoff.look_at(channel)
+    pass_time(clock, 70)  # long enough for a hold
+    channels["late"].has_reached = True
+    pass_time(clock, 3)
+    assert handoff.pending == 0
+    assert {each.numbers for each in fake.settled} == {(0,), (1,), (3,)}
+    assert {each.numbers for each in fake.returned} == {(2,)}
+    assert clock.getDelayedCalls() == []
+
+
+def test_whatever_settling_raises_each_job_is_settled_or_given_back():
+    everywhere(deliver_in_many_ways)
+
+
+def test_whatever_moving_raises_each_queue_is_moved():
+    def move(clock, fake):
+        loop = Loop("mover", Mover(fake).run_once, 1.0, 1000, clock)
+        loop.startService()
+        pass_time(clock, 4)
+        assert sorted(fake.moved) == ["a", "b", "c", "d"]
+        stopped = loop.stopService()
+        assert stopped.called
+
+    everywhere(move)
+
+
+def test_a_look_that_fails_again_and_again_is_logged_once():
+    clock = Clock()
+    fake = Fake(clock, RuntimeError("always"), "failed at once", 0)
+
+    def take(queue, daemon):
+        return fail(RuntimeError("always"))
+
+    waiting = Waiting(fake, Listener(), clock, lambda taken: None)
+    with failures() as logged:
+        for _ in range(20):
+            waiters = [waiting.take(queues, take, 3) for queues in (["a"], ["a", "b"])]
+            pass_time(clock, 1)
+            for each in waiters:
+                assert isinstance(ended(each), Failure)
+    assert len(logged) == 1
