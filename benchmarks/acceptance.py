@@ -19,16 +19,29 @@ from functools import partial
 from benchmarks import (
     rows_clock,
     rows_disk,
+    rows_errors,
     rows_faults,
     rows_flow,
     rows_inputs,
     rows_leases,
     rows_link,
+    rows_names,
     rows_proxies,
 )
 from benchmarks.load import Bench
 
-MODULES = (rows_clock, rows_disk, rows_faults, rows_flow, rows_inputs, rows_leases, rows_link, rows_proxies)
+MODULES = (
+    rows_clock,
+    rows_disk,
+    rows_errors,
+    rows_faults,
+    rows_flow,
+    rows_inputs,
+    rows_leases,
+    rows_link,
+    rows_names,
+    rows_proxies,
+)
 ROWS = {number: row for module in MODULES for number, row in module.ROWS.items()}
 
 
