@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from functools import partial
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -60,7 +61,7 @@ def fill(redis: Redis, verb: str, calls: Iterator[list[bytes]]) -> int:
         connection.connect(redis.socket)
         reader, more = hiredis.Reader(), True
         while more:
-            sent = [hiredis.pack_command((b"EVALSHA", digest, *call)) for _, call in zip(range(BATCH), calls)]
+            sent = [hiredis.pack_command((b"EVALSHA", digest, *call)) for call in islice(calls, BATCH)]
             connection.sendall(b"".join(sent))
             for _ in sent:
                 while (reply := reader.gets()) is False:
@@ -88,9 +89,9 @@ def registrations(bench: Bench, redis: Redis, port: int, figures: dict[str, Any]
 
     for quarter in range(4):
         edges = [count * (quarter * 4 + each) // 16 for each in range(5)]
-        together([partial(part, *edge) for edge in zip(edges, edges[1:], strict=False)])
+        together([partial(part, *edge) for edge in pairwise(edges)])
         sizes.append(written(redis))
-    grown = [after - before for before, after in zip(sizes, sizes[1:], strict=False)]
+    grown = [after - before for before, after in pairwise(sizes)]
     figures["registered_on"], figures["file_grows_by_MB"] = count, [round(each / 1e6, 2) for each in grown]
     return statuses == {201} and min(grown) > 0 and grown[-1] <= GROWTH * grown[0]
 
@@ -178,7 +179,7 @@ def expected(bench: Bench) -> dict[str, Any]:
 
 
 def many_names(bench: Bench, figures: dict[str, Any]) -> bool:
-    """many names: 300,000 queues, 100,000 workers, one on 20,000 queues; others' p99 < 20 ms, the file grows linearly."""
+    """many names: 300,000 queues, 100,000 workers, one on 20,000 queues; others' p99 < 20 ms, linear file."""
     redis = bench.redis("--auto-aof-rewrite-percentage", "0")
     port = bench.daemon(redis.url).port
     smaller, began = bench.size(1, SHORT), time.monotonic()
