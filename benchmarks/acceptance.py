@@ -24,9 +24,11 @@ from benchmarks import (
     rows_flow,
     rows_inputs,
     rows_leases,
+    rows_limits,
     rows_link,
     rows_names,
     rows_proxies,
+    rows_stop,
 )
 from benchmarks.load import Bench
 
@@ -38,9 +40,11 @@ MODULES = (
     rows_flow,
     rows_inputs,
     rows_leases,
+    rows_limits,
     rows_link,
     rows_names,
     rows_proxies,
+    rows_stop,
 )
 ROWS = {number: row for module in MODULES for number, row in module.ROWS.items()}
 

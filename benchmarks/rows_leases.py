@@ -71,7 +71,12 @@ def stale_receipts(bench: Bench, figures: dict[str, Any]) -> bool:
     redis = bench.redis()
     port = bench.daemon(redis.url).port
     client = Client(port)
-    assert client.ask("PATCH", "/v1/queues/bench", b'{"max_attempts":%d,"lease":0.3}' % attempts).status == 200
+    assert (
+        client.ask(
+            "PATCH", "/v1/queues/bench", b'{"max_attempts":%d,"lease":0.3,"backoff":{"first":0}}' % attempts
+        ).status
+        == 200
+    )
     fill(client, total)
     sleepers = Sleepers(port, redis, bench.size(240, 60))
     together([partial(sleepers.work, bench.chance.randrange(2**32)) for _ in range(16)])
@@ -154,7 +159,7 @@ def exclusion(bench: Bench, figures: dict[str, Any]) -> bool:
     redis = bench.redis()
     ports = [bench.daemon(redis.url).port for _ in range(2)]
     client = Client(ports[0])
-    assert client.ask("PATCH", "/v1/queues/bench", b'{"max_attempts":1000}').status == 200
+    assert client.ask("PATCH", "/v1/queues/bench", b'{"max_attempts":1000,"backoff":{"first":0}}').status == 200
     fill(client, bench.size(1_000, 100))
     holders = Holders(ports, bench.size(50_000, 3_000), bench.size(300, 60))
     together([partial(holders.work, bench.chance.randrange(2**32), ports[n % 2]) for n in range(32)])

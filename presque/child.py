@@ -83,7 +83,12 @@ class Child:
         self._started_at = self._reactor.seconds()
         words = [sys.executable, "-I", "-S", leashed.__file__, str(os.getpid()), *self.command.words]
         descriptors = {0: "w", 1: "r", 2: "r", **self.command.descriptors}
-        self._reactor.spawnProcess(self._run, words[0], words, env=self.command.environ, childFDs=descriptors)
+        try:
+            self._reactor.spawnProcess(self._run, words[0], words, env=self.command.environ, childFDs=descriptors)
+        except Exception as wrong:  # there is no descriptor, no process or no memory left for now
+            self._run = None
+            self._start_later(f"could not be started ({wrong})")
+            return
         self._log.info("{name} starts (pid {pid})", name=self.name, pid=self._run.pid)
         self._ready = False
         self.born(self._run.pid)
@@ -109,12 +114,12 @@ class Child:
         elif self.on_hopeless is not None and self._fruitless >= TRIES:
             self.on_hopeless(pid, failure.getErrorMessage())
         else:
-            self._start_later(failure.getErrorMessage())
+            self._start_later(f"ended ({failure.getErrorMessage()})")
 
     def _start_later(self, why: str) -> None:
         if self._reactor.seconds() - self._started_at > STEADY:
             self._delay = FIRST_RESTART
-        self._log.error("{name} ended ({why}), again in {delay} s", name=self.name, why=why, delay=self._delay)
+        self._log.error("{name} {why}, again in {delay} s", name=self.name, why=why, delay=self._delay)
         self._again = self._reactor.callLater(self._delay, self.start)
         self._delay = min(self._delay * 2, LAST_RESTART)
 

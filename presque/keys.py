@@ -54,7 +54,8 @@ A partition's own keys, `presque:{<partition>}/<name>`:
     reserved/<queue>/<key>     STRING "receipt number number …" of a reservation, with a + before it once it was asked
                                for again; expires after a day
 
-And one of the whole store, `presque:store`: HASH, partitions -> their number, model -> MODEL, id -> its own, random.
+And one of the whole store, `presque:store`: HASH, partitions -> their number, model -> MODEL, id -> its own, random,
+workers -> 2 once they are kept as above.
 
 Of a queue's `ready` key and a daemon's id the name of the channel is made on which that daemon is told that "a job may
 wait here now": `<ready>/<id>`.

@@ -38,6 +38,7 @@ class Loop(Service):
         self._call = LoopingCall(self._turn)
         self._call.clock = clock
         self._done: Deferred[Any] = succeed(None)
+        self._complaint = ""  # the exception of the last turn, if nobody expected it
 
     def startService(self) -> None:
         """Begin with the first turn now."""
@@ -58,7 +59,10 @@ class Loop(Service):
         try:
             while self.running and await self._work() >= self._full:
                 pass
+            self._complaint = ""
         except StoreError:
             pass  # Redis is away: presque.redis.connection says so in the log, and the next turn tries again
-        except Exception:
-            self._log.failure("{name} failed, and goes on", name=self.name)
+        except Exception as wrong:
+            if (complaint := repr(wrong)) != self._complaint:  # and not at each turn
+                self._complaint = complaint
+                self._log.failure("{name} failed, and goes on", name=self.name)

@@ -9,19 +9,44 @@ from __future__ import annotations
 from heapq import heapify, heappop, heapreplace
 from typing import TYPE_CHECKING, TypeVar
 
+from twisted.internet.defer import ensureDeferred, gatherResults
+
+from presque.errors import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
 T = TypeVar("T")
 
+AT_ONCE = 256  # streams that are begun together
+
+
+async def answering(
+    number: int, stream: AsyncIterator[tuple[bytes, T]], missing: list[int]
+) -> AsyncIterator[tuple[bytes, T]]:
+    """A stream from a partition of that number. When that gives no answer the stream ends, and its number is noted."""
+    try:
+        async for each in stream:
+            yield each
+    except StoreError:
+        missing.append(number)
+
+
+async def _begun(
+    number: int, stream: AsyncIterator[tuple[bytes, T]]
+) -> tuple[bytes, int, T, AsyncIterator[tuple[bytes, T]]] | None:
+    async for key, value in stream:
+        return key, number, value, stream
+    return None
+
 
 async def merged(streams: Iterable[AsyncIterator[tuple[bytes, T]]]) -> AsyncIterator[tuple[bytes, list[T]]]:
     """What comes out of several streams, each in the order of its keys: each key once, with what every stream has."""
     heap: list[tuple[bytes, int, T, AsyncIterator[tuple[bytes, T]]]] = []
-    for number, stream in enumerate(streams):
-        async for key, value in stream:
-            heap.append((key, number, value, stream))
-            break
+    numbered = list(enumerate(streams))
+    for first in range(0, len(numbered), AT_ONCE):
+        some = [ensureDeferred(_begun(number, stream)) for number, stream in numbered[first : first + AT_ONCE]]
+        heap += [each for each in await gatherResults(some, consumeErrors=True) if each is not None]
     heapify(heap)
     current, values = b"", list[T]()
     while heap:

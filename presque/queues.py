@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain, count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from twisted.internet.defer import succeed
+from twisted.internet.defer import DeferredList, succeed
 
 from presque import keys
 from presque.errors import (
@@ -23,15 +23,17 @@ from presque.errors import (
     QueueFull,
     QueuePaused,
     StoreError,
+    StoreUnavailable,
     UnknownQueue,
 )
-from presque.pages import merged
-from presque.redis.store import NO_LIMIT, gather
+from presque.pages import answering, merged
+from presque.redis.store import NO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
     from presque.redis.connection import Reply
     from presque.redis.store import Store
@@ -195,7 +197,9 @@ class Queues:
     def hold(self, taken: Taken) -> Deferred[int]:
         """Hold jobs for another HOLD seconds from now. Fires with how many are still held."""
         queue, pairs = _pairs([taken])
-        return self._store.on_queue("extend", queue, _ms(HOLD), *pairs).addCallback(lambda reply: reply[2:].count(1))
+        return self._store.on_queue("extend", queue, _ms(HOLD), *pairs, until=NO_LIMIT).addCallback(
+            lambda reply: reply[2:].count(1)
+        )
 
     def counts(self, queue: str) -> Deferred[Counts]:
         """The queue in numbers; one that does not exist has zeros and is open."""
@@ -273,43 +277,61 @@ class Queues:
             left = left - some if some and dead else 0
         return moved, []
 
-    def names(self, after: str = "", most: int = MOST_AT_ONCE) -> Deferred[list[str]]:
-        """The names of up to `most` queues that come after the name `after`, sorted. Raises InvalidName."""
+    async def names(self, after: str = "", most: int = MOST_AT_ONCE) -> tuple[list[str], list[int]]:
+        """The names of up to `most` queues that come after the name `after`, sorted, and which partitions gave no
+        answer. Raises InvalidName.
+        """
         if after:
             keys.check_name(after)
+        replies, missing = await self._store.where_there_is_an_answer("names", after.encode(), b"%d" % most)
+        return [name.decode() for name in sorted(chain.from_iterable(replies.values()))[:most]], missing
 
-        def merged_names(replies: list[list[bytes]]) -> list[str]:
-            return [name.decode() for name in sorted(chain.from_iterable(replies))[:most]]
-
-        return self._store.everywhere("names", after.encode(), b"%d" % most).addCallback(merged_names)
-
-    async def all_names(self) -> AsyncIterator[list[str]]:
-        """The names of all queues, sorted, some at a time."""
+    async def all_names(self, missing: list[int]) -> AsyncIterator[list[str]]:
+        """The names of all queues, sorted, some at a time. Notes in `missing` which partitions give no answer; fails
+        with StoreUnavailable when none does.
+        """
         some = []
-        async for name, _ in merged(map(self._names_in, range(self.partitions))):
+        streams = [answering(partition, self._names_in(partition), missing) for partition in range(self.partitions)]
+        async for name, _ in merged(streams):
             some.append(name.decode())
             if len(some) == MOST_AT_ONCE:
                 yield some
                 some = []
+        if len(missing) == self.partitions:
+            raise StoreUnavailable
         yield some
 
     async def _names_in(self, partition: int) -> AsyncIterator[tuple[bytes, None]]:
-        page = [b""]
-        while page:
+        page, is_last = [b""], False
+        while not is_last:
             page = await self._store.in_partition("names", partition, page[-1], b"%d" % MOST_AT_ONCE)
+            is_last = len(page) < MOST_AT_ONCE
             for name in page:
                 yield name, None
 
-    async def overview(self, names: Sequence[str]) -> list[Counts]:
-        """The counts of several queues. One script call a queue; some are sent together, and others come in between."""
-        counts: list[Counts] = []
+    async def overview(self, names: Sequence[str]) -> tuple[dict[str, Counts], list[int]]:
+        """The counts of several queues by name, and which partitions gave no answer. One script call a queue; some are
+        sent together, and others come in between. Fails as one of them when none is answered.
+        """
+        counts: dict[str, Counts] = {}
+        missing: dict[int, Failure] = {}
         for first in range(0, len(names), TOGETHER):
-            counts += await gather(self.counts(name) for name in names[first : first + TOGETHER])
-        return counts
+            some = names[first : first + TOGETHER]
+            answers: list[tuple[bool, Any]] = await DeferredList(map(self.counts, some), consumeErrors=True)
+            for name, (is_answer, answer) in zip(some, answers, strict=True):
+                if is_answer:
+                    counts[name] = answer
+                else:
+                    answer.trap(StoreError)
+                    missing[keys.partition_of(name, self.partitions)] = answer
+        if missing and not counts:
+            next(iter(missing.values())).raiseException()
+        return counts, sorted(missing)
 
-    def size(self) -> Deferred[int]:
-        """How many queues there are."""
-        return self._store.everywhere("size").addCallback(sum)
+    async def size(self) -> int:
+        """How many queues there are, in the partitions that answer."""
+        replies, _ = await self._store.where_there_is_an_answer("size")
+        return sum(replies.values())
 
     def due(self, partition: int, most: int) -> Deferred[list[str]]:
         """The queues of a partition that need moving now, the most overdue first."""

@@ -6,6 +6,7 @@ import gc
 import random
 import secrets
 import sys
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import maybeDeferred
@@ -15,7 +16,7 @@ from presque.conversion import Conversion
 from presque.forgetting import AT_ONCE, forget_silent, tick
 from presque.leases import Leases
 from presque.loop import Loop
-from presque.mover import move_due
+from presque.mover import Mover
 from presque.processes import Supervisor
 from presque.program import Program
 from presque.queues import MOST_AT_ONCE, Queues
@@ -66,13 +67,14 @@ class Daemon(Program):
         self.queues = Queues(self.store, secrets.token_hex(6))
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
-        self.waiting = Waiting(self.queues, self.store.listener, reactor)
         self.handoff = Handoff(self.queues, reactor)
+        self.store.pool.stepped = self._redis_stepped
+        self.waiting = Waiting(self.queues, self.store.listener, reactor, self.handoff.give_back)
         self.routes = make_routes(self.queues, self.leases, self.workers, self.waiting, self.handoff)
         dispatch = Dispatch(self.routes, explain)
         door = Door(settings.host)
         self.site = Site(dispatch, self.handoff, door, settings.max_body, settings.request_timeout, reactor)
-        self.mover = Loop("mover", lambda: move_due(self.queues), settings.tick, MOST_AT_ONCE, reactor)
+        self.mover = Loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE, reactor)
 
         def keep() -> Coroutine[Any, Any, int]:
             return self.record.keep(self.store)
@@ -82,7 +84,7 @@ class Daemon(Program):
 
         self.recorder = Loop("the record of the store", keep, LOOK_EVERY, sys.maxsize, reactor)
         self.forgetting = Loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE, reactor)
-        self.conversion = Conversion(self.store)
+        self.conversion = Conversion(self.store, self.record)
         self.converting = Loop("conversion", self.conversion.run_once, CONVERT, 1, reactor)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
 
@@ -107,6 +109,10 @@ class Daemon(Program):
             self.forgetting.startService()
         gc.collect()
         gc.freeze()  # what lives as long as we do is not looked through at each collection, which took 25 ms
+
+    def _redis_stepped(self, seconds: float) -> None:
+        self._log.warn("Redis' clock was set forward by {seconds} s: leases run out by it", seconds=round(seconds, 1))
+        self.handoff.hold_all()
 
     def _hurry(self) -> None:
         if self.server is not None:
@@ -136,6 +142,9 @@ def make_service(settings: Settings, reactor: Any = None) -> Program:
     """
     if reactor is None:
         from twisted.internet import reactor
+
+        # Twisted's own is the wall clock: when that is set back, all timers stand still for as long.
+        reactor.seconds = monotonic  # type: ignore[attr-defined]
     if settings.processes > 1:
         return Supervisor(settings, reactor, CHILD_PATIENCE)
     return Daemon(settings, reactor)

@@ -4,6 +4,9 @@ A look that finds nothing says in the same script that this daemon waits; before
 the queue. The scripts then wake as many daemons as there are new jobs, heard over one connection whatever the number
 of consumers.
 A slow poll catches what was not heard; it looks at a bounded number of queues a second, however many are waited on.
+
+Whatever a look raises, who waits is answered: as the store's refusals are, and what nobody expects is logged once and
+told as OutcomeUnknown.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from presque.errors import PresqueError, QueuePaused, StoreError
+from presque.errors import OutcomeUnknown, PresqueError, QueuePaused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,10 +65,18 @@ class Waiting:
 
     _log = Logger()
 
-    def __init__(self, queues: Queues, listener: ListenerFactory, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        queues: Queues,
+        listener: ListenerFactory,
+        clock: IReactorTime,
+        give_back: Callable[[Taken], object],
+    ) -> None:
         self._queues = queues
         self._listener = listener
         self._clock = clock
+        self._give_back = give_back  # puts back what was taken for a consumer who has left
+        self._complaint = ""  # what nobody expected, the last time
         self._lines: OrderedDict[bytes, _Line] = OrderedDict()  # channel -> line, in the order of their last looks
         self._next_poll: IDelayedCall | None = None
         self._stopping = False
@@ -95,7 +106,7 @@ class Waiting:
         if len(queues) == 1:
             self._join(waiter)
         else:
-            ensureDeferred(self._look_and_join(waiter)).addErrback(self._failed)
+            ensureDeferred(self._look_and_join(waiter))
         return waiter.done
 
     async def _look(self, queues: Sequence[str], take: Callable[[str, bytes], Deferred[Any]]) -> Taken:
@@ -116,16 +127,17 @@ class Waiting:
         """Look into several queues in their order; when there is nothing, join their lines."""
         try:
             taken = await self._look(waiter.queues, waiter.take)
-        except QueuePaused:
-            pass
-        except PresqueError:
-            self._fail(waiter)
-            return
-        else:
             if taken.numbers:
                 self._answer(taken, waiter)
                 return
-        if not waiter.done.called:  # it has not left, and its time is not over
+        except QueuePaused:
+            pass
+        except Exception:
+            self._fail([waiter])
+            return
+        if self._stopping:
+            self._give_up(waiter)
+        elif not waiter.done.called:  # it has not left, and its time is not over
             self._join(waiter)
 
     def _join(self, waiter: _Waiter) -> None:
@@ -136,8 +148,7 @@ class Waiting:
                 self._lines[channel] = _Line(queue, channel, self._clock.seconds())
                 self._listener.subscribe(channel)
             self._lines[channel].waiters[waiter] = None
-        if self._next_poll is None:
-            self._next_poll = self._clock.callLater(POLL_TURN, self._poll)
+        self._poll_later()
         for queue in waiter.queues:
             self._heard(self._queues.channel(queue))
 
@@ -148,7 +159,7 @@ class Waiting:
         line.look_again = True
         if not line.serving:
             line.serving = True
-            ensureDeferred(self._serve(line)).addErrback(self._failed)
+            ensureDeferred(self._serve(line))
 
     def _told(self, channel: bytes) -> None:
         """We are woken: look, or where nobody waits any more let another daemon look."""
@@ -160,53 +171,72 @@ class Waiting:
         self._heard(channel)
 
     def _pass_on(self, channel: bytes) -> None:
-        self._queues.wake_another(channel).addErrback(lambda failure: failure.trap(StoreError))  # then it polls
+        self._queues.wake_another(channel).addErrback(self._not_passed_on)
 
-    def _failed(self, failure: Failure) -> None:
-        self._log.failure("serving a waiting consumer failed", failure=failure)
+    def _not_passed_on(self, failure: Failure) -> None:
+        self._excuse(failure)  # the other daemons poll
+
+    def _excuse(self, failure: Failure) -> Failure:
+        """What to tell a consumer of a failure. What nobody expects is logged once, and not at each look."""
+        if failure.check(PresqueError):
+            return failure
+        if (complaint := repr(failure.value)) != self._complaint:
+            self._complaint = complaint
+            self._log.failure("looking for waiting consumers failed", failure=failure)
+        return Failure(OutcomeUnknown())
 
     async def _serve(self, line: _Line) -> None:
         """Take for those in the line, the first first, until a look finds nothing."""
-        while line.waiters and line.look_again:
-            line.look_again = line.woken = False
-            line.looked_at = self._clock.seconds()
-            self._lines.move_to_end(line.channel)
-            waiter = next(iter(line.waiters))
-            try:
-                taken = await waiter.take(line.queue, self._queues.daemon)
-            except QueuePaused:
-                continue
-            except PresqueError:
-                for each in list(line.waiters):
-                    self._fail(each)
-                break
-            if taken.numbers:
-                line.look_again = True
-                self._answer(taken, waiter)
-        line.serving = False
+        try:
+            while line.waiters and line.look_again:
+                await self._serve_first(line)
+        except Exception:
+            self._fail(list(line.waiters))
+        finally:
+            line.serving = False
         if line.woken and not line.waiters:
             self._pass_on(line.channel)
 
+    async def _serve_first(self, line: _Line) -> None:
+        line.look_again = line.woken = False
+        line.looked_at = self._clock.seconds()
+        self._lines.move_to_end(line.channel)
+        waiter = next(iter(line.waiters))
+        try:
+            taken = await waiter.take(line.queue, self._queues.daemon)
+        except QueuePaused:
+            return
+        if taken.numbers:
+            line.look_again = True
+            self._answer(taken, waiter)
+
     def _poll(self) -> None:
         """Look at those queues that nothing was heard of for long."""
+        self._next_poll = None
         before = self._clock.seconds() - POLL
         unheard = takewhile(lambda line: line.looked_at <= before, self._lines.values())
         for line in list(islice(unheard, POLLED)):
             self._heard(line.channel)
-        self._next_poll = self._clock.callLater(POLL_TURN, self._poll)
+        self._poll_later()
 
-    def _fail(self, waiter: _Waiter) -> None:
+    def _poll_later(self) -> None:
+        if self._lines and self._next_poll is None:
+            self._next_poll = self._clock.callLater(POLL_TURN, self._poll)
+
+    def _fail(self, waiters: list[_Waiter]) -> None:
         """Fail with the exception that is being handled."""
-        self._leave(waiter)
-        if not waiter.done.called:
-            waiter.done.errback(Failure())
+        failure = self._excuse(Failure())
+        for waiter in waiters:
+            self._leave(waiter)
+            if not waiter.done.called:
+                waiter.done.errback(failure)
 
     def _answer(self, taken: Taken, waiter: _Waiter) -> None:
         self._leave(waiter)
         if not waiter.done.called:
             waiter.done.callback(taken)
         elif taken.numbers:  # it left while we took for it
-            self._queues.give_back(taken).addErrback(lambda failure: failure.trap(StoreError))  # the hold runs out
+            self._give_back(taken)
 
     def _leave(self, waiter: _Waiter) -> None:
         """Out of all lines; a line that nobody is in is not listened to."""
@@ -228,12 +258,13 @@ class Waiting:
     def _give_up(self, waiter: _Waiter) -> None:
         """The patience is over: one last look answers, with a job that came just now, nothing, or QueuePaused."""
         self._leave(waiter)
-        last_look = ensureDeferred(self._look(waiter.queues, waiter.take))
-        last_look.addCallback(self._answer, waiter).addErrback(self._fail_with, waiter)
+        ensureDeferred(self._look_and_answer(waiter))
 
-    def _fail_with(self, failure: Failure, waiter: _Waiter) -> None:
-        if not waiter.done.called:
-            waiter.done.errback(failure)
+    async def _look_and_answer(self, waiter: _Waiter) -> None:
+        try:
+            self._answer(await self._look(waiter.queues, waiter.take), waiter)
+        except Exception:
+            self._fail([waiter])
 
     def stop(self) -> None:
         """Answer everybody now; whoever comes later is answered at once."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from presque.errors import InvalidWorker, OutcomeUnknown, StoreError, UnknownWorker
-from presque.pages import merged
+from presque.errors import InvalidWorker, OutcomeUnknown, StoreError, StoreUnavailable, UnknownWorker
+from presque.pages import answering, merged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,26 +68,32 @@ class Workers:
         check_worker(worker)
         return self._store.on_queue("unregister", queue, worker.encode())
 
-    async def one(self, worker: str) -> Worker:
-        """What is known of `worker`. Fails with UnknownWorker."""
+    async def one(self, worker: str) -> tuple[Worker, list[int]]:
+        """What is known of `worker`, and which partitions gave no answer. Fails with UnknownWorker."""
         check_worker(worker)
         size = b"%d" % LONGEST_PAGE
         rows = []
-        replies = await self._store.everywhere("worker", worker.encode(), b"", size)
-        for partition, (figures, *queues) in [(n, reply) for n, reply in enumerate(replies) if reply]:
+        replies, missing = await self._store.where_there_is_an_answer("worker", worker.encode(), b"", size)
+        for partition, (figures, *queues) in [(n, reply) for n, reply in replies.items() if reply]:
             page = queues
             while len(page) == LONGEST_PAGE:
                 _, *page = await self._store.in_partition("worker", partition, worker.encode(), page[-1], size) or [0]
                 queues += page
             rows.append((figures, queues))
         if not rows:
-            raise UnknownWorker
-        return _worker(worker.encode(), rows)
+            raise StoreUnavailable if missing else UnknownWorker
+        return _worker(worker.encode(), rows), missing
 
-    async def all(self) -> AsyncIterator[Worker]:
-        """All workers, by id."""
-        async for worker, rows in merged(map(self._in_partition, range(self._store.partitions))):
+    async def all(self, missing: list[int]) -> AsyncIterator[Worker]:
+        """All workers, by id. Notes in `missing` which partitions give no answer; fails with StoreUnavailable when none
+        does.
+        """
+        partitions = range(self._store.partitions)
+        streams = [answering(partition, self._in_partition(partition), missing) for partition in partitions]
+        async for worker, rows in merged(streams):
             yield _worker(worker, rows)
+        if len(missing) == len(partitions):
+            raise StoreUnavailable
 
     async def _in_partition(self, partition: int) -> AsyncIterator[tuple[bytes, Row]]:
         """The workers of a partition, by id."""
@@ -111,18 +117,18 @@ class Workers:
         if current:
             yield current, row
 
-    async def sums(self) -> tuple[int, int]:
-        """What was fetched from all queues, and failed."""
-        totals = [0, 0]
-        for partition in range(self._store.partitions):
-            after, more = b"", True
-            while more:
-                size = b"%d" % LONGEST_PAGE
-                processed, failed, after = await self._store.in_partition("sums", partition, after, size)
+    async def sums(self) -> tuple[int, int, list[int]]:
+        """What was fetched from all queues, and failed, and which partitions gave no answer."""
+        size, totals = b"%d" % LONGEST_PAGE, [0, 0]
+        replies, missing = await self._store.where_there_is_an_answer("sums", b"", size)
+        for partition, (processed, failed, after) in replies.items():
+            while True:
                 totals[0] += processed
                 totals[1] += failed
-                more = bool(after)
-        return totals[0], totals[1]
+                if not after:
+                    break
+                processed, failed, after = await self._store.in_partition("sums", partition, after, size)
+        return totals[0], totals[1], missing
 
     async def on_queue(self, queue: str) -> tuple[list[str], int, int]:
         """The ids of the workers on `queue`, sorted, and the queue's processed and failed."""

@@ -62,8 +62,8 @@ def redises():
     """Starts Redis servers, `redises(*options)`, and removes them after the test."""
     started = []
 
-    def start(*options):
-        started.append(RedisServer(*options))
+    def start(*options, **more):
+        started.append(RedisServer(*options, **more))
         return started[-1]
 
     yield start

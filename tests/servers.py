@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 import msgspec
+import pytest
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -41,6 +42,14 @@ PATIENCE = 20.0  # seconds that a test waits for what must come
 ACTIVATION = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[1], sys.argv[1:])"
 
 
+def tool(name: str) -> str:
+    """The path of a program that a test needs. Without it the test is skipped, and fails where CI is set."""
+    if found := shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin"):
+        return found
+    missing = f"{name} is not installed"
+    return pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+
+
 def redis_program() -> str:
     """The server under test: TEST_REDIS_SERVER, else the one that presque itself would run."""
     return os.environ.get("TEST_REDIS_SERVER") or find_program()
@@ -49,7 +58,8 @@ def redis_program() -> str:
 class RedisServer:
     """A redis-server of our own on a Unix socket, which can be killed, stopped and started again on the same files."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
+        self.environ = {**os.environ, **(environ or {})}
         self.folder = Path(tempfile.mkdtemp(prefix="presque-test-"))
         self.socket = str(self.folder / "redis.sock")
         self.url = f"unix://{self.socket}"
@@ -60,7 +70,7 @@ class RedisServer:
     def start(self, wait: bool = True) -> None:
         command = [redis_program(), "--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
         command += ["--save", "", "--appendonly", "yes", "--logfile", str(self.folder / "log"), *self.options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=self.environ)
         while wait:
             try:
                 self.command("PING")

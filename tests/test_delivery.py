@@ -79,6 +79,7 @@ async def test_pipelined_fetches_deliver_one_job_each(daemon, client, redis):
 @pytest.mark.parametrize("leave", ["abortConnection", "loseConnection"])
 @awaiting
 async def test_a_client_that_leaves_before_its_answer_gets_the_job_put_back_at_the_front(daemon, client, redis, leave):
+    await client.post("/w/foo?worker_id=w1")
     await client.post("/q/foo?uniq=k", b'{"n":1}')
     await client.post("/q/foo", b'{"n":2}')
     connection = await raw_connection(port_of(daemon))

@@ -80,12 +80,12 @@ def failures():
 async def test_a_route_that_fails_in_an_unknown_way_is_a_500_without_its_words(daemon, failures, body, monkeypatch):
     routes = Routes()
 
-    @routes.at("POST", "/fails")
+    @routes.at("POST", "/fails", summary="Fails.")
     def fails(request):
         """Fails at once."""
         raise ZeroDivisionError("secret")
 
-    @routes.at("PUT", "/fails")
+    @routes.at("PUT", "/fails", summary="Fails.")
     async def fails_later(request):
         """Fails in its coroutine."""
         raise ZeroDivisionError("secret")
@@ -104,7 +104,7 @@ async def test_a_route_that_fails_in_an_unknown_way_is_a_500_without_its_words(d
 async def test_an_answer_that_cannot_be_written_ends_the_connection_and_is_logged(daemon, failures, monkeypatch):
     routes = Routes()
 
-    @routes.at("GET", "/fails")
+    @routes.at("GET", "/fails", summary="Fails.")
     async def fails(request):
         """Answers nothing."""
 

@@ -264,7 +264,7 @@ async def test_a_flushall_under_a_running_daemon_makes_the_record_anew_with_the_
     assert (await client.post("/q/foo", JOB)).status == 201
 
     async def made_again():
-        return len(ask(folder, "HGETALL", "presque:store")) == 6
+        return len(ask(folder, "HGETALL", "presque:store")) == 8
 
     await eventually(made_again, "the record")
     after = ask(folder, "HGETALL", "presque:store")

@@ -34,7 +34,7 @@ from presque.errors import (
     UnknownQueue,
 )
 from presque.leases import Leases, Settlement
-from presque.mover import move_due
+from presque.mover import Mover
 from presque.queues import HEAD, STATES, NewJob, Queues
 from presque.redis.store import Store
 from presque.redis.url import endpoint_for, parse_redis_url
@@ -553,7 +553,7 @@ class Run:
     @command(3)
     async def tick(self) -> None:
         """The mover's turn."""
-        await move_due(self.queues)
+        await Mover(self.queues).run_once()
         for model in self.models.values():
             model.move()
 
@@ -695,9 +695,10 @@ class Run:
             assert (await self.queues.peek(name))[1] == [job.payload for job in model.of("ready")]
             counts = await self.queues.counts(name)
             assert [getattr(counts, state) for state in STATES] == [len(model.of(state)) for state in STATES]
-        assert await self.queues.names() == [name for name, model in self.models.items() if model.exists]
+        assert (await self.queues.names())[0] == [name for name, model in self.models.items() if model.exists]
         found = {
-            each.worker_id: Worker(set(each.queues), each.processed, each.failed) async for each in self.registry.all()
+            each.worker_id: Worker(set(each.queues), each.processed, each.failed)
+            async for each in self.registry.all([])
         }
         assert found == self.workers
         assert stored.get("", "last_id", b"0") == b"%d" % len(self.models["a"].numbers)

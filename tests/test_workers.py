@@ -371,7 +371,8 @@ async def test_a_worker_that_comes_again_or_leaves_acknowledges(client, redis, a
 
 @awaiting
 async def test_what_is_kept_for_workers_that_never_come_again_is_forgotten(client, redis):
-    await client.request("PATCH", "/v1/queues/foo", b'{"redeliver_after":0.2}', Content_Type="application/json")
+    settings = b'{"redeliver_after":0.2,"backoff":{"first":0}}'
+    await client.request("PATCH", "/v1/queues/foo", settings, Content_Type="application/json")
     await client.post("/q/foo", JOB)
 
     async def forgotten():

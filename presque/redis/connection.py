@@ -4,9 +4,11 @@ What holds here, whatever Redis or the network do:
 
 - bytes go in and bytes come out, nothing is decoded or taken for a number;
 - a command is sent at once on a connection that has shaken hands; where there is none, StoreUnavailable at once;
-- nothing runs late: each script is told until when it may run (by Redis' own clock) and refuses after that;
+- nothing runs late: each script is told until when it may run (by Redis' own clock) and refuses after that. Where that
+  clock was stepped meanwhile, it is asked for its time and the script sent again, within the same time limit;
 - a connection that stops answering is dropped after TIME_LIMIT, whatever was sent on it is then OutcomeUnknown;
-- a script that Redis has forgotten is sent again whole, once: NOSCRIPT means that nothing ran.
+- a script that Redis has forgotten is sent again whole, once: NOSCRIPT means that nothing ran;
+- an error that nobody expects, as from a key of a wrong type, is logged once, and what was asked is OutcomeUnknown.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 import txredisapi
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,11 +35,11 @@ if TYPE_CHECKING:
     from presque.redis.url import RedisURL
 
 TIME_LIMIT = 2.0  # seconds in which Redis has to answer
-LEAVE_AFTER = 1.0  # seconds until the listening connection leaves a Redis that has refused it
+STEP = 1.0  # seconds by which Redis' clock must move against ours for it to have been stepped
 
 # The first words of those errors after which the connection is of no use: this server will not do our work for now.
 _LEAVE = frozenset(["READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "LOADING"])
-_UNAVAILABLE = _LEAVE | {"BUSY", "MISCONF", "LATE", "TRYAGAIN", "NOREPLICAS", "NOPERM"}
+_UNAVAILABLE = _LEAVE | {"BUSY", "MISCONF", "TRYAGAIN", "NOREPLICAS", "NOPERM"}
 
 _INNER_ERROR = re.compile(r"@user_script: \d+: -([A-Z]+) ")
 
@@ -89,13 +91,15 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             self.replyQueue.put(reply)
 
     def connectionMade(self) -> None:
-        """Shake hands before anybody else may use the connection; on failure only drop it: the pool tries again."""
+        """Shake hands before anybody else may use the connection; on failure only drop it: it is tried again."""
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
-        self.greeting: Deferred[bool] = Deferred()
+        self.ended: Deferred[bool] = Deferred()  # fires when it is lost, with whether it was of use
         self.asked_at: float | None = None
-        self.offset = 0.0
+        self.offset: float | None = None  # Redis' clock less ours, seconds, once it is known
+        self._refused_as_late: list[Deferred[None]] = []
+        self._of_use = False
         self._clock = self.factory.clock
         overdue = self._clock.callLater(TIME_LIMIT, self.transport.abortConnection)
         greeted: Deferred[None] = self._shake_hands()
@@ -103,17 +107,19 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
 
     @inlineCallbacks
     def _shake_hands(self) -> Generator[Deferred[Any], Any, None]:
+        """Everything is sent together, for a Redis that is far away; the checks follow when it has let us in."""
         url = self.factory.url
+        asked = []
         if url.password is not None:
-            yield self.execute_command("AUTH", *([url.user] if url.user else []), url.password)
+            asked.append(self.execute_command("AUTH", *([url.user] if url.user else []), url.password))
         if url.database:
-            yield self.execute_command("SELECT", url.database)
-        role = yield self.execute_command("ROLE")
+            asked.append(self.execute_command("SELECT", url.database))
+        asked.append(self.execute_command("ROLE"))
+        asked += [self.execute_command("SCRIPT", "LOAD", script.source) for script in SCRIPTS.values()]
+        asked.append(self.ask_time())
+        role, *_ = (yield together(asked))[len(asked) - len(SCRIPTS) - 2 :]
         if role[0] != b"master":
             raise StoreUnavailable(f"it is a {role[0].decode()}")
-        for script in SCRIPTS.values():
-            yield self.execute_command("SCRIPT", "LOAD", script.source)
-        yield self.ask_time()
         yield self.factory.check(self)
 
     def _greeted(self, result: object, overdue: Any) -> None:
@@ -123,35 +129,75 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             self.factory.refused(result)
             self.transport.abortConnection()
         else:
+            self._of_use = True
             txredisapi.RedisProtocol.connectionMade(self)
             self.factory.greeted()
-        self.greeting.callback(not isinstance(result, Failure))
+
+    def connectionLost(self, why: Failure) -> None:
+        """The connection is gone: who waits for a reply learns it, and who keeps us connected."""
+        super().connectionLost(why)
+        self.ended.callback(self._of_use)
 
     def ask_time(self) -> Deferred[None]:
-        """Ask Redis for its time: keeps `offset` (its clock less ours, seconds) and shows that it answers."""
+        """Ask Redis for its time: keeps `offset` and shows that it answers."""
         self.asked_at = self._clock.seconds()
         asked: Deferred[Any] = self.execute_command("TIME")
         return asked.addCallback(self._told_time)
 
     def _told_time(self, time: list[bytes]) -> None:
         self.asked_at = None
-        self.offset = int(time[0]) + int(time[1]) / 1e6 - self._clock.seconds()
+        before, self.offset = self.offset, int(time[0]) + int(time[1]) / 1e6 - self._clock.seconds()
+        if before is not None and self.offset - before > STEP:
+            self.factory.stepped(self.offset - before)
+
+    def _ask_time_again(self) -> Deferred[None]:
+        """Fires when Redis has told its time after now; those who ask at once share the question."""
+        told: Deferred[None] = Deferred()
+        self._refused_as_late.append(told)
+        if len(self._refused_as_late) == 1:
+            self.ask_time().addBoth(self._told_again)
+        return told
+
+    def _told_again(self, result: object) -> None:
+        waiting, self._refused_as_late = self._refused_as_late, []
+        for told in waiting:
+            if isinstance(result, Failure):
+                told.errback(StoreUnavailable())  # what was refused did not run
+            else:
+                told.callback(None)
 
     def beat(self) -> None:
         """Drop the connection when it owes us an answer for too long, else ask again."""
         if self.asked_at is None:
-            self.ask_time().addErrback(lambda failure: None)  # lost: its pool slot knows and connects again
+            self.ask_time().addErrback(lambda failure: None)  # lost: it is connected again
         elif self._clock.seconds() - self.asked_at > TIME_LIMIT:
             self._log.warn("Redis has not answered for {limit} s: dropping the connection", limit=TIME_LIMIT)
             self.transport.abortConnection()
 
     def run(self, script: Script, names: bytes, args: Iterable[bytes], until: bytes | None) -> Deferred[Reply]:
-        """Send one script; `names` are its keys, encoded, and `until` the moment (epoch ms) when it must refuse."""
-        if until is None:
-            until = b"%d" % ((self._clock.seconds() + self.offset + TIME_LIMIT) * 1000)
+        """Send one script; `names` are its keys, encoded, and `until` the moment (epoch ms) from which it must refuse;
+        without one that is TIME_LIMIT from now.
+        """
         parts = [b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]
-        count = 4 + len(script.keys) + len(parts)
-        tail = b"%b$%d\r\n%b\r\n%b" % (names, len(until), until, b"".join(parts))
+        count, tail = 4 + len(script.keys) + len(parts), b"".join(parts)
+        if until is not None:
+            return self._send(script, count, b"%b$%d\r\n%b\r\n%b" % (names, len(until), until, tail))
+        deadline = self._clock.seconds() + TIME_LIMIT
+        sent = self._send_until(deadline, script, count, names, tail)
+        return sent.addErrback(self._late, deadline, script, count, names, tail)
+
+    def _send_until(self, deadline: float, script: Script, count: int, names: bytes, tail: bytes) -> Deferred[Reply]:
+        until = b"%d" % ((deadline + (self.offset or 0.0)) * 1000)
+        return self._send(script, count, b"%b$%d\r\n%b\r\n%b" % (names, len(until), until, tail))
+
+    def _late(self, failure: Failure, deadline: float, *call: Any) -> Failure | Deferred[Reply]:
+        """It was refused as late and did not run: while there is time, Redis' clock was stepped, so send it again."""
+        if not failure.check(Late) or self._clock.seconds() >= deadline or not self.connected:
+            return failure
+        sent = self._ask_time_again().addCallback(lambda _: self._send_until(deadline, *call))
+        return sent.addErrback(self._late, deadline, *call)
+
+    def _send(self, script: Script, count: int, tail: bytes) -> Deferred[Reply]:
         self.transport.write(b"*%d\r\n%b%b" % (count, script.head, tail))
         answered: Deferred[Reply] = self.replyQueue.get()
         return answered.addCallback(self._interpret, script, count, tail)
@@ -174,11 +220,28 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         word = _word(reply)
         if word == "OOM":
             raise StoreFull
+        if word == "LATE":
+            raise Late
         if word in _LEAVE:
             self.transport.abortConnection()
         if word in _UNAVAILABLE:
             raise StoreUnavailable(str(reply))
-        raise reply
+        self.factory.puzzled(reply)
+        raise OutcomeUnknown
+
+
+class Late(StoreUnavailable):
+    """The script was refused because its time was over: nothing was done."""
+
+
+def together(asked: list[Deferred[Any]]) -> Deferred[list[Any]]:
+    """All replies to commands that were sent together, or the first failure as it is."""
+
+    def first(failure: Any) -> Failure:
+        cause: Failure = failure.value.subFailure
+        return cause
+
+    return gatherResults(asked, consumeErrors=True).addErrback(first)
 
 
 def _word(error: Exception) -> str:
@@ -207,7 +270,9 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         self.check = check
         self.trouble = ""
         self.was_up = False
+        self.puzzle = ""  # the last error that nobody expected
         self.on_unfit: Callable[[StoreUnfit], None] = lambda reason: None  # called when it can never be used
+        self.stepped: Callable[[float], None] = lambda seconds: None  # called when Redis' clock was set forward
 
     def refused(self, failure: Failure) -> None:
         """Note why Redis did not let us in, once a reason."""
@@ -219,6 +284,12 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
             self.trouble = trouble
             tell = self._log.warn if self.was_up else self._log.info  # it may only be starting
             tell("no use of {url} for now: {trouble}", url=str(self.url), trouble=trouble)
+
+    def puzzled(self, error: Exception) -> None:
+        """Log an error of Redis' that nobody expects, with its traceback, once as long as it stays the same."""
+        if (puzzle := str(error)) != self.puzzle:
+            self.puzzle = puzzle
+            self._log.failure("Redis refused a script, which may have been carried out in part", Failure(error))
 
     def greeted(self) -> None:
         """Note that Redis has let us in."""
@@ -232,37 +303,59 @@ class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisa
     """The one connection that hears publications. After a reconnect it subscribes again to what is wanted."""
 
     factory: ListenerFactory
+    _log = Logger()
 
     def connectionMade(self) -> None:
         """Let us in, then ask for every channel that somebody waits on."""
+        self.ended: Deferred[bool] = Deferred()  # fires when it is lost, with whether it was of use
+        self._of_use = False
+        self._asked_at: float | None = None  # when we have asked for a sign of life that has not come
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
         url = self.factory.url
         if url.password is not None:
             login = ["AUTH", *([url.user] if url.user else []), url.password]
-            self.execute_command(*login).addErrback(self._refused)
+            self.execute_command(*login).addErrback(lambda refusal: self.transport.abortConnection())
         self.factory.listener = self
         if self.factory.channels:
             self.transport.write(_command(b"SUBSCRIBE", *self.factory.channels))
             for channel in list(self.factory.channels):
                 self.factory.heard(channel)
+        self.beat()
 
-    def _refused(self, failure: Failure) -> None:
-        """Leave, but not at once: a connection that was made counts as success, and is tried again without delay."""
-        self.factory.clock.callLater(LEAVE_AFTER, self.transport.abortConnection)
+    def beat(self) -> None:
+        """Drop the connection when it gives no sign of life for too long, else ask for one."""
+        now = self.factory.clock.seconds()
+        if self._asked_at is None:
+            self._asked_at = now
+            self.transport.write(_command(b"PING"))
+        elif now - self._asked_at > TIME_LIMIT:
+            self._log.warn("the subscribing connection is dumb for {limit} s: dropping it", limit=TIME_LIMIT)
+            self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Forget the connection; its service connects again."""
+        """Forget the connection; another one is made."""
         if self.factory.listener is self:
             self.factory.listener = None
         super().connectionLost(reason)
+        self.ended.callback(self._of_use)
 
     def replyReceived(self, reply: Reply) -> None:
         """Pass on what was published, and that a subscription has begun: both may mean a job."""
-        if isinstance(reply, list) and reply[0] == b"message":
-            self.factory.told(reply[1])
-        elif isinstance(reply, list) and reply[0] == b"subscribe":
-            self.factory.heard(reply[1])
-        elif not isinstance(reply, list):
+        self._asked_at = None
+        if isinstance(reply, list):
+            self._of_use = True
+            if reply[0] == b"message":
+                self.factory.told(reply[1])
+            elif reply[0] == b"subscribe":
+                self.factory.heard(reply[1])
+        elif self.replyQueue.waiting:  # AUTH is answered
             self.replyQueue.put(reply)
+        elif isinstance(reply, Exception) and _word(reply) != "NOPERM":  # else we poll
+            self.transport.abortConnection()
+        else:
+            self._of_use = True
 
 
 class ListenerFactory(Factory):

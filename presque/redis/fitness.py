@@ -12,6 +12,8 @@ from presque.errors import StoreUnfit
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from twisted.python.failure import Failure
+
     from presque.redis.connection import Connection
 
 OLDEST = (6, 2)
@@ -32,27 +34,35 @@ def fitness(private: bool) -> Callable[[Connection], Deferred[None]]:
 
     @inlineCallbacks
     def check(connection: Connection) -> Generator[Deferred[Any], Any, None]:
+        settings = {} if private else _settings(connection)
         info = yield connection.execute_command("INFO", "server")
         facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
         version = facts["redis_version"]
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise StoreUnfit(f"Redis {version} is too old, 6.2 is the oldest that has what presque needs")
-        if not private:
-            yield _warn_of_loss(connection, warn_once)
+        told = {}
+        for name, asked in settings.items():
+            told[name] = yield asked
+        if not private and None not in told.values():
+            _warn_of_loss(told, warn_once)
 
     return check
 
 
-@inlineCallbacks
-def _warn_of_loss(connection: Connection, warn: Callable[[str], None]) -> Generator[Deferred[Any], Any, None]:
-    settings = {}
-    for name in ("maxmemory-policy", "appendonly", "appendfsync", "save"):
-        try:
-            reply = yield connection.execute_command("CONFIG", "GET", name)
-        except Exception as refusal:  # a managed Redis may forbid CONFIG, in words of its own
-            _log.info("this Redis does not tell its settings ({refusal})", refusal=str(refusal))
-            return
-        settings[name] = reply[1].decode() if reply else ""
+def _settings(connection: Connection) -> dict[str, Deferred[str | None]]:
+    """Settings of the server, asked for together; None where it does not tell."""
+
+    def asked(name: str) -> Deferred[str | None]:
+        reply: Deferred[Any] = connection.execute_command("CONFIG", "GET", name)
+        return reply.addCallbacks(lambda found: found[1].decode() if found else "", refused)
+
+    def refused(failure: Failure) -> None:  # a managed Redis may forbid CONFIG, in words of its own
+        _log.info("this Redis does not tell its settings ({refusal})", refusal=failure.getErrorMessage())
+
+    return {name: asked(name) for name in ("maxmemory-policy", "appendonly", "appendfsync", "save")}
+
+
+def _warn_of_loss(settings: dict[str, str], warn: Callable[[str], None]) -> None:
     if settings["maxmemory-policy"] != "noeviction":
         warn(f"this Redis may evict them (maxmemory-policy {settings['maxmemory-policy']}, should be noeviction)")
     if settings["appendonly"] != "yes":

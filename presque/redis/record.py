@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from presque import keys
 from presque.errors import StoreUnfit
-from presque.redis.store import gather
+from presque.redis.connection import together
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from presque.redis.connection import Connection
     from presque.redis.store import Store
 
+NEW_WORKERS = b"2"  # the form in which workers are kept since they are forgotten
 LOOK_EVERY = 1.0  # seconds between two looks whether it is there
+
+
+def _other_model(model: str) -> str:
+    older = model.isdigit() and int(model) < keys.MODEL
+    remedy = "empty it with a presque of before" if older else "run the later presque that made it"
+    return f"this store has data model {model}, this presque reads and writes {keys.MODEL}: {remedy}"
 
 
 class Record:
@@ -34,53 +41,64 @@ class Record:
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self.id = b""  # once it is known
+        self.has_new_workers = False  # whether what is known of workers is in today's form for sure
 
     @inlineCallbacks
     def check(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
         """Make what is missing, and raise StoreUnfit when the rest is not ours. A check for `Store.checks`."""
+        asked = self._recorded(connection)
         kind = yield connection.execute_command("TYPE", keys.STORE)
         if kind not in (b"none", b"hash"):
+            asked.addErrback(lambda wrong_type: None)
             raise StoreUnfit(f"{keys.STORE.decode()} in this Redis is a {kind.decode()}: it is no store of presque")
-        recorded = yield self._ensure(connection, "partitions", b"%d" % self.partitions)
-        if recorded != b"%d" % self.partitions:
+        partitions, model, store_id, workers = yield asked
+        if model is None and (yield self._is_first_model(connection)):
+            model = b"1"
+        ours = {"partitions": b"%d" % self.partitions, "model": b"%d" % keys.MODEL}
+        ours["id"] = self.id or os.urandom(8).hex().encode()
+        if partitions is None:  # a new store has nothing to convert
+            ours["workers"] = NEW_WORKERS
+        if None in (partitions, model, store_id) and model != b"1":
+            partitions, model, store_id, workers = yield self._make(connection, ours)
+        if partitions not in (None, ours["partitions"]):
             raise StoreUnfit(
-                f"--partitions is {self.partitions}, but this store was made with {recorded.decode(errors='replace')}: "
-                "start presque with that number"
+                f"--partitions is {self.partitions}, but this store was made with "
+                f"{partitions.decode(errors='replace')}: start presque with that number"
             )
-        yield self._check_model(connection)
-        self.id = yield self._ensure(connection, "id", self.id or os.urandom(8).hex().encode())
+        if model not in (None, ours["model"]):
+            raise StoreUnfit(_other_model(model.decode(errors="replace")))
+        self.id = store_id or ours["id"]
+        self.has_new_workers = workers == NEW_WORKERS
 
     @inlineCallbacks
-    def _ensure(self, connection: Connection, name: str, value: bytes) -> Generator[Deferred[Any], Any, bytes]:
-        """What is recorded as `name`; `value`, if nothing was. A store that is full takes it later: see `keep`."""
-        found = yield connection.execute_command("HGET", keys.STORE, name)
-        if found is None:
+    def _make(
+        self, connection: Connection, ours: dict[str, bytes]
+    ) -> Generator[Deferred[Any], Any, list[bytes | None]]:
+        """Record what is not recorded yet. What there is then; a store that is full takes it later: see `keep`."""
+        made = [connection.execute_command("HSETNX", keys.STORE, name, value) for name, value in ours.items()]
+        recorded = self._recorded(connection)
+        for each in made:
             try:
-                yield connection.execute_command("HSETNX", keys.STORE, name, value)
-                found = yield connection.execute_command("HGET", keys.STORE, name)
+                yield each
             except Exception as refusal:
                 if not str(refusal).startswith("OOM"):
                     raise
-        return found or value
+        found: list[bytes | None] = yield recorded
+        return found
 
     @inlineCallbacks
-    def _check_model(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
-        model = yield connection.execute_command("HGET", keys.STORE, "model")
-        if model is None:  # a new store, or one of before there were models
-            names = [keys.partition_key("queues", partition) for partition in range(self.partitions)]
-            there = yield connection.execute_command("EXISTS", *names)  # of which most new stores have none
-            kinds = yield gather(connection.execute_command("TYPE", name) for name in (names if there else ()))
-            if b"set" not in kinds:
-                model = yield self._ensure(connection, "model", b"%d" % keys.MODEL)
-            else:
-                model = b"1"
-        if model != b"%d" % keys.MODEL:
-            shown = model.decode(errors="replace")
-            older = shown.isdigit() and int(shown) < keys.MODEL
-            raise StoreUnfit(
-                f"this store has data model {shown}, this presque reads and writes {keys.MODEL}: "
-                + ("empty it with a presque of before" if older else "run the later presque that made it")
-            )
+    def _is_first_model(self, connection: Connection) -> Generator[Deferred[Any], Any, bool]:
+        """Whether a store without a note of its model is of before there were models: names were a SET then."""
+        names = [keys.partition_key("queues", partition) for partition in range(self.partitions)]
+        there = yield connection.execute_command("EXISTS", *names)  # of which most new stores have none
+        kinds = yield together([connection.execute_command("TYPE", name) for name in (names if there else ())])
+        return b"set" in kinds
+
+    async def note_new_workers(self, store: Store) -> None:
+        """Record that what is known of workers has been converted."""
+        for connection in store.pool.pool[:1]:
+            await connection.execute_command("HSET", keys.STORE, "workers", NEW_WORKERS)
+            self.has_new_workers = True
 
     async def keep(self, store: Store) -> int:
         """Make it again when it is gone. Returns how often, 1 or 0. What it raises is told by the loop around it."""
@@ -88,10 +106,10 @@ class Record:
         if connection is None:
             return 0
         try:
-            if None not in await self._recorded(connection):
+            if None not in (await self._recorded(connection))[:3]:
                 return 0
             await self.check(connection)
-            if None in await self._recorded(connection):
+            if None in (await self._recorded(connection))[:3]:
                 return 0  # the store is full
         except Exception:
             if connection.connected:
@@ -104,6 +122,6 @@ class Record:
     @staticmethod
     def _recorded(connection: Connection) -> Deferred[list[bytes | None]]:
         asked: Deferred[list[bytes | None]] = connection.execute_command(
-            "HMGET", keys.STORE, "partitions", "model", "id"
+            "HMGET", keys.STORE, "partitions", "model", "id", "workers"
         )
         return asked

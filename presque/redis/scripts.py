@@ -28,7 +28,8 @@ class Script:
 
 def _load(name: str, text: str, parts: dict[str, str]) -> Script:
     declared = _KEYS.search(text)
-    assert declared, f"{name}.lua names no keys"
+    if declared is None:
+        raise ValueError(f"{name}.lua names no keys")
     keys = tuple(declared[1].replace(",", " ").split())
     source = _INCLUDE.sub(lambda include: parts[include[1]], text).encode()
     digest = sha1(source, usedforsecurity=False).hexdigest().encode()

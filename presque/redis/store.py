@@ -2,77 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.internet import ClientService
-from twisted.internet import task
-from twisted.internet.defer import Deferred, fail, gatherResults, inlineCallbacks
-from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, inlineCallbacks
 
 from presque import keys
-from presque.errors import StoreUnavailable
+from presque.errors import StoreError, StoreUnavailable
+from presque.loop import Loop
 from presque.redis.connection import Connection, ConnectionFactory, ListenerFactory, bulk
+from presque.redis.reconnecting import Reconnecting
 from presque.redis.scripts import SCRIPTS, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+    from twisted.python.failure import Failure
 
     from presque.redis.connection import Reply
     from presque.redis.url import RedisURL
 
 BEAT = 0.5  # seconds between two looks at each connection
 MOST_WAITING = 10_000  # commands sent on one connection and not answered yet
+TOGETHER = 256  # partitions asked at a time
 NO_LIMIT = b"9007199254740991"  # a moment (epoch ms) that never comes
-
-
-class _Trial(Factory):
-    """Makes a connection that shakes hands as those of the pool do, and does not join it."""
-
-    noisy = False
-
-    def __init__(self, pool: ConnectionFactory) -> None:
-        self._pool = pool
-
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
-        """A Connection on its own."""
-        connection = Connection(charset=None, convertNumbers=False)
-        connection.factory = self._pool
-        return connection
-
-
-@implementer(IStreamClientEndpoint)
-class _Patient:
-    """An endpoint that tries until Redis lets us in. Twisted counts a connection that was made as a success, tries
-    again without delay when it is dropped, and logs each time; so a first connection shakes hands on trial.
-    """
-
-    def __init__(self, endpoint: IStreamClientEndpoint, pool: ConnectionFactory) -> None:
-        self._endpoint = endpoint
-        self._pool = pool
-
-    @inlineCallbacks
-    def connect(self, protocolFactory: Any) -> Generator[Deferred[Any], Any, Any]:
-        """Fires with the protocol once there is a connection."""
-        attempt = 0
-        while True:
-            try:
-                trial = yield self._endpoint.connect(_Trial(self._pool))
-                welcome = yield trial.greeting
-                trial.transport.loseConnection()
-                if welcome:
-                    protocol = yield self._endpoint.connect(protocolFactory)
-                    return protocol
-            except ConnectError:
-                self._pool.refused(Failure())
-            attempt += 1
-            yield task.deferLater(self._pool.clock, self._pool.retryDelay(attempt))
 
 
 def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
@@ -99,10 +54,12 @@ class Store:
         self.checks: list[Callable[[Connection], Deferred[None]]] = []
         self.pool = ConnectionFactory(clock, url, size, self._check)
         self.listener = ListenerFactory(clock, url)
-        self._endpoint = _Patient(endpoint, self.pool)
-        self._listening = ClientService(self._endpoint, self.listener, retryPolicy=self.pool.retryDelay)
-        self._beat = task.LoopingCall(self._beat_all)
-        self._beat.clock = clock
+
+        def keep(factory: Any) -> Reconnecting:
+            return Reconnecting(endpoint, factory, clock, self.pool.retryDelay, self.pool.refused)
+
+        self._kept = [*(keep(self.pool) for _ in range(size)), keep(self.listener)]
+        self._beat = Loop("the beat", self._beat_all, BEAT, sys.maxsize, clock)
 
     @inlineCallbacks
     def _check(self, connection: Connection) -> Generator[Deferred[None], None, None]:
@@ -111,17 +68,16 @@ class Store:
 
     def start(self) -> None:
         """Begin to connect, and keep connected."""
-        self.pool.startConnecting(self._endpoint)
-        self._listening.startService()
-        self._beat.start(BEAT, now=False)
+        for each in self._kept:
+            each.startService()
+        self._beat.startService()
 
     @inlineCallbacks
     def stop(self) -> Generator[Deferred[Any], None, None]:
         """Close all connections. Fires when they are closed."""
         if self._beat.running:
-            self._beat.stop()
-        yield self._listening.stopService()
-        yield self.pool.disconnect()
+            yield self._beat.stopService()
+        yield gather(each.stopService() for each in self._kept if each.running)
 
     @property
     def is_up(self) -> bool:
@@ -131,11 +87,12 @@ class Store:
     def now(self) -> float:
         """The time (epoch seconds) by Redis' clock, as it was last told; by ours while no connection is there."""
         connection = next(iter(self.pool.pool), None)
-        return time() if connection is None else self.pool.clock.seconds() + connection.offset
+        return time() if connection is None else self.pool.clock.seconds() + (connection.offset or 0.0)
 
-    def _beat_all(self) -> None:
-        for connection in list(self.pool.pool):
+    async def _beat_all(self) -> int:
+        for connection in [*self.pool.pool, *([self.listener.listener] if self.listener.listener else [])]:
             connection.beat()
+        return 0
 
     def on_queue(
         self, verb: str, queue: str, *args: bytes, until: bytes | None = None, key: bytes = b""
@@ -155,9 +112,38 @@ class Store:
         script = SCRIPTS[verb]
         return self._run(script, keys.partition_keys(script.keys, partition), args, None)
 
-    def everywhere(self, verb: str, *args: bytes) -> Deferred[list[Reply]]:
+    @inlineCallbacks
+    def everywhere(self, verb: str, *args: bytes) -> Generator[Deferred[Any], Any, list[Reply]]:
         """Run a script in every partition; fires with all replies."""
-        return gather(self.in_partition(verb, partition, *args) for partition in range(self.partitions))
+        replies: list[Reply] = []
+        for some in self._bounded():
+            replies += yield gather(self.in_partition(verb, partition, *args) for partition in some)
+        return replies
+
+    @inlineCallbacks
+    def where_there_is_an_answer(
+        self, verb: str, *args: bytes
+    ) -> Generator[Deferred[Any], Any, tuple[dict[int, Reply], list[int]]]:
+        """Run a script in every partition. Fires with the replies by partition, and which partitions gave none. Fails
+        as one of them when none did.
+        """
+        replies: dict[int, Reply] = {}
+        failures: dict[int, Failure] = {}
+        for some in self._bounded():
+            asked = [self.in_partition(verb, partition, *args) for partition in some]
+            answers = yield DeferredList(asked, consumeErrors=True)
+            for partition, (is_answer, answer) in zip(some, answers, strict=True):
+                (replies if is_answer else failures)[partition] = answer
+                if not is_answer and not answer.check(StoreError):
+                    answer.raiseException()
+        if failures and not replies:
+            next(iter(failures.values())).raiseException()
+        return replies, sorted(failures)
+
+    def _bounded(self) -> list[range]:
+        """All partitions, some at a time: a connection takes no more than MOST_WAITING commands at once."""
+        whole = range(self.partitions)
+        return [whole[first : first + TOGETHER] for first in whole[::TOGETHER]]
 
     def _run(self, script: Script, names: bytes, args: Iterable[bytes], until: bytes | None) -> Deferred[Reply]:
         connection = min(self.pool.pool, key=_owed, default=None)

@@ -25,20 +25,26 @@ COLUMNS = ("queue", "ready", "delayed", "leased", "dead", "fetched", "failed", "
 def add(routes: Routes, queues: Queues) -> None:
     """Declare the page."""
 
-    @routes.at("GET", "/", name="showPage", answers={200: str})
+    @routes.at("GET", "/", summary="A page with the queues and their counts.", name="showPage", answers={200: str})
     async def page(request: Request) -> bytes:
-        """A page with the queues and their counts."""
-        names = await queues.names(most=MOST_LISTED)
-        rows = list(zip(names, await queues.overview(names), strict=True))
+        names, missing = await queues.names(most=MOST_LISTED)
+        counts, more_missing = await queues.overview(names)
         total = await queues.size() if len(names) == MOST_LISTED else len(names)
         request.setHeader(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")
-        return answer(request, 200, _page(total, rows).encode(), b"text/html; charset=utf-8")
+        return answer(
+            request,
+            200,
+            _page(total, list(counts.items()), {*missing, *more_missing}).encode(),
+            b"text/html; charset=utf-8",
+        )
 
 
-def _page(total: int, rows: list[tuple[str, Counts]]) -> str:
+def _page(total: int, rows: list[tuple[str, Counts]], missing: set[int]) -> str:
     head = "".join(f"<th>{column}</th>" for column in COLUMNS)
     body = "".join(_row(name, counts) for name, counts in rows)
     more = f"<p>and {total - len(rows)} more</p>" if total > len(rows) else ""
+    absent = ", ".join(map(str, sorted(missing)))
+    more += f"<p>Not listed, because the store gave no answer: partition {absent}</p>" if missing else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else "<p>No queues yet.</p>"
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>presque</title><style>{STYLE}</style>"

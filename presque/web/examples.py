@@ -76,6 +76,7 @@ ANSWERS: dict[str, Any] = {
     "showPolicy": {"queue": "mail", "status": "1"},
     "setPolicy": {"response": "updated", "queue": "mail"},
     "listWorkers": {"queue_name": "mail", "workers_list": ["w1"], "processed": 7, "failed": 1},
+    "listQueueWorkers": {"queue_name": "mail", "workers_list": ["w1"], "processed": 7, "failed": 1},
     "insert": {"id": "mail:17", "state": "delayed"},
     "reserve": {"jobs": [_RESERVED]},
     "nack": {"state": "delayed", "due_at": 1794562865.5, "due_in": 5},

@@ -97,7 +97,7 @@ class Handoff:
         def took(taken: T) -> None:
             stale = not waits and self._clock.seconds() - asked_at > STALE
             if taken.numbers and (answered.called or stale):
-                self._give_back(taken)
+                self.give_back(taken)
                 if not answered.called:
                     answered.errback(StoreUnavailable())
             elif not answered.called:
@@ -120,7 +120,7 @@ class Handoff:
             body = compose(taken)
         except Exception:
             if taken.numbers:
-                self._give_back(taken)
+                self.give_back(taken)
             raise
         if not taken.numbers:
             answered.callback(body)
@@ -149,7 +149,7 @@ class Handoff:
                 self._decide(delivery, channel)
             except Exception:
                 self._complain("looking at a delivery failed, its jobs go back")
-                self._give_back(delivery.taken)
+                self.give_back(delivery.taken)
 
     def _look_later(self, seconds: float) -> None:
         if self._next_look is None:
@@ -166,7 +166,7 @@ class Handoff:
         self._settle_arrived()
         returned, self._returned = self._returned, []
         for taken in returned:
-            self._give_back(taken)
+            self.give_back(taken)
         if self._written:
             self._look_later(GATHER)
 
@@ -188,9 +188,9 @@ class Handoff:
                 self._arrived.append(delivery.taken)
                 self._look_later(GATHER)
         elif reached is False:
-            self._give_back(delivery.taken)
+            self.give_back(delivery.taken)
         elif self._takes_nothing(delivery, channel):
-            self._give_back(delivery.taken)
+            self.give_back(delivery.taken)
             channel.give_up()
         else:
             self._go_on(delivery, channel)
@@ -212,6 +212,17 @@ class Handoff:
         if delivery.taken.on_arrival != "nothing" and now - delivery.held_at > STALE:
             delivery.held_at = now
             ensureDeferred(self._hold(delivery.taken))
+
+    def hold_all(self) -> None:
+        """Redis' clock was set forward: hold anew what is on its way, before anybody takes it for run out."""
+        now = self._clock.seconds()
+        for deliveries in self._written.values():
+            for delivery in deliveries:
+                if delivery.taken.on_arrival != "nothing":
+                    delivery.held_at = now
+                    ensureDeferred(self._hold(delivery.taken))
+        for taken in self._arrived:
+            ensureDeferred(self._hold(taken))
 
     async def _hold(self, taken: Taken) -> None:
         try:
@@ -240,7 +251,8 @@ class Handoff:
         finally:
             self._asked -= 1
 
-    def _give_back(self, taken: Taken) -> None:
+    def give_back(self, taken: Taken) -> None:
+        """Put jobs that did not reach their consumer back to the front, and try until that is done."""
         ensureDeferred(self._return(taken))
 
     async def _return(self, taken: Taken) -> None:

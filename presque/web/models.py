@@ -293,10 +293,13 @@ class QueueView(Struct):
 
 
 class QueuePage(Struct):
-    """Some queues, by name; `next` is the cursor of the next page, null on the last."""
+    """Some queues, by name; `next` is the cursor of the next page, null on the last. `missing_partitions` are those
+    that gave no answer, so their queues are not listed; it is there only when there are any.
+    """
 
     queues: list[QueueView]
     next: str | None
+    missing_partitions: list[int] | UnsetType = UNSET
 
 
 class Purge(Struct, forbid_unknown_fields=True):

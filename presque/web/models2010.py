@@ -14,6 +14,7 @@ class QueueNames(Struct):
 
     queues: list[str]
     size: int
+    missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer
 
 
 class QueueStatus(Struct):
@@ -57,6 +58,7 @@ class WorkerView(Struct):
     failed: str
     queues: list[str]
     last_seen: float
+    missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer
 
 
 class QueueWorkers(Struct):
@@ -75,3 +77,4 @@ class AllWorkers(Struct):
     workers: list[WorkerView]
     processed: int
     failed: int
+    missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer

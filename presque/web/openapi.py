@@ -54,9 +54,10 @@ HEADERS = {
 def add(routes: Routes) -> None:
     """Declare the route; it describes all that were declared before it, and itself."""
 
-    @routes.at("GET", "/openapi.json", name="getDescription", answers={200: dict[str, Any]})
+    @routes.at(
+        "GET", "/openapi.json", summary="This description.", name="getDescription", answers={200: dict[str, Any]}
+    )
     def openapi(request: Request) -> bytes:
-        """This description."""
         return answer(request, 200, document)
 
     document = encode(describe(routes.listed))

@@ -43,6 +43,7 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
     @routes.at(
         "POST",
         "/q/<queue>",
+        summary="Insert a job, once for an idempotency key.",
         name="pushJob",
         body=Job,
         answers={201: None},
@@ -51,13 +52,13 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         headers=(IDEMPOTENCY_KEY,),
     )
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        """Insert a job, once for an idempotency key."""
         pushed = _insert(request, queues, queue, [params.job(request)], params.uniq(request))
         return pushed.addCallback(lambda ids: answer(request, 201, b""))
 
     @routes.at(
         "PUT",
         "/q/<queue>",
+        summary="Insert a job that a worker failed at, and count the failure, once for an idempotency key.",
         name="failJob",
         body=Job,
         answers={201: None},
@@ -66,7 +67,6 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         headers=(WORKER, IDEMPOTENCY_KEY),
     )
     def fail(request: Request, queue: str) -> Deferred[bytes]:
-        """Insert a job that a worker failed at, and count the failure, once for an idempotency key."""
         job, due, uniq = params.job(request), params.delayed(request), params.uniq(request)
         key = params.idempotency_key(request)
         fingerprint = _fingerprint(request, [job]) if key else b""
@@ -76,6 +76,7 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
     @routes.at(
         "GET",
         "/q/<queue>",
+        summary="Take a job for good.",
         name="takeJob",
         takes=True,
         answers={200: Job},
@@ -84,7 +85,6 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         headers=(WORKER,),
     )
     def take(request: Request, queue: str) -> Deferred[bytes]:
-        """Take a job for good."""
 
         def compose(taken: Taken) -> bytes:
             return answer(request, 200, taken.payloads[0]) if taken.payloads else error(request, 404, "no job")
@@ -93,9 +93,10 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
         taking = waiting.take([queue], lambda name, daemon: queues.take(name, 1, worker, daemon), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
-    @routes.at("DELETE", "/q/<queue>", name="dropQueue", answers={204: None})
+    @routes.at(
+        "DELETE", "/q/<queue>", summary="Delete a queue with everything in it.", name="dropQueue", answers={204: None}
+    )
     def delete(request: Request, queue: str) -> Deferred[bytes]:
-        """Delete a queue with everything in it."""
         return queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
 
 
@@ -120,6 +121,7 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
     @routes.at(
         "POST",
         "/qb/<queue>",
+        summary="Insert jobs, all or none, once for an idempotency key.",
         name="pushJobs",
         body=models.Batch2010,
         answers={201: None},
@@ -128,13 +130,13 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
         headers=(IDEMPOTENCY_KEY,),
     )
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        """Insert jobs, all or none, once for an idempotency key."""
         pushed = _insert(request, queues, queue, params.jobs(request), b"")
         return pushed.addCallback(lambda ids: answer(request, 201, b""))
 
     @routes.at(
         "GET",
         "/qb/<queue>",
+        summary="Take several jobs for good; each comes as the text that it was.",
         name="takeJobs",
         takes=True,
         answers={200: list[str]},
@@ -143,7 +145,6 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
         headers=(WORKER,),
     )
     def take(request: Request, queue: str) -> Deferred[bytes]:
-        """Take several jobs for good; each comes as the text that it was."""
 
         def compose(taken: Taken) -> bytes:
             texts = [payload.decode() for payload in taken.payloads]
@@ -153,30 +154,40 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
         taking = waiting.take([queue], lambda name, daemon: queues.take(name, most, worker, daemon), wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 
-    @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/")
+    @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
     def fail(request: Request, queue: str = "") -> bytes:
-        """Not supported."""
         return error(request, 400, "PUT is not supported in batch mode")
 
-    @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/")
+    @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
     def delete(request: Request, queue: str = "") -> bytes:
-        """Not supported."""
         return error(request, 400, "DELETE is not supported in batch mode")
 
 
 def _add_knowledge(routes: Routes, queues: Queues) -> None:
-    @routes.at("GET", "/status", "/status/", name="listQueueNames", answers={200: models2010.QueueNames})
+    @routes.at(
+        "GET",
+        "/status",
+        "/status/",
+        summary="The names of all queues.",
+        name="listQueueNames",
+        answers={200: models2010.QueueNames},
+    )
     async def names(request: Request) -> bytes:
-        """The names of all queues."""
-        pages, size = [], 0
-        async for names in queues.all_names():
+        pages, size, missing = [], 0, list[int]()
+        async for names in queues.all_names(missing):
             pages.append(encode(names)[1:-1])
             size += len(names)
-        return answer(request, 200, b'{"queues":[%b],"size":%d}' % (joined(pages), size))
+        return answer(request, 200, b'{"queues":[%b],"size":%d%b}' % (joined(pages), size, _missing(missing)))
 
-    @routes.at("GET", "/status/<queue>", name="showStatus", answers={200: models2010.QueueStatus}, query=("with_desc",))
+    @routes.at(
+        "GET",
+        "/status/<queue>",
+        summary="How many jobs are ready, and the policy.",
+        name="showStatus",
+        answers={200: models2010.QueueStatus},
+        query=("with_desc",),
+    )
     async def status(request: Request, queue: str) -> bytes:
-        """How many jobs are ready, and the policy."""
         if params.flag(request, b"with_desc"):
             counts, payloads = await queues.peek(queue)
             jobs = {"jobs": [payload.decode() for payload in payloads]}
@@ -185,9 +196,14 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
         policy = "closed" if counts.paused else "open"
         return json(request, {"queue": queue, "size": counts.ready, "policy": policy, **jobs})
 
-    @routes.at("GET", "/j/<queue>", name="countJobs", answers={200: models2010.JobCounts})
+    @routes.at(
+        "GET",
+        "/j/<queue>",
+        summary="How many jobs are ready, were fetched, and failed.",
+        name="countJobs",
+        answers={200: models2010.JobCounts},
+    )
     def jobs(request: Request, queue: str) -> Deferred[bytes]:
-        """How many jobs are ready, were fetched, and failed."""
 
         def compose(counts: Counts) -> bytes:
             figures = {"job_count": counts.ready, "job_failed": counts.failed, "job_processed": counts.processed}
@@ -197,9 +213,14 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
 
 
 def _add_control(routes: Routes, queues: Queues) -> None:
-    @routes.at("GET", "/control/<queue>", name="showPolicy", answers={200: models2010.Policy})
+    @routes.at(
+        "GET",
+        "/control/<queue>",
+        summary='The policy: "1" open, "0" stopped.',
+        name="showPolicy",
+        answers={200: models2010.Policy},
+    )
     def policy(request: Request, queue: str) -> Deferred[bytes]:
-        """The policy: "1" open, "0" stopped."""
 
         def compose(counts: Counts) -> bytes:
             return json(request, {"queue": queue, "status": "0" if counts.paused else "1"})
@@ -207,10 +228,14 @@ def _add_control(routes: Routes, queues: Queues) -> None:
         return queues.counts(queue).addCallback(compose)
 
     @routes.at(
-        "POST", "/control/<queue>", name="setPolicy", body=models.Control2010, answers={200: models2010.PolicyChanged}
+        "POST",
+        "/control/<queue>",
+        summary="Stop or start a queue.",
+        name="setPolicy",
+        body=models.Control2010,
+        answers={200: models2010.PolicyChanged},
     )
     def control(request: Request, queue: str) -> Deferred[bytes]:
-        """Stop or start a queue."""
         change = {"stop": queues.pause, "start": queues.resume}[params.status(request)]
         return change(queue).addCallback(lambda _: json(request, {"response": "updated", "queue": queue}))
 
@@ -219,6 +244,7 @@ def _add_workers(routes: Routes, workers: Workers) -> None:
     @routes.at(
         "POST",
         "/w/<queue>",
+        summary="Register a worker. What the queue kept in its name goes back to the front.",
         name="registerWorker",
         body=models.Worker2010,
         needs_body=False,
@@ -227,36 +253,46 @@ def _add_workers(routes: Routes, workers: Workers) -> None:
         headers=(WORKER,),
     )
     async def register(request: Request, queue: str) -> bytes:
-        """Register a worker. What the queue kept in its name goes back to the front."""
         await workers.register(queue, _named(params.worker_or_body(request)))
         return answer(request, 201, b"")
 
     @routes.at(
-        "DELETE", "/w/<queue>", name="unregisterWorker", answers={204: None}, query=("worker_id",), headers=(WORKER,)
+        "DELETE",
+        "/w/<queue>",
+        summary="Take a worker off a queue.",
+        name="unregisterWorker",
+        answers={204: None},
+        query=("worker_id",),
+        headers=(WORKER,),
     )
     def unregister(request: Request, queue: str) -> Deferred[bytes]:
-        """Take a worker off a queue."""
         unregistered = workers.unregister(queue, _named(params.worker_or_body(request)))
         return unregistered.addCallback(lambda _: answer(request, 204, b""))
 
-    @routes.at("GET", "/w/<queue>", name="listQueueWorkers", answers={200: models2010.QueueWorkers})
+    @routes.at(
+        "GET",
+        "/w/<queue>",
+        summary="The workers of a queue.",
+        name="listQueueWorkers",
+        answers={200: models2010.QueueWorkers},
+    )
     async def on_queue(request: Request, queue: str) -> bytes:
-        """The workers of a queue."""
         return await _of_queue(request, workers, queue)
 
     @routes.at(
         "GET",
         "/w",
         "/w/",
+        summary="Workers: all, one, or those of a queue.",
         name="listWorkers",
         answers={200: models2010.AllWorkers | models2010.QueueWorkers | models2010.WorkerView},
         refuses=(404,),
         query=("worker_id", "queue_name"),
     )
     async def look(request: Request) -> bytes:
-        """Workers: all, one, or those of a queue."""
         if worker_id := params.text(request, b"worker_id"):
-            return json(request, _description(await workers.one(worker_id)))
+            worker, missing = await workers.one(worker_id)
+            return answer(request, 200, encode(_description(worker))[:-1] + _missing(missing) + b"}")
         if queue := params.text(request, b"queue_name"):
             return await _of_queue(request, workers, queue)
         return await _all(request, workers)
@@ -269,14 +305,19 @@ async def _of_queue(request: Request, workers: Workers, queue: str) -> bytes:
 
 async def _all(request: Request, workers: Workers) -> bytes:
     """All workers, one after another, so that others have their turn while they are read."""
-    ids, descriptions = [], []
-    async for worker in workers.all():
+    ids, descriptions, missing = [], [], list[int]()
+    async for worker in workers.all(missing):
         ids.append(encode(worker.worker_id))
         descriptions.append(encode(_description(worker)))
-    processed, failed = await workers.sums()
-    lists = joined(ids), joined(descriptions)
-    body = b'{"workers_list":[%b],"workers":[%b],"processed":%d,"failed":%d}' % (*lists, processed, failed)
+    processed, failed, more_missing = await workers.sums()
+    lists, absent = (joined(ids), joined(descriptions)), _missing(sorted({*missing, *more_missing}))
+    body = b'{"workers_list":[%b],"workers":[%b],"processed":%d,"failed":%d%b}' % (*lists, processed, failed, absent)
     return answer(request, 200, body)
+
+
+def _missing(partitions: list[int]) -> bytes:
+    """What a list says of the partitions that gave no answer: nothing when there are none."""
+    return b',"missing_partitions":%b' % encode(sorted(partitions)) if partitions else b""
 
 
 def _named(worker: str) -> str:
@@ -308,7 +349,6 @@ def _add_nameless(routes: Routes) -> None:
     for path, methods in paths.items():
         for method in methods:
 
-            @routes.at(method, path, path + "/", takes=path in ("/q", "/qb"))
+            @routes.at(method, path, path + "/", summary="The name is missing.", takes=path in ("/q", "/qb"))
             def nameless(request: Request) -> bytes:
-                """The name is missing."""
                 return error(request, 404, "queue name is missing")

@@ -58,6 +58,7 @@ class Routes:
         self,
         method: str,
         *paths: str,
+        summary: str,
         takes: bool = False,
         body: Any = None,
         answers: Mapping[int, Any] | None = None,
@@ -68,9 +69,10 @@ class Routes:
         refuses: tuple[int, ...] = (),
         tells: tuple[str, ...] = (),
     ) -> Callable[[Any], Any]:
-        """Declare a route at each of `paths`; its summary is the function's docstring. A GET answers HEAD too, unless
-        it `takes` jobs. What does something has `answers` and a `name`, and is described at `/openapi.json` under the
-        first of its paths; what `query` and `headers` are called is explained in `presque.web.parameters`.
+        """Declare a route at each of `paths`; its `summary` is an argument, for docstrings are gone under `python -OO`.
+        A GET answers HEAD too, unless it `takes` jobs. What does something has `answers` and a `name`, and is described
+        at `/openapi.json` under the first of its paths; what `query` and `headers` are called is explained in
+        `presque.web.parameters`.
 
         Below /v1 a parameter that is not in `query` is refused; the routes of 2010 ignore it.
 
@@ -79,18 +81,18 @@ class Routes:
         """
 
         def declare(function: Any) -> Any:
-            summary = (function.__doc__ or "").strip()
             for path in paths:
                 endpoint = f"{method} {path}"
-                assert endpoint not in self.app.endpoints, endpoint
+                if endpoint in self.app.endpoints:
+                    raise ValueError(f"there are two routes {endpoint}")
                 self.app.route(path, methods=[method], endpoint=endpoint)(function)
                 self.functions[endpoint] = _strict(function, query) if is_modern(path.encode()) else function
                 known = (method, path, summary, body, answers or {}, query, headers, name, needs_body, refuses, tells)
                 self.listed.append(Route(*known, is_alias=path != paths[0]))
                 if takes:
                     for rule in self.app.url_map.iter_rules(endpoint):
-                        assert rule.methods is not None
-                        rule.methods.discard("HEAD")
+                        if rule.methods:
+                            rule.methods.discard("HEAD")
             return function
 
         return declare

@@ -27,9 +27,14 @@ FEATURES = [
 def add(routes: Routes, leases: Leases) -> None:
     """Declare the routes."""
 
-    @routes.at("GET", "/v1", name="about", answers={200: models.About})
+    @routes.at(
+        "GET",
+        "/v1",
+        summary="The version, the time by which leases run out, the limits and the features.",
+        name="about",
+        answers={200: models.About},
+    )
     def about(request: Request) -> bytes:
-        """The version, the time by which leases run out, the limits and the features."""
         most = models.Limits(
             body=request.channel.factory.max_body,
             jobs=limits.JOBS,
@@ -41,9 +46,15 @@ def add(routes: Routes, leases: Leases) -> None:
         )
         return json(request, models.About(__version__, round(leases.now(), 3), most, FEATURES))
 
-    @routes.at("GET", "/problems/<slug>", name="explainProblem", answers={200: models.ProblemType}, refuses=(404,))
+    @routes.at(
+        "GET",
+        "/problems/<slug>",
+        summary="What a type of problem means, and what to do.",
+        name="explainProblem",
+        answers={200: models.ProblemType},
+        refuses=(404,),
+    )
     def problem(request: Request, slug: str) -> bytes:
-        """What a type of problem means, and what to do."""
         if slug not in PROBLEMS:
             return error(request, 404, "not found")
         title, status, advice = PROBLEMS[slug]

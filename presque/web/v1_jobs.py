@@ -30,6 +30,7 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queue>/jobs",
+        summary="Insert a job, or up to 1000, all or none.",
         body=models.NewJob | models.NewJobs,
         name="insert",
         answers={201: models.JobRef | models.JobRefs},
@@ -38,7 +39,6 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
         tells=("Location",),
     )
     async def insert(request: Request, queue: str) -> bytes:
-        """Insert a job, or up to 1000, all or none."""
         body = params.body(request)
         several = isinstance(params.parse(body, dict[str, msgspec.Raw]).get("jobs"), msgspec.Raw)
         specs = params.parse(body, models.NewJobs).jobs if several else [params.parse(body, models.NewJob)]
@@ -61,27 +61,39 @@ def _new_job(spec: models.NewJob) -> NewJob:
 
 
 def _add_jobs(routes: Routes, leases: Leases) -> None:
-    @routes.at("GET", "/v1/jobs/<job_id>", name="lookUp", answers={200: models.JobView}, refuses=(404,))
+    @routes.at(
+        "GET",
+        "/v1/jobs/<job_id>",
+        summary="All that is known of a job.",
+        name="lookUp",
+        answers={200: models.JobView},
+        refuses=(404,),
+    )
     async def look_up(request: Request, job_id: str) -> bytes:
-        """All that is known of a job."""
         return json(request, _view(await leases.look_up(*params.job_id(job_id))))
 
-    @routes.at("DELETE", "/v1/jobs/<job_id>", name="cancel", answers={204: None}, refuses=(404,))
+    @routes.at(
+        "DELETE",
+        "/v1/jobs/<job_id>",
+        summary="Delete a job, whatever its state.",
+        name="cancel",
+        answers={204: None},
+        refuses=(404,),
+    )
     async def cancel(request: Request, job_id: str) -> bytes:
-        """Delete a job, whatever its state."""
         await leases.cancel(*params.job_id(job_id))
         return answer(request, 204, b"")
 
     @routes.at(
         "GET",
         "/v1/queues/<queue>/jobs",
+        summary="The jobs of a state (ready, delayed, leased, dead), a page at a time.",
         name="listJobs",
         answers={200: models.JobPage},
         refuses=(404,),
         query=("state", "limit", "cursor"),
     )
     async def jobs(request: Request, queue: str) -> bytes:
-        """The jobs of a state (ready, delayed, leased, dead), a page at a time."""
         state = params.text(request, b"state") or "ready"
         if state not in STATES:
             raise BadRequest(f"state must be one of {', '.join(STATES)}")

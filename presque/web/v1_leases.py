@@ -35,16 +35,15 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: 
     @routes.at(
         "POST",
         "/v1/queues/<queues>/reservations",
+        summary="Lease jobs of the first of these queues (separated by commas) that has any, or wait for one.",
         body=models.Reserve,
         name="reserve",
-        needs_body=False,
         answers={200: models.Reservation},
         query=("worker_id",),
         headers=(IDEMPOTENCY_KEY, WORKER),
         takes=True,
     )
     def reserve(request: Request, queues: str) -> Deferred[bytes]:
-        """Lease jobs of the first of these queues (separated by commas) that has any, or wait for one."""
         asked = _asked(request)
         names = list(dict.fromkeys(queues.split(",")))
         if len(names) > limits.QUEUES:
@@ -97,17 +96,29 @@ def _reserved(leased: Leased) -> list[models.ReservedJob]:
 
 
 def _add_settlement(routes: Routes, leases: Leases) -> None:
-    @routes.at("POST", "/v1/jobs/<job_id>/ack", name="ack", body=models.Ack, answers={204: None}, refuses=GONE)
+    @routes.at(
+        "POST",
+        "/v1/jobs/<job_id>/ack",
+        summary="The work is done: the job ends. May be repeated.",
+        name="ack",
+        body=models.Ack,
+        answers={204: None},
+        refuses=GONE,
+    )
     async def ack(request: Request, job_id: str) -> bytes:
-        """The work is done: the job ends. May be repeated."""
         await _settle(leases, job_id, "ack", params.parse(params.body(request), models.Ack))
         return answer(request, 204, b"")
 
     @routes.at(
-        "POST", "/v1/jobs/<job_id>/nack", name="nack", body=models.Nack, answers={200: models.NackResult}, refuses=GONE
+        "POST",
+        "/v1/jobs/<job_id>/nack",
+        summary="The attempt failed: the job waits for its next try, or is dead. May be repeated.",
+        name="nack",
+        body=models.Nack,
+        answers={200: models.NackResult},
+        refuses=GONE,
     )
     async def nack(request: Request, job_id: str) -> bytes:
-        """The attempt failed: the job waits for its next try, or is dead. May be repeated."""
         said = params.parse(params.body(request), models.Nack)
         settled = await _settle(leases, job_id, "final" if said.final else "nack", said)
         state: Any = settled.word
@@ -116,10 +127,15 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         return json(request, models.NackResult(state, settled.due_at / 1000, settled.due_in / 1000))
 
     @routes.at(
-        "POST", "/v1/jobs/<job_id>/release", name="release", body=models.Release, answers={204: None}, refuses=GONE
+        "POST",
+        "/v1/jobs/<job_id>/release",
+        summary="The job goes back, and the attempt is not counted. May be repeated.",
+        name="release",
+        body=models.Release,
+        answers={204: None},
+        refuses=GONE,
     )
     async def release(request: Request, job_id: str) -> bytes:
-        """The job goes back, and the attempt is not counted. May be repeated."""
         await _settle(leases, job_id, "release", params.parse(params.body(request), models.Release))
         return answer(request, 204, b"")
 
@@ -138,13 +154,13 @@ def _add_extension(routes: Routes, leases: Leases) -> None:
     @routes.at(
         "POST",
         "/v1/jobs/<job_id>/extend",
+        summary="The lease begins anew; the receipt stays the same.",
         name="extend",
         body=models.Extend,
         answers={200: models.Extended},
         refuses=GONE,
     )
     async def extend(request: Request, job_id: str) -> bytes:
-        """The lease begins anew; the receipt stays the same."""
         queue, number = params.job_id(job_id)
         asked = params.parse(params.body(request), models.Extend)
         (extended,) = await leases.extend(queue, [(number, asked.receipt.encode())], asked.lease)

@@ -33,34 +33,58 @@ def add(routes: Routes, queues: Queues) -> None:
 
 
 def _add_queues(routes: Routes, queues: Queues) -> None:
-    @routes.at("GET", "/v1/queues", name="listQueues", answers={200: models.QueuePage}, query=("limit", "cursor"))
+    @routes.at(
+        "GET",
+        "/v1/queues",
+        summary="All queues, by name.",
+        name="listQueues",
+        answers={200: models.QueuePage},
+        query=("limit", "cursor"),
+    )
     async def names(request: Request) -> bytes:
-        """All queues, by name."""
         most, after = params.limit(request), params.text(request, b"cursor")
-        found = await queues.names(after, most + 1)
+        found, missing = await queues.names(after, most + 1)
         page = found[:most]
-        views = list(map(_queue_view, page, await queues.overview(page)))
-        return json(request, models.QueuePage(views, page[-1] if len(found) > most else None))
+        counts, more_missing = await queues.overview(page)
+        views = [_queue_view(name, counts[name]) for name in page if name in counts]
+        absent = sorted({*missing, *more_missing})
+        return json(request, models.QueuePage(views, page[-1] if len(found) > most else None, absent or UNSET))
 
-    @routes.at("GET", "/v1/queues/<queue>", name="describeQueue", answers={200: models.QueueView}, refuses=(404,))
+    @routes.at(
+        "GET",
+        "/v1/queues/<queue>",
+        summary="A queue in numbers, with its policy and settings.",
+        name="describeQueue",
+        answers={200: models.QueueView},
+        refuses=(404,),
+    )
     async def describe(request: Request, queue: str) -> bytes:
-        """A queue in numbers, with its policy and settings."""
         counts = await queues.counts(queue)
         if not counts.exists:
             raise UnknownQueue
         return json(request, _queue_view(queue, counts))
 
     @routes.at(
-        "PATCH", "/v1/queues/<queue>", name="configureQueue", body=models.QueueSettings, answers={200: models.QueueView}
+        "PATCH",
+        "/v1/queues/<queue>",
+        summary="Change a queue's settings; the queue begins with it if need be.",
+        name="configureQueue",
+        body=models.QueueSettings,
+        answers={200: models.QueueView},
     )
     async def configure(request: Request, queue: str) -> bytes:
-        """Change a queue's settings; the queue begins with it if need be."""
         changes = _changes(params.parse(params.body(request), models.QueueSettings))
         return json(request, _queue_view(queue, await queues.configure(queue, changes)))
 
-    @routes.at("DELETE", "/v1/queues/<queue>", name="deleteQueue", answers={204: None}, refuses=(404,))
+    @routes.at(
+        "DELETE",
+        "/v1/queues/<queue>",
+        summary="Delete a queue with everything in it.",
+        name="deleteQueue",
+        answers={204: None},
+        refuses=(404,),
+    )
     async def delete(request: Request, queue: str) -> bytes:
-        """Delete a queue with everything in it."""
         if not await queues.delete(queue):
             raise UnknownQueue
         return answer(request, 204, b"")
@@ -101,32 +125,53 @@ def _queue_view(name: str, counts: Counts) -> models.QueueView:
 
 
 def _add_policy(routes: Routes, queues: Queues) -> None:
-    @routes.at("POST", "/v1/queues/<queue>/pause", name="pause", answers={204: None})
+    @routes.at(
+        "POST",
+        "/v1/queues/<queue>/pause",
+        summary="Stop a queue, which begins with it if need be: it takes insertions and hands nothing out.",
+        name="pause",
+        answers={204: None},
+    )
     async def pause(request: Request, queue: str) -> bytes:
-        """Stop a queue, which begins with it if need be: it takes insertions and hands nothing out."""
         await queues.pause(queue)
         return answer(request, 204, b"")
 
-    @routes.at("POST", "/v1/queues/<queue>/resume", name="resume", answers={204: None}, refuses=(404,))
+    @routes.at(
+        "POST",
+        "/v1/queues/<queue>/resume",
+        summary="Open a queue again.",
+        name="resume",
+        answers={204: None},
+        refuses=(404,),
+    )
     async def resume(request: Request, queue: str) -> bytes:
-        """Open a queue again."""
         if await queues.resume(queue) < 0:
             raise UnknownQueue
         return answer(request, 204, b"")
 
 
 def _add_upkeep(routes: Routes, queues: Queues) -> None:
-    @routes.at("POST", "/v1/queues/<queue>/purge", name="purge", body=models.Purge, answers={200: models.Purged})
+    @routes.at(
+        "POST",
+        "/v1/queues/<queue>/purge",
+        summary="Delete a queue's jobs of a state, or all; the queue stays.",
+        name="purge",
+        body=models.Purge,
+        answers={200: models.Purged},
+    )
     async def purge(request: Request, queue: str) -> bytes:
-        """Delete a queue's jobs of a state, or all; the queue stays."""
         state = params.parse(params.body(request), models.Purge).state
         return json(request, models.Purged(await queues.purge(queue, PURGED if state == "all" else [state])))
 
     @routes.at(
-        "POST", "/v1/queues/<queue>/retry-dead", name="retryDead", body=models.RetryDead, answers={200: models.Moved}
+        "POST",
+        "/v1/queues/<queue>/retry-dead",
+        summary="Make dead jobs ready again, with all their attempts before them.",
+        name="retryDead",
+        body=models.RetryDead,
+        answers={200: models.Moved},
     )
     async def retry_dead(request: Request, queue: str) -> bytes:
-        """Make dead jobs ready again, with all their attempts before them."""
         asked = params.parse(params.body(request), models.RetryDead)
         if [asked.ids is not None, asked.limit is not None, asked.all].count(True) != 1:
             raise BadRequest("one of ids, limit and all")

@@ -29,19 +29,29 @@ WORDS = {"ack": "acked", "release": "released", "lost": "lease-lost", "gone": "n
 def add(routes: Routes, leases: Leases) -> None:
     """Declare the routes."""
 
-    @routes.at("POST", "/v1/settlements", name="settle", body=models.Settlements, answers={200: models.SettleResults})
+    @routes.at(
+        "POST",
+        "/v1/settlements",
+        summary="Settle up to 1000 jobs, each for itself. May be repeated.",
+        name="settle",
+        body=models.Settlements,
+        answers={200: models.SettleResults},
+    )
     async def settle(request: Request) -> bytes:
-        """Settle up to 1000 jobs, each for itself. May be repeated."""
         raws = params.parse(params.body(request), models.SettlementItems).settlements
         items = [_read(raw, models.Settle) for raw in raws]
         results = await _carry_out(items, _settlement, leases.settle_several)
         return json(request, {"results": [_settled(*each) for each in zip(items, results, strict=True)]})
 
     @routes.at(
-        "POST", "/v1/extensions", name="extendSeveral", body=models.Extensions, answers={200: models.ExtendResults}
+        "POST",
+        "/v1/extensions",
+        summary="Let up to 1000 leases begin anew, each for itself; the receipts stay the same.",
+        name="extendSeveral",
+        body=models.Extensions,
+        answers={200: models.ExtendResults},
     )
     async def extend_several(request: Request) -> bytes:
-        """Let up to 1000 leases begin anew, each for itself; the receipts stay the same."""
         asked = params.parse(params.body(request), models.ExtensionItems)
         items = [_read(raw, models.LeasedJob) for raw in asked.jobs]
         results = await _carry_out(items, _pair, lambda by_queue: leases.extend_several(by_queue, asked.lease))
