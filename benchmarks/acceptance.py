@@ -19,12 +19,14 @@ from functools import partial
 from benchmarks import (
     rows_clock,
     rows_disk,
+    rows_errors,
     rows_faults,
     rows_flow,
     rows_inputs,
     rows_leases,
     rows_limits,
     rows_link,
+    rows_names,
     rows_proxies,
     rows_stop,
 )
@@ -33,12 +35,14 @@ from benchmarks.load import Bench
 MODULES = (
     rows_clock,
     rows_disk,
+    rows_errors,
     rows_faults,
     rows_flow,
     rows_inputs,
     rows_leases,
     rows_limits,
     rows_link,
+    rows_names,
     rows_proxies,
     rows_stop,
 )
