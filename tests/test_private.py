@@ -17,18 +17,18 @@ JOB = b'{"key":"value"}'
 
 
 def redis_on(folder):
-    """The pids of the redis-servers whose socket is in `folder`."""
-    found = []
+    """The pids of the redis-servers whose socket is in `folder`, without the children that rewrite their files."""
+    found = {}
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:
                 title = (process / "cmdline").read_bytes()
-                state = (process / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                state, parent = (process / "stat").read_text().rsplit(")", 1)[1].split()[:2]
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if str(folder).encode() in title and b"unixsocket" in title and state != "Z":
-                found.append(int(process.name))
-    return found
+                found[int(process.name)] = int(parent)
+    return [pid for pid, parent in found.items() if parent not in found]
 
 
 async def count(client, path="/status/foo"):
