@@ -65,4 +65,4 @@ class Loop(Service):
         except Exception as wrong:
             if (complaint := repr(wrong)) != self._complaint:  # and not at each turn
                 self._complaint = complaint
-                self._log.failure("{name} failed, and goes on", name=self.name)
+                self._log.failure("{name} failed; it will be tried again", name=self.name)

@@ -15,7 +15,7 @@ from presque.redis.store import gather
 if TYPE_CHECKING:
     from presque.queues import Queues
 
-QUEUES_AT_ONCE = 1000  # queues looked at in one turn, a partition
+QUEUES_AT_ONCE = 1000  # queues looked at in one turn
 PARTITIONS_AT_ONCE = 64  # looked at in one turn; where there are more, each has its turn later
 
 
@@ -33,14 +33,15 @@ class Mover:
         count = min(self._queues.partitions, PARTITIONS_AT_ONCE)
         some = [(self._next + n) % self._queues.partitions for n in range(count)]
         self._next = (some[-1] + 1) % self._queues.partitions
-        asked = [ensureDeferred(self._move_in(partition)) for partition in some]
+        each = QUEUES_AT_ONCE // count  # a connection takes a bounded number of commands at once
+        asked = [ensureDeferred(self._move_in(partition, each)) for partition in some]
         answers: list[tuple[bool, Any]] = await DeferredList(asked, consumeErrors=True)
         for is_done, result in answers:
             if not is_done:
                 result.raiseException()
         return max(int(moved) for _, moved in answers)
 
-    async def _move_in(self, partition: int) -> int:
-        due = await self._queues.due(partition, QUEUES_AT_ONCE)
+    async def _move_in(self, partition: int, most: int) -> int:
+        due = await self._queues.due(partition, most)
         moved: int = sum(await gather(self._queues.move(queue) for queue in due))
         return max(len(due), moved)

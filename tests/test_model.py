@@ -632,7 +632,8 @@ class Run:
         assert got == (len(jobs), [number for number in numbers or [] if number not in moved])
         for job in jobs:
             job.attempts = job.run_outs = 0
-            model.ready(job, 2, next(model.order))
+            came_at = self.redis("ZSCORE", f"presque:{{0}}:{name}:front", f"{job.number:016}")
+            model.ready(job, 1, float(came_at), job.number)
 
     @command(1, name=names)
     async def pause(self, name: str) -> None:
@@ -674,7 +675,7 @@ class Run:
         for number, receipt in model.kept.pop(worker, []):
             if job := model.held(number, receipt):
                 model.failed += 1
-                if model.count_attempt(job, "the worker registered anew"):
+                if model.count_attempt(job, "the worker registered again"):
                     model.to_front(job)
 
     @command(2, name=names, worker=st.sampled_from("vw"))

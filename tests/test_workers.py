@@ -345,7 +345,7 @@ async def test_a_worker_that_registers_anew_gives_back_what_it_had_not_finished_
     await keeping(redis)
     await client.post("/w/foo?worker_id=w1")
     (dead,) = (await client.get("/v1/queues/foo/jobs?state=dead")).json["jobs"]
-    assert [failure["error"] for failure in dead["history"]] == ["the worker registered anew"] * 2
+    assert [failure["error"] for failure in dead["history"]] == ["the worker registered again"] * 2
 
 
 async def keeping(redis):

@@ -334,7 +334,7 @@ class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisa
             self._asked_at = now
             self.transport.write(_command(b"PING"))
         elif now - self._asked_at > TIME_LIMIT:
-            self._log.warn("the subscribing connection is dumb for {limit} s: dropping it", limit=TIME_LIMIT)
+            self._log.warn("the subscribing connection has been silent for {limit} s: dropping it", limit=TIME_LIMIT)
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:

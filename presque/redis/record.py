@@ -29,7 +29,7 @@ LOOK_EVERY = 1.0  # seconds between two looks whether it is there
 
 def _other_model(model: str) -> str:
     older = model.isdigit() and int(model) < keys.MODEL
-    remedy = "empty it with a presque of before" if older else "run the later presque that made it"
+    remedy = "drain it with the earlier presque" if older else "run the later presque that made it"
     return f"this store has data model {model}, this presque reads and writes {keys.MODEL}: {remedy}"
 
 
@@ -96,9 +96,12 @@ class Record:
 
     async def note_new_workers(self, store: Store) -> None:
         """Record that what is known of workers has been converted."""
+        self.has_new_workers = True  # for this daemon, whether it can be noted or not
         for connection in store.pool.pool[:1]:
-            await connection.execute_command("HSET", keys.STORE, "workers", NEW_WORKERS)
-            self.has_new_workers = True
+            try:
+                await connection.execute_command("HSET", keys.STORE, "workers", NEW_WORKERS)
+            except Exception as refusal:  # the store is full, or away: the next start looks once more
+                self._log.info("the conversion could not be noted ({refusal})", refusal=str(refusal))
 
     async def keep(self, store: Store) -> int:
         """Make it again when it is gone. Returns how often, 1 or 0. What it raises is told by the loop around it."""

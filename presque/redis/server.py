@@ -225,15 +225,19 @@ class PrivateServer(Service):
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
-        if self.child is not None and self.child.pid and self._ready:
-            await self.writing.finish(lambda: bool(self.child is not None and self.child.pid))
-        if self._syncing.running:
-            self._syncing.stopService()
-        if self.room.running:
-            self.room.stop()
-        if self.child is not None:
-            await self.child.stop()
-        self.folder.leave()
+        try:
+            if self.child is not None and self.child.pid and self._ready:
+                await self.writing.finish(lambda: bool(self.child is not None and self.child.pid))
+        except Exception:
+            self._log.failure("it is not known whether all was written that Redis has answered")
+        finally:
+            if self._syncing.running:
+                self._syncing.stopService()
+            if self.room.running:
+                self.room.stop()
+            if self.child is not None:
+                await self.child.stop()
+            self.folder.leave()
 
 
 def _quoted(value: os.PathLike[str] | str) -> str:

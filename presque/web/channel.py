@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from presque.web.site import Site
 
+BEFORE_THE_KERNEL = 0.95  # of the time that a client may read nothing
 LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
 
 _TRANSFER_ENCODING = re.compile(rb"(?i)transfer-encoding[ \t]*:")
@@ -176,7 +177,8 @@ class Channel(http.HTTPChannel):
     def pauseProducing(self) -> None:
         """The client does not read: it has as long as for a request before it is cut off."""
         super().pauseProducing()
-        self._after(self.factory.request_timeout, self.transport.abortConnection)
+        # A little before the kernel (TCP_USER_TIMEOUT) ends the connection, which would not tell the client.
+        self._after(self.factory.request_timeout * BEFORE_THE_KERNEL, self.transport.abortConnection)
 
     def resumeProducing(self) -> None:
         """The client reads again."""

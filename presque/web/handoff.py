@@ -157,18 +157,24 @@ class Handoff:
 
     def _look(self) -> None:
         self._next_look = None
+        try:
+            self._look_at_all()
+        except Exception:
+            self._complain("looking at deliveries failed, it is tried again")
+        if self._written or self._returned or self._arrived:
+            self._look_later(GATHER)
+
+    def _look_at_all(self) -> None:
         now = self._clock.seconds()
+        returned, self._returned = self._returned, []
+        for taken in returned:
+            self.give_back(taken)
         for channel, deliveries in list(self._written.items()):
             if any(delivery.next_look <= now for delivery in deliveries):
                 self.look_at(channel)
                 if not self.awaits(channel):
                     channel.settled()
         self._settle_arrived()
-        returned, self._returned = self._returned, []
-        for taken in returned:
-            self.give_back(taken)
-        if self._written:
-            self._look_later(GATHER)
 
     def _settle_arrived(self) -> None:
         arrived, self._arrived = self._arrived, []

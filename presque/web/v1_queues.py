@@ -157,6 +157,7 @@ def _add_upkeep(routes: Routes, queues: Queues) -> None:
         summary="Delete a queue's jobs of a state, or all; the queue stays.",
         name="purge",
         body=models.Purge,
+        refuses=(404,),
         answers={200: models.Purged},
     )
     async def purge(request: Request, queue: str) -> bytes:
@@ -169,12 +170,13 @@ def _add_upkeep(routes: Routes, queues: Queues) -> None:
         summary="Make dead jobs ready again, with all their attempts before them.",
         name="retryDead",
         body=models.RetryDead,
+        refuses=(404,),
         answers={200: models.Moved},
     )
     async def retry_dead(request: Request, queue: str) -> bytes:
         asked = params.parse(params.body(request), models.RetryDead)
         if [asked.ids is not None, asked.limit is not None, asked.all].count(True) != 1:
-            raise BadRequest("one of ids, limit and all")
+            raise BadRequest("give exactly one of ids, limit and all")
         if asked.ids is None:
             moved, _ = await queues.retry_dead(queue, None, asked.limit)
             return json(request, models.Moved(moved, []))

@@ -22,7 +22,7 @@ redis.call('ZADD', queues_of, 0, worker .. '\0' .. queue)
 redis.call('ZADD', workers_of, 0, queue .. '\0' .. worker)
 local unfinished, again = release_kept(worker), {}
 for _, id in ipairs(unfinished) do
-  if count_attempt(id, 'the worker registered anew') then
+  if count_attempt(id, 'the worker registered again') then
     again[#again + 1] = id
   end
 end

@@ -1,8 +1,9 @@
--- Makes dead jobs ready again, behind those that wait and however many those are, with all their attempts before them.
+-- Makes dead jobs ready again, in front as if they had come due now and however many wait, with all their attempts before them.
 -- ARGV   given up at (epoch ms), queue, how many at most, the longest dead first ('' when numbers follow), number, number, …
 -- Reply  {how many it moved, how many are dead still, numbers that were not dead …}, or 0 when there is no such queue
-local queues, ready, dead, attempts, uniq, uniq_of, run_outs, waiting = unpack(KEYS)
+local queues, ready, front, dead, attempts, uniq, uniq_of, run_outs, waiting = unpack(KEYS)
 --@include now
+--@include rank
 --@include wake
 if not redis.call('ZSCORE', queues, ARGV[2]) then
   return 0
@@ -22,7 +23,12 @@ end
 if #ids > 0 then
   redis.call('HDEL', attempts, unpack(ids))
   redis.call('HDEL', run_outs, unpack(ids))
-  redis.call('RPUSH', ready, unpack(ids))
+  local ranks = {}
+  for _, id in ipairs(ids) do
+    ranks[#ranks + 1] = now
+    ranks[#ranks + 1] = padded(id)
+  end
+  redis.call('ZADD', front, unpack(ranks))
   for i, key in ipairs(redis.call('HMGET', uniq_of, unpack(ids))) do
     if key then
       redis.call('HSETNX', uniq, key, ids[i])
