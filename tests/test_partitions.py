@@ -35,13 +35,14 @@ def named(partition, partitions=FEW):
     return next(name for n in range(1000) if partition_of(name := f"q{n}", partitions) == partition)
 
 
-async def delayed_jobs_come(client, names):
+async def delayed_jobs_come(redis, client, names):
+    """Delayed jobs reach the front of their queues, where the mover puts them, without anybody asking."""
     for name in names:
         assert (await client.post(f"/v1/queues/{name}/jobs", b'{"payload":{},"delay":0.3}')).status == 201
     for name in names:
 
         async def is_ready(name=name):
-            return (await client.get(f"/v1/queues/{name}")).json["ready"] == 1
+            return redis.command("ZCARD", f"presque:{{{partition_of(name, FEW)}}}:{name}:front") == 1
 
         await eventually(is_ready, f"the job of {name}")
 
@@ -59,7 +60,8 @@ async def test_16384_partitions_come_up_and_do_everything(started):
     assert (await client.get("/")).status == 200
     for name in names:
         assert (await client.get(f"/q/{name}")).body == JOB
-    await delayed_jobs_come(client, ["late1", "late2"])
+    assert (await client.post("/v1/queues/late/jobs", b'{"payload":{},"delay":0.3}')).status == 201
+    assert (await client.get("/q/late?wait=15")).body == b"{}"
     assert redis.command("HGET", "presque:store", "partitions") == b"%d" % MANY
 
 
@@ -75,11 +77,11 @@ async def test_a_partition_that_fails_does_not_stop_the_mover_for_the_others_and
     globalLogPublisher.addObserver(note)
     redis.command("SET", "presque:{1}/due", "spoiled")
     others = [named(partition) for partition in (0, 2, 3)]
-    await delayed_jobs_come(client, others)
+    await delayed_jobs_come(redis, client, others)
     globalLogPublisher.removeObserver(note)
     assert len(failures) == 1
     redis.command("DEL", "presque:{1}/due")
-    await delayed_jobs_come(client, [named(1)])
+    await delayed_jobs_come(redis, client, [named(1)])
 
 
 @awaiting
