@@ -387,9 +387,9 @@ async def test_the_dead_are_retried_by_their_ids_with_all_their_attempts(client)
     job = await look(client, first)
     assert (job["state"], job["attempts"], job["last_error"]) == ("ready", 0, "dead")
     assert [(each["payload"], each["attempt"]) for each in await reserve(client, max=9)] == [
-        ("waiting", 1),
-        (3, 1),
         (1, 1),
+        (3, 1),
+        ("waiting", 1),
     ]
     assert (await send(client, "queues/foo/retry-dead", {"ids": [first, first]})).json == {
         "moved": 0,

@@ -89,8 +89,12 @@ async def test_who_still_looks_into_several_queues_when_the_daemon_stops_is_answ
 
 @pytest.mark.parametrize("path", ["/q/foo?wait=40", "/qb/foo?wait=40&batch_size=3"])
 @awaiting
-async def test_keys_of_a_wrong_type_are_told_to_who_waits_logged_once_and_forgotten(daemon, client, redis, path):
-    failures = []
+async def test_keys_of_a_wrong_type_are_told_to_who_waits_logged_once_and_forgotten(redis, path):
+    redis.command("FLUSHALL")
+    daemon, failures = daemon_on(redis.url), []  # of its own: what another test has met is not logged again
+    daemon.startService()
+    await daemon.started
+    client = Client(port_of(daemon))
 
     def note(event):
         if event.get("log_failure") is not None:
@@ -116,3 +120,5 @@ async def test_keys_of_a_wrong_type_are_told_to_who_waits_logged_once_and_forgot
     await waiters(daemon, 1)
     assert (await client.post("/q/foo", JOB)).status == 201
     assert (await again).body == JOB
+    await client.close()
+    await daemon.stopService()
