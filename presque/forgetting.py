@@ -23,15 +23,13 @@ async def forget_silent(store: Store, keep: float) -> int:
     """One turn: forgets some of those workers that were silent in every partition for `keep` seconds. Returns how many
     it looked at in the partition that has most; AT_ONCE is a lot.
     """
-    most = 0
-    for partition in range(store.partitions):
-        args = (b"%d" % (keep * 1000), b"%d" % AT_ONCE)
-        before, *workers = await store.in_partition("silent_workers", partition, *args)
-        most = max(most, len(workers))
+    args = (b"%d" % (keep * 1000), b"%d" % AT_ONCE)
+    found, _ = await store.where_there_is_an_answer("silent_workers", *args)
+    for partition, (before, *workers) in found.items():
         silent = await _not_seen_elsewhere(store, partition, before, workers)
         if silent:
             await store.in_partition("forget_workers", partition, before, *silent)
-    return most
+    return max(len(workers) for _, *workers in found.values())
 
 
 async def _not_seen_elsewhere(store: Store, partition: int, before: bytes, workers: list[bytes]) -> list[bytes]:

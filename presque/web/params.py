@@ -82,7 +82,7 @@ def batch_size(request: Request) -> int:
     if not value.strip(b"0"):
         return DEFAULT_BATCH
     if not value.isdigit():
-        raise BadRequest("batch_size must be a whole number above 0")
+        raise BadRequest("batch_size must be a whole number")
     return LARGEST_BATCH if len(value) > 20 else min(int(value), LARGEST_BATCH)
 
 
