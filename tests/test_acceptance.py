@@ -11,8 +11,8 @@ import pytest
 from servers import ROOT
 
 ROWS = (*range(1, 18), 19, 20, *range(22, 25), *range(26, 30))
-# 21 is the model: tests/test_model.py. 18 does not hold yet where clients that never read ask for large answers, for others
-# wait while those are composed; that slow clients are cut is in tests/test_limits.py.
+# 21 is the model: tests/test_model.py. 18 does not hold yet: while clients that never read ask for large answers, others
+# wait until those are composed; that slow clients are cut is in tests/test_limits.py.
 # 25 fills disks, which takes minutes where others use the same cores: tests/test_folder.py has the floor and the stop.
 ELSEWHERE = {18, 21, 25}
 LONGEST = 150.0  # seconds; on a quiet machine the longest takes seven
