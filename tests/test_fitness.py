@@ -2,6 +2,7 @@
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
+from servers import eventually
 
 
 @pytest.mark.parametrize(
@@ -46,5 +47,10 @@ async def test_a_new_store_notes_its_data_model(processes, redises):
     for _ in range(2):
         daemon = processes("--redis", redis.url, "--partitions", "16384")
         await daemon.listening
-        assert redis.command("HGET", "presque:store", "model") == b"2"
+
+        async def noted():
+            return redis.command("HGET", "presque:store", "model")
+
+        # A daemon whose Redis is not ready within ten seconds listens all the same.
+        assert await eventually(noted, "the note of the data model") == b"2"
         await daemon.stop()
