@@ -11,7 +11,7 @@ import pytest
 from servers import ROOT
 
 ROWS = (*range(1, 18), 19, 20, *range(22, 25), *range(26, 30))
-# 21 is the model: tests/test_model.py. 18 does not hold yet: while clients that never read ask for large answers, others
+# 21 is the model: tests/test_model.py. 18 does not hold yet: while clients that never read ask for much, others
 # wait until those are composed; that slow clients are cut is in tests/test_limits.py.
 # 25 fills disks, which takes minutes where others use the same cores: tests/test_folder.py has the floor and the stop.
 ELSEWHERE = {18, 21, 25}
