@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 KEPT, NEW, TAKERS, WAITERS, SLOW = 8, 4, 4, 4, 2  # clients of each kind
 EMPTY = "/v1/queues/empty/reservations"
-SLOW_FOR = 0.5  # seconds after SIGTERM at which the rest of a body comes
+SLOW_FOR = IDLE_PATIENCE + 0.5  # seconds after SIGTERM at which the rest of a body comes
 EXIT = 5.0  # seconds: clients that answer leave nothing to wait for but what is half sent, and idle connections
 CLEAN = (0, -signal.SIGTERM)  # twistd ends by the signal that it got, once all has stopped
 ORPHAN = 2.0  # seconds that a Redis may outlive its daemon
