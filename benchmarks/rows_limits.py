@@ -178,8 +178,7 @@ def large_bodies(bench: Bench, figures: dict[str, Any]) -> bool:
     redis = bench.redis()
     daemon = bench.daemon(redis.url, "--request-timeout", "1")  # for bodies that never come to their end
     pid = pid_of(daemon)
-    client = Client(daemon.port)
-    client.ask("POST", "/q/kept", b'{"n":1}')
+    Client(daemon.port).ask("POST", "/q/kept", b'{"n":1}')
     Bodies(daemon.port).send_all(bench.chance, 2 * len(KINDS))  # what is kept for the next time counts not as growth
     bodies, files = Bodies(daemon.port), Files(daemon)
     forget_peak(pid)
@@ -201,7 +200,7 @@ def large_bodies(bench: Bench, figures: dict[str, Any]) -> bool:
         stored=stored(redis),
     )
     small = figures["grown_by_mb"] < GROWTH and figures["peak_mb"] < GROWTH
-    untouched = figures["stored"] == {"kept": 1} and client.ask("GET", "/q/kept").body == b'{"n":1}'
+    untouched = figures["stored"] == {"kept": 1} and Client(daemon.port).ask("GET", "/q/kept").body == b'{"n":1}'
     none_written = not files.found and figures["written"] < LIMIT
     return not bodies.wrong and small and untouched and none_written and not bench.tracebacks()
 
