@@ -9,6 +9,7 @@ local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed
 --@include wake
 --@include front
 --@include held
+--@include or_undo
 local queue, worker = ARGV[2], ARGV[3]
 if ARGV[4] ~= '' and (redis.call('GET', remembered) or ''):byte() == 43 then -- '+'
   return 0
@@ -17,7 +18,14 @@ local ids = held(5)
 if #ids > 0 then
   redis.call('ZREM', leased, unpack(ids))
   redis.call('HDEL', receipts, unpack(ids))
-  to_front(ids)
+  or_undo(function()
+    to_front(ids)
+  end, function()
+    for i = 5, #ARGV, 2 do
+      redis.pcall('ZADD', leased, now, ARGV[i])
+      redis.pcall('HSET', receipts, ARGV[i], ARGV[i + 1])
+    end
+  end)
   redis.call('HINCRBY', processed, queue, -#ids)
   local count = worker ~= '' and redis.call('HGET', worker_processed, worker)
   if count then -- it may have begun anew meanwhile

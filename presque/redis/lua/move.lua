@@ -12,6 +12,7 @@ local failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, un
 --@include attempt
 --@include retry
 --@include kept
+--@include or_undo
 --@include move
 local made_ready, all = move(ARGV[2], tonumber(ARGV[3]))
 wake(made_ready)

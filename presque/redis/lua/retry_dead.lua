@@ -4,6 +4,7 @@
 local queues, ready, front, dead, attempts, uniq, uniq_of, run_outs, waiting = unpack(KEYS)
 --@include now
 --@include rank
+--@include or_undo
 --@include wake
 if not redis.call('ZSCORE', queues, ARGV[2]) then
   return 0
@@ -20,7 +21,7 @@ else
     ids[#ids + 1] = ranked[i]
   end
 end
-if #ids > 0 then
+local function revive()
   redis.call('HDEL', attempts, unpack(ids))
   redis.call('HDEL', run_outs, unpack(ids))
   local ranks = {}
@@ -34,6 +35,14 @@ if #ids > 0 then
       redis.call('HSETNX', uniq, key, ids[i])
     end
   end
+end
+if #ids > 0 then
+  or_undo(revive, function()
+    for _, id in ipairs(ids) do
+      redis.pcall('ZREM', front, padded(id))
+      redis.pcall('ZADD', dead, now, id)
+    end
+  end)
   wake(#ids)
 end
 return { #ids, redis.call('ZCARD', dead), unpack(missing) }

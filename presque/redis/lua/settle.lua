@@ -16,6 +16,7 @@ local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, a
 --@include attempt
 --@include retry
 --@include acked
+--@include or_undo
 local queue, reply, settled, ready_again = ARGV[2], {}, {}, 0 -- `settled`: what there is to do once at the end
 
 local outcomes = {}
@@ -54,13 +55,29 @@ function outcomes.release(id, receipt, delay)
   return 'release', 0, 0
 end
 
+-- As it was before its settlement failed.
+local function hold_again(id, receipt, ends_at)
+  redis.pcall('ZREM', front, padded(id))
+  redis.pcall('ZREM', delayed, padded(id))
+  redis.pcall('ZREM', dead, id)
+  if redis.call('HEXISTS', jobs, id) == 1 then
+    redis.pcall('ZADD', leased, ends_at, id)
+    redis.pcall('HSET', receipts, id, receipt)
+  end
+end
+
 local function settle(id, receipt, outcome, ...)
   local carry_out, ends_at = outcomes[outcome], redis.call('ZSCORE', leased, id)
   if ends_at and tonumber(ends_at) > now and redis.call('HGET', receipts, id) == receipt then
     redis.call('ZREM', leased, id)
     redis.call('HDEL', receipts, id)
     settled.now = true
-    return carry_out(id, receipt, ...)
+    local said = { ... }
+    return or_undo(function()
+      return carry_out(id, receipt, unpack(said))
+    end, function()
+      hold_again(id, receipt, ends_at)
+    end)
   end
   local before, was_acked = settled_before(id, receipt, outcome)
   if before then

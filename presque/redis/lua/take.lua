@@ -15,6 +15,7 @@ local paused, processed, failed, due, ready, front, delayed, leased, dead, recei
 --@include attempt
 --@include retry
 --@include kept
+--@include or_undo
 --@include move
 --@include pop
 --@include worker

@@ -18,14 +18,9 @@ local function run_out_lease(queue, id)
   return wait == 0
 end
 
-local function move_run_out(queue, limit)
-  local run_out = redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, limit)
-  if #run_out == 0 then
-    return 0, 0
-  end
-  local under, again, ran_out, were_kept = redis.call('HMGET', receipts, unpack(run_out)), {}, 0, 0
-  redis.call('ZREM', leased, unpack(run_out))
-  redis.call('HDEL', receipts, unpack(run_out))
+-- What becomes of jobs whose lease has run out, under these receipts. Returns how many are in front now.
+local function fail_run_out(queue, run_out, under)
+  local again, ran_out, were_kept = {}, 0, 0
   for i, id in ipairs(run_out) do
     local was_lease = under[i] and under[i]:byte() ~= 104 -- 'h': a hold
     ran_out = ran_out + (was_lease and 1 or 0)
@@ -41,7 +36,29 @@ local function move_run_out(queue, limit)
   if #again > 0 then
     to_front(again)
   end
-  return #again, #run_out
+  return #again
+end
+
+local function move_run_out(queue, limit)
+  local run_out = redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, limit)
+  if #run_out == 0 then
+    return 0, 0
+  end
+  local under = redis.call('HMGET', receipts, unpack(run_out))
+  redis.call('ZREM', leased, unpack(run_out))
+  redis.call('HDEL', receipts, unpack(run_out))
+  local made_ready = or_undo(function()
+    return fail_run_out(queue, run_out, under)
+  end, function()
+    for i, id in ipairs(run_out) do
+      redis.pcall('ZREM', front, padded(id))
+      redis.pcall('ZREM', delayed, padded(id))
+      redis.pcall('ZREM', dead, id)
+      redis.pcall('ZADD', leased, now, id)
+      redis.pcall('HSET', receipts, id, under[i] or '')
+    end
+  end)
+  return made_ready, #run_out
 end
 
 local function move_due(limit)
@@ -54,7 +71,11 @@ local function move_due(limit)
       ranks[#ranks + 1] = came_due[i]
     end
     redis.call('ZREM', delayed, unpack(ids))
-    redis.call('ZADD', front, unpack(ranks))
+    or_undo(function()
+      redis.call('ZADD', front, unpack(ranks))
+    end, function()
+      redis.pcall('ZADD', delayed, unpack(ranks))
+    end)
   end
   return #came_due / 2
 end
