@@ -5,6 +5,7 @@ import time
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
+from servers import port_of, raw
 from twisted.internet.defer import Deferred, gatherResults
 
 JOB = b'{"payload":{"key":"value"}}'
@@ -401,3 +402,15 @@ async def test_a_key_may_be_any_255_bytes_and_no_more(client):
 async def test_a_bad_name_is_a_problem(client):
     answer = await insert(client, JOB, ".foo")
     is_problem(answer, 400, "invalid-name", "Invalid queue name", "invalid queue name")
+
+
+@pytest.mark.parametrize("path", ["q/foo", "qb/foo", "v1/queues/foo/jobs"])
+@awaiting
+async def test_two_idempotency_keys_are_a_mistake(daemon, client, path):
+    body = {"q/foo": b"{}", "qb/foo": b'{"jobs":[{}]}'}.get(path, b'{"payload":1}')
+    head = f"POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    keys = "Idempotency-Key: one\r\nIdempotency-Key: two\r\nConnection: close\r\n\r\n"
+    received = await raw(port_of(daemon), head.encode() + keys.encode() + body)
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b"Idempotency-Key must be given once" in received
+    assert (await client.get("/status/")).json["queues"] == []

@@ -154,3 +154,23 @@ async def test_a_client_that_ends_tls_while_its_job_is_taken_has_not_received_it
     assert channel.mark == NEVER
     connection.transport.abortConnection()
     await left(redis, leased=0, front=1)
+
+
+@pytest.mark.parametrize("offered", [None, ["http/1.0"], ["h2", "http/1.1"]])
+@awaiting
+async def test_a_client_may_offer_either_version_of_http(daemon, offered):
+    await insert(daemon, 1, 10)
+
+    def ask():
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if offered:
+            context.set_alpn_protocols(offered)
+        with (
+            socket.create_connection(("127.0.0.1", port_of(daemon)), 20) as plain,
+            context.wrap_socket(plain) as connection,
+        ):
+            connection.sendall(b"GET /q/foo HTTP/1.0\r\nHost: x\r\n\r\n")
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert b" 200 OK" in (await deferToThread(ask)).partition(b"\r\n")[0]

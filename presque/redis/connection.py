@@ -118,7 +118,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         asked.append(self.execute_command("ROLE"))
         asked += [self.execute_command("SCRIPT", "LOAD", script.source) for script in SCRIPTS.values()]
         asked.append(self.ask_time())
-        role, *_ = (yield together(asked))[len(asked) - len(SCRIPTS) - 2 :]
+        role, *_ = (yield gather(asked))[len(asked) - len(SCRIPTS) - 2 :]
         if role[0] != b"master":
             raise StoreUnavailable(f"it is a {role[0].decode()}")
         yield self.factory.check(self)
@@ -235,14 +235,14 @@ class Late(StoreUnavailable):
     """The script was refused because its time was over: nothing was done."""
 
 
-def together(asked: list[Deferred[Any]]) -> Deferred[list[Any]]:
-    """All replies to commands that were sent together, or the first failure as it is."""
+def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
+    """All results, in order; or, once one has failed, the first failure as it is."""
 
     def first(failure: Any) -> Failure:
         cause: Failure = failure.value.subFailure
         return cause
 
-    return gatherResults(asked, consumeErrors=True).addErrback(first)
+    return gatherResults(list(asked), consumeErrors=True).addErrback(first)
 
 
 def _word(error: Exception) -> str:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from presque import keys
 from presque.errors import StoreUnfit
-from presque.redis.connection import together
+from presque.redis.connection import gather
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -91,7 +91,7 @@ class Record:
         """Whether a store without a note of its model is of before there were models: names were a SET then."""
         names = [keys.partition_key("queues", partition) for partition in range(self.partitions)]
         there = yield connection.execute_command("EXISTS", *names)  # of which most new stores have none
-        kinds = yield together([connection.execute_command("TYPE", name) for name in (names if there else ())])
+        kinds = yield gather(connection.execute_command("TYPE", name) for name in (names if there else ()))
         return b"set" in kinds
 
     async def note_new_workers(self, store: Store) -> None:

@@ -6,12 +6,13 @@ import sys
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks
 
 from presque import keys
 from presque.errors import StoreError, StoreUnavailable
 from presque.loop import Loop
 from presque.redis.connection import Connection, ConnectionFactory, ListenerFactory, bulk
+from presque.redis.connection import gather as gather  # the rest of presque knows the store alone
 from presque.redis.reconnecting import Reconnecting
 from presque.redis.scripts import SCRIPTS, Script
 
@@ -28,16 +29,6 @@ BEAT = 0.5  # seconds between two looks at each connection
 MOST_WAITING = 10_000  # commands sent on one connection and not answered yet
 TOGETHER = 256  # partitions asked at a time
 NO_LIMIT = b"9007199254740991"  # a moment (epoch ms) that never comes
-
-
-def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
-    """All results, in order; or, once all have ended, the first failure as it is."""
-
-    def first(failure: Any) -> Failure:
-        cause: Failure = failure.value.subFailure
-        return cause
-
-    return gatherResults(list(asked), consumeErrors=True).addErrback(first)
 
 
 class Store:

@@ -10,6 +10,7 @@ import msgspec
 
 from presque.errors import PresqueError, UnknownJob
 from presque.web import limits, surrogates
+from presque.web.parameters import WORKER
 from presque.workers import check_worker
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WORKER = "X-presque-workerid"  # the header that names a worker
 LATEST = 253402300800  # epoch seconds: the year 10000; a client that sends milliseconds learns it here
 LONGEST_WAIT = 55.0  # seconds; proxies with a limit of 60 do not cut it
 DEFAULT_BATCH = 10  # jobs
 LARGEST_BATCH = 1000  # jobs fetched by one request
 MOST_INSERTED = 10_000  # jobs inserted by one request, so that no script holds Redis up for long
 
+_WORKER = WORKER.encode()
 _NUMBER = re.compile(rb"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -88,7 +89,7 @@ def batch_size(request: Request) -> int:
 
 def worker(request: Request, in_body: str | None = None) -> str:
     """The worker that the header, the query or else the body names, or nothing. Raises InvalidWorker."""
-    named = request.getHeader(b"X-presque-workerid") or query(request, b"worker_id")
+    named = request.getHeader(_WORKER) or query(request, b"worker_id")
     if not named:
         if in_body is not None:
             check_worker(in_body)
@@ -217,10 +218,13 @@ def job_id(text: str) -> tuple[str, bytes]:
 
 
 def idempotency_key(request: Request) -> bytes:
-    """The header of that name, or nothing when there is none. One that is empty is no key, and a mistake."""
-    key: bytes | None = request.getHeader(b"Idempotency-Key")
-    if key is None:
+    """The header of that name, or nothing when there is none. An empty one is a mistake, and so are two."""
+    said = request.requestHeaders.getRawHeaders(b"Idempotency-Key")
+    if said is None:
         return b""
+    if len(said) > 1:
+        raise BadRequest("Idempotency-Key must be given once")
+    key: bytes = said[0]
     if not 1 <= len(key) <= limits.KEY:
         raise BadRequest(f"Idempotency-Key must be 1 to {limits.KEY} bytes long")
     return key

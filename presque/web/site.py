@@ -150,8 +150,8 @@ class Site(server.Site):
         return channel
 
     def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1 alone."""
-        return [b"http/1.1"]
+        """HTTP/1.1, and 1.0 for a client that offers nothing else (`curl -0`)."""
+        return [b"http/1.1", b"http/1.0"]
 
     def log(self, request: http.Request) -> None:
         """No access log: a proxy in front writes a better one."""
