@@ -467,7 +467,7 @@ async def log_about_redis(daemon):
     daemon.listening.addErrback(lambda failure: None)  # it ends before it listens
 
     async def told():
-        return "no use of" in daemon.log
+        return "cannot use" in daemon.log
 
     await eventually(told, "a word on Redis")
     await daemon.stop()

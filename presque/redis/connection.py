@@ -269,7 +269,8 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         self.clock = clock
         self.url = url
         self.check = check
-        self.trouble = ""
+        self.trouble = ""  # why there is no connection, as it was found last
+        self._told: set[str] = set()  # such reasons that are in the log, since there was a connection
         self.was_up = False
         self._puzzles: dict[str, float] = {}  # errors that nobody expected -> when the last such came
         self.on_unfit: Callable[[StoreUnfit], None] = lambda reason: None  # called when it can never be used
@@ -280,11 +281,11 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         reason = failure.value
         if isinstance(reason, StoreUnfit):
             self.on_unfit(reason)
-        trouble = f"{type(reason).__name__}: {reason}"
-        if trouble != self.trouble:
-            self.trouble = trouble
+        self.trouble = f"{type(reason).__name__}: {reason}"
+        if self.trouble not in self._told:  # they may come in turn
+            self._told.add(self.trouble)
             tell = self._log.warn if self.was_up else self._log.info  # it may only be starting
-            tell("no use of {url} for now: {trouble}", url=str(self.url), trouble=trouble)
+            tell("cannot use {url} for now: {trouble}", url=str(self.url), trouble=self.trouble)
 
     def puzzled(self, error: Exception) -> None:
         """Log an error of Redis' that nobody expects, once as long as it comes again and again, among others too."""
@@ -297,6 +298,7 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
     def greeted(self) -> None:
         """Note that Redis has let us in."""
         self.was_up = True
+        self._told.clear()
         if self.trouble:
             self.trouble = ""
             self._log.info("{url} is back", url=str(self.url))
