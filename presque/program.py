@@ -17,6 +17,7 @@ from presque.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from twisted.python.failure import Failure
 
@@ -37,6 +38,7 @@ class Program(Service):
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._ending = False
+        self._asked_to_stop = False  # by a signal
         self.started: Deferred[None] = succeed(None)
 
     async def _start(self) -> None:
@@ -50,11 +52,29 @@ class Program(Service):
     def _hurry(self) -> None:
         """SIGTERM has come again while we stop."""
 
-    def hear_hangups(self) -> None:
-        """SIGHUP does not end us, from now on: there is nothing to reload."""
+    def hear_signals(self) -> None:
+        """SIGHUP does not end us, from now on: there is nothing to reload. SIGTERM and SIGINT stop us once; again, they
+        say that there is a hurry. (Twisted's own handlers stop the reactor each time, which fails with a traceback.)
+        """
         if is_main_thread():
             said = "SIGHUP: there is nothing to reload, presque reads its settings at start only"
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._log.info, said))
+            self._reactor.callWhenRunning(self._hear_stops)
+
+    def _hear_stops(self) -> None:
+        """Stand before the handlers that Twisted has installed by now."""
+        twisted = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def heard(number: int, frame: FrameType | None) -> None:
+            handler = twisted[signal.Signals(number)]
+            if self._asked_to_stop or self._ending or not self.running or not callable(handler):
+                self._reactor.callFromThread(self._hurry)
+            else:
+                self._asked_to_stop = True
+                handler(number, frame)
+
+        for number in twisted:
+            signal.signal(number, heard)
 
     def startService(self) -> None:
         """Begin to start; `started` fires when all has."""
@@ -86,9 +106,6 @@ class Program(Service):
             self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
-        """Stop, and fire when all has ended. From now on SIGTERM and SIGINT say that there is a hurry."""
+        """Stop, and fire when all has ended."""
         super().stopService()
-        if self._reactor.running and is_main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: self._reactor.callFromThread(self._hurry))
         return ensureDeferred(self._stop())

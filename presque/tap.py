@@ -94,7 +94,7 @@ def makeService(options: Options) -> IService:
     flags = options.given | {name: value for name, value in options.items() if value is not None}
     try:
         service = make_service(settings(flags))
-        service.hear_hangups()
+        service.hear_signals()
         return service
     except (SettingError, PresqueError) as wrong:
         refuse(str(wrong))

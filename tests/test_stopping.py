@@ -3,6 +3,7 @@
 import signal
 import time
 
+import pytest
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, eventually, raw_connection
 from twisted.internet.defer import Deferred, gatherResults
@@ -84,3 +85,17 @@ async def test_what_was_taken_and_not_delivered_is_given_back(processes, redises
     await stopping
     assert redis.command("ZCARD", "presque:{0}:foo:front") == 9
     assert redis.command("LLEN", "presque:{0}:foo:ready") == 3
+
+
+@pytest.mark.parametrize("flags", [(), ("--processes", "2")], ids=["one process", "several"])
+@awaiting
+async def test_several_signals_in_a_row_stop_it_once(processes, redises, flags):
+    redis = redises()
+    for order in ("TERM TERM", "INT TERM TERM", "TERM HUP INT TERM"):
+        daemon = processes("--redis", redis.url, *flags)
+        await daemon.listening
+        for name in order.split():
+            daemon.transport.signalProcess(name)
+        await daemon.stop()
+        assert "Server Shut Down" in daemon.log
+        assert "Traceback" not in daemon.log, order
