@@ -26,6 +26,7 @@ MOST_HESITATIONS = 64.0  # in a row
 HESITATIONS = 50.0  # a second, in the long run
 SHARE = 8  # of as many connections as we have, one part of so many is taken in a row
 AT_ONCE = 100  # connections that are taken in a row from a socket that is ours alone, as Twisted does
+UNSENT = 1 << 17  # bytes that the kernel takes for a client beyond what the client is ready for; it took megabytes
 SHARED = "shared-"  # begins the name of an inherited socket from which several processes take connections
 
 
@@ -61,6 +62,7 @@ def notice_vanished(port: Any, seconds: float) -> None:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(1, int((seconds - silent) / between)))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1000, int(seconds * 1000)))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 
 async def hold(endpoint: Any) -> Any:

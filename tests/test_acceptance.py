@@ -10,11 +10,10 @@ import sys
 import pytest
 from servers import ROOT
 
-ROWS = (*range(1, 18), 19, 20, *range(22, 25), *range(26, 30))
-# 21 is the model: tests/test_model.py. 18 does not hold yet: while clients that never read ask for much, others
-# wait until those are composed; that slow clients are cut is in tests/test_limits.py.
+ROWS = (*range(1, 21), *range(22, 25), *range(26, 30))
+# 21 is the model: tests/test_model.py.
 # 25 fills disks, which takes minutes where others use the same cores: tests/test_folder.py has the floor and the stop.
-ELSEWHERE = {18, 21, 25}
+ELSEWHERE = {21, 25}
 LONGEST = 150.0  # seconds; on a quiet machine the longest takes seven
 ENDING = 20.0  # seconds for a row that was told to end, to end what it has started
 

@@ -1,6 +1,8 @@
 """Bodies too long, clients too slow: refused before they cost anything, and told why."""
 
+import re
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of, raw, raw_connection
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 
 HEAD = b"POST /q/foo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -23,6 +27,11 @@ async def shared_daemon(redis):
     await daemon.started
     yield daemon
     await daemon.stopService()
+
+
+def resident(process):
+    """Bytes of memory that a process has."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
 
 
 def job_of(size):
@@ -90,9 +99,6 @@ async def test_long_bodies_leave_no_file_and_no_memory(processes, redis, tmp_pat
     process = processes("--redis", redis.url, environ={"TMPDIR": str(tmp_path)})
     port = await process.listening
 
-    def resident():
-        return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
-
     async def refuse(count):
         connections = await gatherResults([raw_connection(port) for _ in range(count)])
         for n, connection in enumerate(connections):
@@ -102,11 +108,11 @@ async def test_long_bodies_leave_no_file_and_no_memory(processes, redis, tmp_pat
         assert all(connection.received.startswith(b"HTTP/1.1 413 ") for connection in connections)
 
     await refuse(10)
-    before = resident()
+    before = resident(process)
     for _ in range(10):
         await refuse(10)
     assert list(tmp_path.iterdir()) == []
-    assert resident() - before < 10 * MIB
+    assert resident(process) - before < 10 * MIB
 
 
 @pytest.mark.parametrize(
@@ -182,6 +188,109 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_jobs_go_back(daemon,
 
     await eventually(taken, "the take")
     await eventually(put_back, "the jobs")
+
+
+@awaiting
+async def test_a_client_that_reads_slowly_has_all_the_time_it_needs(redis):
+    """Its answer takes twice as long as a client may take no byte."""
+    daemon = daemon_on(redis.url, request_timeout="2")
+    daemon.startService()
+    await daemon.started
+    try:
+        client = Client(port_of(daemon))
+        for _ in range(8):
+            assert (await client.post("/q/foo", job_of(MIB))).status == 201
+        connection = await raw_connection(port_of(daemon))
+        connection.transport.write(b"GET /qb/foo?batch_size=8 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        began, rate = reactor.seconds(), 2 * MIB  # a second
+        while not connection.is_closed:
+            connection.transport.pauseProducing()
+            ahead = len(connection.received) / rate - (reactor.seconds() - began)
+            await deferLater(reactor, max(0, ahead))
+            connection.transport.resumeProducing()
+            await deferLater(reactor, 0)
+        assert len(connection.received) > 8 * MIB
+        await client.close()
+    finally:
+        await daemon.stopService()
+
+
+def get(path):
+    return b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp:0:interface=127.0.0.1", "ssl:0:interface=127.0.0.1:privateKey={0}:certKey={0}"]
+)
+@awaiting
+async def test_answers_that_a_client_does_not_read_are_not_made(processes, redis, certificate, endpoint):
+    process = processes("--redis", redis.url, listen=endpoint.format(certificate))
+    port = await process.listening
+    context = ssl._create_unverified_context()
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(30)]
+
+    def ask():
+        """In a thread: one at a time, and the last is answered, so that the others have been looked at."""
+        for n, client in enumerate(clients):
+            clients[n] = context.wrap_socket(client) if endpoint.startswith("ssl") else client
+            clients[n].sendall(get(b"/openapi.json"))
+            assert clients[n].recv(1) == b"H"
+        before = resident(process)
+        for client in clients:
+            client.sendall(get(b"/openapi.json") * 300)
+        seen = 1
+        while seen < 100 * 60_000:
+            seen += len(clients[-1].recv(1 << 16))
+        return resident(process) - before
+
+    # Answered as they come, they would be 30 x 300 x 70 kB.
+    assert await deferToThread(ask) < 100 * MIB
+    for client in clients:
+        client.close()
+
+
+@awaiting
+async def test_who_asks_much_at_once_is_answered_in_turn_with_others(daemon):
+    many, other = await gatherResults([raw_connection(port_of(daemon)) for _ in range(2)])
+    many.transport.write(get(b"/nothing") * 1500 + get(b"/"))
+    for _ in range(20):
+        other.received = b""
+        other.transport.write(get(b"/nothing"))
+        await other.until(b'{"error":"not found"}')
+    assert many.received.count(b"HTTP/1.1 404") < 750
+    received = await many.until(b"</html>")
+    assert received.count(b"HTTP/1.1 404") == 1500
+    many.transport.abortConnection()
+    other.transport.abortConnection()
+
+
+@awaiting
+async def test_what_was_asked_at_once_is_answered_in_order_when_the_client_reads_late(daemon, client):
+    """Answers at once (404), answers of Redis (201, 200), long ones, and bodies between them."""
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.pauseProducing()
+    body = b'{"n":%d}'
+    for n in range(100):
+        posted = body % n
+        connection.transport.write(
+            HEAD
+            + b"Content-Length: %d\r\n\r\n" % len(posted)
+            + posted
+            + get(b"/nothing")
+            + get(b"/openapi.json")
+            + get(b"/q/foo")
+        )
+
+    async def inserted():
+        return (await client.get("/nothing")).status == 404 and (await daemon.queues.counts("foo")).processed
+
+    await eventually(inserted, "the first job")
+    connection.transport.resumeProducing()
+    received = await connection.until(b'{"n":99}')
+    statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", received)]
+    assert statuses == [201, 404, 200, 200] * 100
+    assert [received.count(body % n) for n in range(100)] == [1] * 100
+    connection.transport.abortConnection()
 
 
 @pytest.mark.parametrize(("size", "batches"), [(200_000, [42, 42, 16]), (1_000_000, [9, 9, 2]), (1000, [1000, 20])])

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from presque.web.site import Site
 
-BEFORE_THE_KERNEL = 0.95  # of the time that a client may read nothing
+PATIENCE = (
+    0.92  # of the time that a client may take no byte: we end it before the kernel does (TCP_USER_TIMEOUT), which
+)
+LOOK = 0.03  # would not tell the client; and how often we look meanwhile
 LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
 
 _TRANSFER_ENCODING = re.compile(rb"(?i)transfer-encoding[ \t]*:")
@@ -44,6 +47,8 @@ class Channel(http.HTTPChannel):
     _idle_look: IDelayedCall | None = None  # when to look whether the connection is idle for too long
     _idle_since = 0.0
     _deadline: IDelayedCall | None = None  # for all of a request, or for reading what we sent
+    _taken = 0  # how much of what we wrote the client had taken when it was last seen to take any, and when that was
+    _taken_at = 0.0
 
     def connectionMade(self) -> None:
         """Note what stays the same as long as the connection does; Twisted asks for it at each request."""
@@ -95,8 +100,8 @@ class Channel(http.HTTPChannel):
         """Take bytes from the client; the time for a whole request runs from its first byte."""
         if self.refused:
             return
-        self._begun = True
         super().dataReceived(data)
+        self._begun = self._begun or bool(self._buffer)
         if self._begun and not self._handlingRequest and self._deadline is None and not self.refused and not self.lost:
             self._after(self.factory.request_timeout, self._too_slow)
 
@@ -129,12 +134,33 @@ class Channel(http.HTTPChannel):
             return True
         return self._version != b"HTTP/1.0" and _CHUNKED.fullmatch(line.partition(b":")[2]) is not None
 
+    def requestDone(self, request: Any) -> None:
+        """An answer is complete. What the client has sent behind that request waits: while it does not read, until it
+        does; else until others had their turn. (Twisted answers whatever has come, and keeps the answers.)
+        """
+        more = self._buffer or any(self._dataBuffer)
+        answered_at_once = self._busyReceiving
+        self.paused = bool(more and (answered_at_once or self._waitingForTransport))
+        super().requestDone(request)
+        if self.paused and self.persistent:
+            self._networkProducer.pauseProducing()
+            if not self._waitingForTransport:
+                self.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        """Take what has been waiting."""
+        if self.paused and not self.lost and not self._waitingForTransport:
+            self.paused = False
+            self._networkProducer.resumeProducing()
+            self.dataReceived(b"")
+
     def lineReceived(self, line: bytes) -> None:
         """A line of a request's head; of no interest once the request was refused. One that goes on in a second line
         is refused: what stands before us may have read two where Twisted reads one (RFC 9112, 5.2).
         """
         if self.refused:
             return
+        self._begun = True
         if line[:1] in (b" ", b"\t"):
             self._respondToBadRequestAndDisconnect()
         else:
@@ -175,15 +201,31 @@ class Channel(http.HTTPChannel):
             self.refuse(http.REQUEST_TIMEOUT, "request took too long")
 
     def pauseProducing(self) -> None:
-        """The client does not read: it has as long as for a request before it is cut off."""
+        """The client reads more slowly than we write: it is cut off once it has taken no byte for too long."""
         super().pauseProducing()
-        # A little before the kernel (TCP_USER_TIMEOUT) ends the connection, which would not tell the client.
-        self._after(self.factory.request_timeout * BEFORE_THE_KERNEL, self.transport.abortConnection)
+        self._watch()
+
+    def _watch(self) -> None:
+        self._taken, self._taken_at = self.arrival.until(), self.factory.clock.seconds()
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self._after(self.factory.request_timeout * LOOK, self._look_whether_it_reads)
+
+    def _look_whether_it_reads(self) -> None:
+        taken, now = self.arrival.until(), self.factory.clock.seconds()
+        if taken > self._taken:
+            self._taken, self._taken_at = taken, now
+        if now - self._taken_at >= self.factory.request_timeout * PATIENCE:
+            self.transport.abortConnection()
+        else:
+            self._look_later()
 
     def resumeProducing(self) -> None:
         """The client reads again."""
         self._stop_deadline()
         super().resumeProducing()
+        self._go_on()
 
     def refuse(self, status: int, message: str) -> None:
         """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing
@@ -233,7 +275,7 @@ class Channel(http.HTTPChannel):
         elif not self._closing:
             if self.arrival.is_plain:
                 self.transport.loseWriteConnection()
-            self._after(self.factory.request_timeout, self.transport.abortConnection)
+            self._watch()
         self._closing = True
 
     def settled(self) -> None:
