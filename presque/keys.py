@@ -117,8 +117,8 @@ def idempotency_key(queue: str, key: bytes, partitions: int) -> bytes:
 
 
 def reservation_key(queue: str, key: bytes, partitions: int) -> bytes:
-    """Where it is remembered what was leased from `queue` with this idempotency key."""
-    return b"presque:{%d}/reserved/%b/%b" % (partition_of(queue, partitions), queue.encode(), key)
+    """Where it is remembered what was leased with this idempotency key from the queues of the partition of `queue`."""
+    return b"presque:{%d}/reservation/%b" % (partition_of(queue, partitions), key)
 
 
 def partition_key(name: str, partition: int) -> bytes:

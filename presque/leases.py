@@ -127,18 +127,37 @@ class Leases:
         worker: str = "",
         key: bytes = b"",
         daemon: bytes = b"",
+        receipt: bytes = b"",
+        others: Sequence[str] = (),
     ) -> Deferred[Leased]:
         """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped.
         With nothing, `daemon` is to be woken.
 
-        With an idempotency `key` what was leased with it before comes again, as far as it is still leased.
+        With an idempotency `key` what was leased with it before comes again, as far as it is still leased; also from
+        `others`, the other queues of the same request, that share the queue's partition. A request that looks more
+        than once has one `receipt` for all its looks (see `new_receipt`), and jobs by one of them.
         """
-        receipt = b"l" + self._token().encode()
+        receipt = receipt or self.new_receipt()
         length = b"" if lease is None else b"%d" % (lease * 1000)
         kept_for, remembered = self._remembered(queue, key)
-        args = (b"%d" % most, length, receipt, worker.encode(), kept_for, daemon)
-        reply = self._store.on_queue("reserve", queue, *args, key=remembered)
-        return reply.addCallback(_leased, queue, worker, receipt, key)
+        args = [b"%d" % most, length, receipt, worker.encode(), kept_for, daemon]
+        if key:
+            args += [other.encode() for other in others if other != queue]
+
+        def leased(reply: Reply) -> Leased | Deferred[Leased]:
+            if not reply or reply[0] != b"elsewhere":
+                return _leased(reply, queue, worker, receipt, key)
+            before = self.reserved([reply[1].decode()], worker, key)
+            return before.addCallback(lambda found: found or again())
+
+        def again() -> Deferred[Leased]:
+            return self.reserve(queue, most, lease, worker, key, daemon, receipt, others)
+
+        return self._store.on_queue("reserve", queue, *args, key=remembered).addCallback(leased)
+
+    def new_receipt(self) -> bytes:
+        """A receipt that nobody can guess."""
+        return b"l" + self._token().encode()
 
     def reserved(self, queues: Sequence[str], worker: str, key: bytes) -> Deferred[Leased | None]:
         """What was leased from the first of `queues` with this idempotency key and is still leased; None is nothing."""

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
-from servers import eventually
-from twisted.internet.defer import fail
+from servers import Client, daemon_on, eventually, port_of
+from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults
 from v1 import insert, is_problem, look, reserve, send, settle
 
 from presque.errors import OutcomeUnknown, StoreUnavailable
@@ -174,6 +174,61 @@ async def test_a_keyed_reservation_gives_the_same_jobs_while_they_are_leased(cli
     for key in ("", "x" * 256):
         answer = await client.post("/v1/queues/foo/reservations", b"{}", Idempotency_Key=key)
         assert "Idempotency-Key" in is_problem(answer, 400, "bad-request")
+
+
+@pytest.mark.parametrize("second", ["foo,bar", "bar,foo", "baz,bar,foo"])
+@awaiting
+async def test_two_requests_with_one_key_that_wait_at_two_daemons_are_given_the_same_jobs(
+    daemon, client, redis, second
+):
+    other_daemon = daemon_on(redis.url)
+    other_daemon.startService()
+    await other_daemon.started
+    other = Client(port_of(other_daemon))
+
+    async def both_wait():
+        return len(daemon.waiting) == len(other_daemon.waiting) == 1
+
+    try:
+        for n in range(5):
+            asked = [
+                Deferred.fromCoroutine(
+                    at.post(f"/v1/queues/{queues}/reservations", b'{"max":5,"wait":9}', Idempotency_Key=f"k{n}")
+                )
+                for at, queues in ((client, "foo,bar"), (other, second))
+            ]
+            await eventually(both_wait, "the waiters")
+            await insert(client, n, queue="foo")
+            await DeferredList(asked, fireOnOneCallback=True)
+            await insert(client, n, queue="bar")
+            first, same = [
+                [(job["id"], job["receipt"]) for job in answer.json["jobs"]] for answer in await gatherResults(asked)
+            ]
+            assert same == first
+            assert len(first) == 1
+            assert first[0][0].startswith("foo:")
+            await client.delete("/v1/queues/foo")
+            await client.delete("/v1/queues/bar")
+    finally:
+        await other.close()
+        await other_daemon.stopService()
+
+
+@awaiting
+async def test_a_keyed_request_that_looks_twice_leases_once_and_may_still_give_back(daemon, client):
+    """A waiting request looks in several places and once more at its end; only what another request was told stays."""
+    await insert(client, 1, 2)
+    await insert(client, 3, queue="bar")
+    receipt = daemon.leases.new_receipt()
+
+    def look_for_jobs(queue):
+        return daemon.leases.reserve(queue, 1, key=b"k", receipt=receipt, others=("foo", "bar"))
+
+    taken = await look_for_jobs("foo")
+    assert taken.numbers == (b"1",)
+    for queue in ("foo", "bar"):
+        assert (await look_for_jobs(queue)).numbers == ()
+    assert await daemon.queues.give_back(taken) == 1
 
 
 @awaiting

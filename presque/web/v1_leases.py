@@ -49,10 +49,10 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: 
         if len(names) > limits.QUEUES:
             raise BadRequest(f"at most {limits.QUEUES} queues in one reservation")
         worker, key = params.worker(request, asked.worker_id), params.idempotency_key(request)
-        wait = min(asked.wait, params.LONGEST_WAIT)
+        wait, receipt = min(asked.wait, params.LONGEST_WAIT), leases.new_receipt()
 
         def take(name: str, daemon: bytes) -> Deferred[Leased]:
-            return leases.reserve(name, asked.max, asked.lease, worker, key, daemon)
+            return leases.reserve(name, asked.max, asked.lease, worker, key, daemon, receipt, names)
 
         async def take_again() -> Leased:
             before = await leases.reserved(names, worker, key)
@@ -62,7 +62,7 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: 
         def compose(leased: Leased) -> bytes:
             return json(request, models.Reservation(_reserved(leased)))
 
-        again = key and len(names) > 1  # of one queue, `take` finds what was leased before
+        again = key and len(names) > 1  # in the partition of one queue, `take` finds what was leased before
         taking = Deferred.fromCoroutine(take_again()) if again else waiting.take(names, take, wait)
         return handoff.deliver(request, taking, wait > 0, compose)
 

@@ -11,7 +11,7 @@ local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed
 --@include held
 --@include or_undo
 local queue, worker = ARGV[2], ARGV[3]
-if ARGV[4] ~= '' and (redis.call('GET', remembered) or ''):byte() == 43 then -- '+'
+if ARGV[4] ~= '' and (redis.call('HGET', remembered, queue) or ''):byte() == 43 then -- '+'
   return 0
 end
 local ids = held(5)

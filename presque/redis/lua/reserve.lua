@@ -1,9 +1,9 @@
 -- Leases jobs, in their order. What was leased before with the same idempotency key, and is leased still, is answered again.
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or ''),
 --        how long to remember the idempotency key (ms, or '' without one), daemon (or '') that is to be woken when there is
---        nothing
--- Reply  {now, lease ends at (both epoch ms), number, job, attempt, most attempts, number, …}; 0 when the queue is stopped; or as
---        parts/reserved_before.lua says
+--        nothing, other queues of the same reservation …
+-- Reply  {now, lease ends at (both epoch ms), number, job, attempt, most attempts, number, …}; 0 when the queue is stopped; as
+--        parts/reserved_before.lua says; or {'elsewhere', queue}, from which something was leased with the idempotency key
 local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
   limits, history, holders, run_outs, settings, kept, waiting, last_seen, worker_processed, remembered = unpack(KEYS)
 --@include now
@@ -23,9 +23,20 @@ local paused, processed, failed, due, ready, front, delayed, leased, dead, recei
 --@include remember_reservation
 --@include worker
 local queue, want, receipt, worker, kept_for = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[7]
-local before = kept_for ~= '' and reserved_before(kept_for)
-if before then
-  return before
+if kept_for ~= '' then
+  for i = 8, #ARGV do
+    local other = i == 8 and queue or ARGV[i]
+    local said = redis.call('HGET', remembered, other)
+    if said and said:match('^%+?(%S+)') == receipt then
+      return { now, now } -- this request has its jobs, by another look
+    elseif said and other ~= queue then
+      return { 'elsewhere', other }
+    end
+  end
+  local before = reserved_before(queue, kept_for)
+  if before then
+    return before
+  end
 end
 if redis.call('SISMEMBER', paused, queue) == 1 then
   wait(ARGV[8])
@@ -52,7 +63,7 @@ if taken == 0 then
   wait(ARGV[8])
 end
 if kept_for ~= '' and taken > 0 then
-  remember_reservation(receipt, reply, kept_for)
+  remember_reservation(queue, receipt, reply, kept_for)
 end
 if #names > 0 then
   redis.call('HSET', holders, unpack(names))

@@ -1,8 +1,8 @@
--- What was leased with an idempotency key and is leased still: {'again', now (epoch ms), receipt, number, job, attempt, most
--- attempts, lease ends at (epoch ms), number, …}, or nothing. It is noted as '+' that it was asked for again: from then on more
--- than one answer is on its way, and that one of them did not arrive gives nothing back.
-local function reserved_before(kept_for)
-  local said = redis.call('GET', remembered)
+-- What was leased from this queue with an idempotency key and is leased still: {'again', now (epoch ms), receipt, number, job,
+-- attempt, most attempts, lease ends at (epoch ms), number, …}, or nothing. It is noted as '+' that it was asked for again: from
+-- then on more than one answer is on its way, and that one of them did not arrive gives nothing back.
+local function reserved_before(queue, kept_for)
+  local said = redis.call('HGET', remembered, queue)
   if not said then
     return nil
   end
@@ -19,9 +19,10 @@ local function reserved_before(kept_for)
     end
   end
   if #reply == 3 then
+    redis.call('HDEL', remembered, queue)
     return nil
   end
-  redis.call('PEXPIRE', remembered, kept_for) -- first: a full Redis refuses a SET that is a script's first write
-  redis.call('SET', remembered, '+' .. receipt .. ' ' .. numbers, 'PX', kept_for)
+  redis.call('PEXPIRE', remembered, kept_for) -- first: a full Redis refuses a HSET that is a script's first write
+  redis.call('HSET', remembered, queue, '+' .. receipt .. ' ' .. numbers)
   return reply
 end
