@@ -134,11 +134,11 @@ class Workers:
         """The ids of the workers on `queue`, sorted, and the queue's processed and failed."""
         size = b"%d" % LONGEST_PAGE
         processed, failed, *page = await self._store.on_queue("queue_workers", queue, b"", size)
-        workers = page
+        workers = [worker.decode() for worker in page]
         while len(page) == LONGEST_PAGE:
             _, _, *page = await self._store.on_queue("queue_workers", queue, page[-1], size)
-            workers = workers + page
-        return [worker.decode() for worker in workers], processed, failed
+            workers += [worker.decode() for worker in page]
+        return workers, processed, failed
 
 
 Row = tuple[list[Any], list[bytes]]  # of a partition: {started, seen, processed, failed}, and queues
