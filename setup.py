@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "presque" / "__init__.py").read_text())[1]
@@ -17,7 +17,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=["presque", "presque.redis", "presque.web", "twisted.plugins"],
+    packages=[*find_packages(include=["presque", "presque.*"]), "twisted.plugins"],
     package_data={"presque.redis": ["lua/*.lua", "lua/parts/*.lua"], "presque": ["py.typed"]},
     install_requires=[
         "Twisted[tls] >= 26.4, < 27",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import hiredis
 
-from presque.redis.server import find_program
+from presque.process.private_redis.server import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from presque.redis.server import find_program
+from presque.process.private_redis.server import find_program
 
 PACKAGES = ("presque", "Twisted", "klein", "txredisapi", "hiredis", "msgspec")
 TICKS = os.sysconf("SC_CLK_TCK")  # of CPU time a second, in /proc/<pid>/stat

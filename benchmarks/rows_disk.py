@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from benchmarks.load import PATIENCE, Client, Daemon, Lost, Refused, together, until
-from presque.redis.engine import candidates, engine_of
+from presque.process.private_redis.engine import candidates, engine_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

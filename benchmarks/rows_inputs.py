@@ -15,7 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load import ROOT, Client, encoded, together
-from presque import keys
+from presque.redis import keys
 
 if TYPE_CHECKING:
     from benchmarks.load import Bench, Daemon, Redis

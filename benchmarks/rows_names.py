@@ -14,7 +14,7 @@ from urllib.parse import quote
 import hiredis
 
 from benchmarks.load import Client, encoded, percentile, together
-from presque import keys
+from presque.redis import keys
 from presque.redis.scripts import SCRIPTS
 from presque.redis.store import NO_LIMIT
 

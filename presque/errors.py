@@ -34,14 +34,14 @@ class PresqueError(Exception):
 
 
 class InvalidName(PresqueError):
-    """The name of a queue breaks the rules of `presque.keys.check_name`."""
+    """The name of a queue breaks the rules of `presque.redis.keys.check_name`."""
 
     code = "invalid-name"
     message = "invalid queue name"
 
 
 class InvalidWorker(PresqueError):
-    """The id of a worker breaks the rules of `presque.workers.check_worker`."""
+    """The id of a worker breaks the rules of `presque.jobs.workers.check_worker`."""
 
     message = "invalid worker_id"
 

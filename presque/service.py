@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
-from presque.conversion import Conversion
-from presque.forgetting import AT_ONCE, forget_silent, tick
-from presque.leases import Leases
-from presque.loop import Loop
-from presque.mover import Mover
-from presque.processes import Supervisor
-from presque.program import Program
-from presque.queues import MOST_AT_ONCE, Queues
-from presque.redis.fitness import fitness
+from presque.background.conversion import Conversion
+from presque.background.forgetting import AT_ONCE, forget_silent, tick
+from presque.background.loop import Loop
+from presque.background.mover import Mover
+from presque.http.deliveries import Handoff
+from presque.http.door import Door
+from presque.http.site import Site
+from presque.http.table import Dispatch
+from presque.jobs.leases import Leases
+from presque.jobs.queues import MOST_AT_ONCE, Queues
+from presque.jobs.waiters import Waiting
+from presque.jobs.workers import Workers
+from presque.process.listening import notice_vanished, server_endpoint
+from presque.process.private_redis.server import PrivateServer
+from presque.process.root import Program
+from presque.process.supervisor import Supervisor
+from presque.redis.connect_checks import fitness
 from presque.redis.record import LOOK_EVERY, Record
-from presque.redis.server import PrivateServer
 from presque.redis.store import Store
 from presque.redis.url import endpoint_for
-from presque.sockets import notice_vanished, server_endpoint
-from presque.waiting import Waiting
 from presque.web.app import explain, make_routes
-from presque.web.dispatch import Dispatch
-from presque.web.door import Door
-from presque.web.handoff import Handoff
-from presque.web.site import Site
-from presque.workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.endpoints import serverFromString
 
-from presque.hosts import ANY, parse_host
+from presque.http.hosts import ANY, parse_host
+from presque.process.listening import SHARABLE
 from presque.redis.url import RedisURL, parse_redis_url
-from presque.sockets import SHARABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -27,7 +27,7 @@ from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from presque.redis.server import find_program
+from presque.process.private_redis.server import find_program
 from presque.service import Daemon, make_service
 from presque.settings import settings
 

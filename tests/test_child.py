@@ -13,7 +13,7 @@ from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from presque.child import Child, Command
+from presque.process.child_process import Child, Command
 
 
 class Births(Clock):

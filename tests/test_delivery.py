@@ -22,8 +22,8 @@ from twisted.logger import globalLogPublisher
 from txredisapi import ResponseError
 
 from presque.errors import StoreUnavailable
-from presque.queues import HOLD
-from presque.web.arrival import Arrival
+from presque.http.arrival import Arrival
+from presque.jobs.queues import HOLD
 
 JOB = b'{"key":"value"}'
 GET = b"GET /q/foo HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -10,9 +10,9 @@ from servers import port_of, raw
 from twisted.logger import globalLogPublisher
 from werkzeug.exceptions import HTTPException
 
+from presque.http.routes import Routes
+from presque.http.table import Dispatch
 from presque.web.app import explain
-from presque.web.dispatch import Dispatch
-from presque.web.routing import Routes
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 WORDS = (

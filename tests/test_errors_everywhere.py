@@ -12,12 +12,12 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
+from presque.background.loop import Loop
+from presque.background.mover import Mover
 from presque.errors import PresqueError
-from presque.loop import Loop
-from presque.mover import Mover
-from presque.queues import Taken
-from presque.waiting import Waiting
-from presque.web.handoff import Handoff
+from presque.http.deliveries import Handoff
+from presque.jobs.queues import Taken
+from presque.jobs.waiters import Waiting
 
 ERRORS = [RuntimeError, txredisapi.ResponseError, MemoryError]
 WAYS = ["raised", "failed at once", "failed later"]

@@ -14,9 +14,9 @@ from test_private import redis_on
 from twisted.internet.task import Clock
 
 from presque.errors import StoreUnfit
-from presque.redis.aof import cut_zeros, writer_of
-from presque.redis.disk import LONGEST, Room
-from presque.redis.engine import Engine, candidates, choose, engine_of
+from presque.process.private_redis.aof import cut_zeros, writer_of
+from presque.process.private_redis.disk import LONGEST, Room
+from presque.process.private_redis.engine import Engine, candidates, choose, engine_of
 
 JOB = b'{"key":"value"}'
 NO_LIMIT = ("--min-free", "0")
@@ -114,7 +114,9 @@ def test_an_engine_reads_what_an_older_one_wrote_and_valkey_what_redis_did_befor
 
 
 def test_the_program_is_what_wrote_the_folder_else_what_was_embedded_else_what_is_on_path(tmp_path, monkeypatch):
-    monkeypatch.setattr("presque.redis.engine.embedded", lambda: [str(tmp_path / "embedded" / "redis-server")])
+    monkeypatch.setattr(
+        "presque.process.private_redis.engine.embedded", lambda: [str(tmp_path / "embedded" / "redis-server")]
+    )
     monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:{os.environ['PATH']}")
     on_path = program(tmp_path / "path" / "redis-server", "Redis server v=7.0.15 sha=0:0 bits=64")
     assert choose(None).program == on_path

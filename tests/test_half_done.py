@@ -7,7 +7,7 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import eventually
 from v1 import insert, reserve, send, settle
 
-from presque.keys import PARTITION_KEYS, QUEUE_KEYS
+from presque.redis.keys import PARTITION_KEYS, QUEUE_KEYS
 
 # What is not planted: the bodies themselves, and what belongs to workers and to an old form.
 QUEUE = sorted(QUEUE_KEYS - {"jobs"})

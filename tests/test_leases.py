@@ -369,7 +369,7 @@ async def test_a_job_that_never_was_is_not_found(client, job_id):
 @awaiting
 async def test_whoever_waits_is_woken_when_a_fetch_finds_more_than_it_asked_for(redises, monkeypatch, take):
     """Jobs come due, or their leases run out, and a fetch moves them all before the mover: nobody else will tell."""
-    monkeypatch.setattr("presque.waiting.POLL", 600.0)
+    monkeypatch.setattr("presque.jobs.waiters.POLL", 600.0)
     redis, daemon, client = await with_slow_mover(redises)
     for way in ("come due", "run out"):
         waiting = begin(client.get("/q/foo?wait=60"))

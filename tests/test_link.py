@@ -87,7 +87,7 @@ async def waits(daemon, count):
 async def test_a_subscribing_connection_gone_dumb_is_noticed_and_consumers_are_woken_again(
     links, daemons, monkeypatch, said
 ):
-    monkeypatch.setattr("presque.waiting.POLL", 600.0)
+    monkeypatch.setattr("presque.jobs.waiters.POLL", 600.0)
     link = await links()
     daemon = daemons(link.url)
     await daemon.started

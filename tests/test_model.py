@@ -22,7 +22,7 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import eventually
 from twisted.internet import reactor
 
-from presque import queues as queues_module
+from presque.background.mover import Mover
 from presque.errors import (
     Duplicate,
     IdempotencyMismatch,
@@ -33,12 +33,12 @@ from presque.errors import (
     UnknownJob,
     UnknownQueue,
 )
-from presque.leases import Leases, Settlement
-from presque.mover import Mover
-from presque.queues import HEAD, STATES, NewJob, Queues
+from presque.jobs import queues as queues_module
+from presque.jobs.leases import Leases, Settlement
+from presque.jobs.queues import HEAD, STATES, NewJob, Queues
+from presque.jobs.workers import Workers
 from presque.redis.store import Store
 from presque.redis.url import endpoint_for, parse_redis_url
-from presque.workers import Workers
 
 RUNS = int(os.environ.get("MODEL_RUNS", "60"))
 STEPS = 50

@@ -8,7 +8,7 @@ from servers import daemon_on, eventually
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import Clock
 
-from presque.loop import Loop
+from presque.background.loop import Loop
 
 
 def jobs(count):

@@ -12,9 +12,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pytest_twisted import ensureDeferred as awaiting
 from v1 import insert, reserve
 
-from presque.web.models import NewJob, Problem
 from presque.web.openapi import describe
 from presque.web.parameters import PARAMETERS
+from presque.web.v1.models import NewJob, Problem
 
 # Words that are not names in Python, JavaScript, Java, Go, C#, Ruby, Rust, Swift, Kotlin or PHP.
 RESERVED = re.findall(

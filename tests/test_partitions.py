@@ -5,7 +5,7 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of
 from twisted.logger import globalLogPublisher
 
-from presque.keys import partition_of
+from presque.redis.keys import partition_of
 
 JOB = b'{"key":"value"}'
 FEW, MANY = 4, 16_384

@@ -11,8 +11,8 @@ from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from presque import keys
 from presque.errors import InvalidName
+from presque.redis import keys
 
 HEADERS = {"Content-Type": "application/json"}
 quick = settings(max_examples=300, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

@@ -15,10 +15,10 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.logger import globalLogPublisher
 from twisted.web import http
 
+from presque.http.routes import Routes
 from presque.redis.connection import Connection
 from presque.redis.scripts import SCRIPTS
 from presque.redis.store import MOST_WAITING
-from presque.web.routing import Routes
 
 JOB = b'{"key":"value"}'
 
@@ -87,7 +87,7 @@ def test_every_route_takes_one_method_alone(daemon):
 
 
 def test_twisted_has_no_public_word_for_everything_was_sent():
-    """`presque.web.channel` looks at these two."""
+    """`presque.http.connection` looks at these two."""
     descriptor = FileDescriptor(reactor)
     assert descriptor.dataBuffer == b""
     assert descriptor._tempDataBuffer == []

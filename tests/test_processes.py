@@ -31,7 +31,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
 from twisted.internet.threads import deferToThread
 
-from presque import keys
+from presque.redis import keys
 
 JOB = b'{"key":"value"}'
 

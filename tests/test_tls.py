@@ -16,7 +16,7 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapCl
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.threads import deferToThread
 
-from presque.web.arrival import NEVER
+from presque.http.arrival import NEVER
 
 GET = b"GET /qb/foo?batch_size=8 HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -11,7 +11,7 @@ from servers import Client, daemon_on, eventually, port_of, raw_connection
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import globalLogPublisher
 
-from presque.leases import Leased
+from presque.jobs.leases import Leased
 
 JOB = b'{"key":"value"}'
 
@@ -164,9 +164,9 @@ async def test_a_lost_subscription_is_made_again(daemon, client, redis):
 
 @awaiting
 async def test_what_was_not_heard_is_found_by_looking_at_one_queue_after_the_other(daemon, client, redis, monkeypatch):
-    monkeypatch.setattr("presque.waiting.POLL", 0.05)
-    monkeypatch.setattr("presque.waiting.POLL_TURN", 0.01)
-    monkeypatch.setattr("presque.waiting.POLLED", 3)
+    monkeypatch.setattr("presque.jobs.waiters.POLL", 0.05)
+    monkeypatch.setattr("presque.jobs.waiters.POLL_TURN", 0.01)
+    monkeypatch.setattr("presque.jobs.waiters.POLLED", 3)
     names = [f"q{n}" for n in range(20)]
     waiting = [begin(client.get(f"/q/{name}?wait=30")) for name in names]
     await waiters(daemon, len(names))
@@ -296,7 +296,7 @@ def first_of(deferreds):
 
 @awaiting
 async def test_a_daemon_that_is_gone_swallows_no_wake_up(redis, daemon, client, monkeypatch):
-    monkeypatch.setattr("presque.waiting.POLL", 600.0)
+    monkeypatch.setattr("presque.jobs.waiters.POLL", 600.0)
     waiting = begin(client.get("/q/foo?wait=30"))
     await waiters(daemon, 1)
     await registered(redis, 1)
@@ -308,7 +308,7 @@ async def test_a_daemon_that_is_gone_swallows_no_wake_up(redis, daemon, client, 
 
 @awaiting
 async def test_a_wake_up_that_finds_nobody_is_passed_on(redis, daemon, client, monkeypatch):
-    monkeypatch.setattr("presque.waiting.POLL", 600.0)
+    monkeypatch.setattr("presque.jobs.waiters.POLL", 600.0)
     (other,), (consumer,) = await several(redis, 1)
     waiting = begin(consumer.get("/q/foo?wait=30"))
     await registered(redis, 1)

@@ -11,7 +11,7 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of
 from twisted.internet.defer import maybeDeferred
 
-from presque.keys import partition_key, partition_of
+from presque.redis.keys import partition_key, partition_of
 
 JOB = b'{"key":"value"}'
 MISSING = (400, b'{"error":"worker_id is missing"}')

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
-from presque import keys
 from presque.errors import StoreUnfit
+from presque.redis import keys
 from presque.redis.connection import gather
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The Lua scripts, by name: `lua/<verb>.lua`, one file a verb.
 
-A script's first statement, `local ready, front = unpack(KEYS)`, names the keys that it wants; `presque.keys` knows what
-they are. A line `--@include <name>` stands for the text of `lua/parts/<name>.lua`.
+A script's first statement, `local ready, front = unpack(KEYS)`, names the keys that it wants; `presque.redis.keys`
+knows what they are. A line `--@include <name>` stands for the text of `lua/parts/<name>.lua`.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks
 
-from presque import keys
+from presque.background.loop import Loop
 from presque.errors import StoreError, StoreUnavailable
-from presque.loop import Loop
+from presque.redis import keys
 from presque.redis.connection import Connection, ConnectionFactory, ListenerFactory, bulk
 from presque.redis.connection import gather as gather  # the rest of presque knows the store alone
 from presque.redis.reconnecting import Reconnecting

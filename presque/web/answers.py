@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from presque.web.models import Problem
+from presque.web.v1.models import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from presque.web.site import Request
+    from presque.http.site import Request
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"

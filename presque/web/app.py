@@ -21,21 +21,24 @@ from presque.errors import (
     UnknownQueue,
     UnknownWorker,
 )
-from presque.web import dashboard, openapi, routes2010, routes_v1
+from presque.http.routes import Routes
+from presque.web import openapi
 from presque.web.answers import answer, error, is_modern
+from presque.web.dashboard import page as dashboard
 from presque.web.params import BadRequest
-from presque.web.routing import Routes
+from presque.web.v1 import routes as routes_v1
+from presque.web.y2010 import routes as routes2010
 
 if TYPE_CHECKING:
     from klein import Klein
     from twisted.python.failure import Failure
 
-    from presque.leases import Leases
-    from presque.queues import Queues
-    from presque.waiting import Waiting
-    from presque.web.handoff import Handoff
-    from presque.web.site import Request
-    from presque.workers import Workers
+    from presque.http.deliveries import Handoff
+    from presque.http.site import Request
+    from presque.jobs.leases import Leases
+    from presque.jobs.queues import Queues
+    from presque.jobs.waiters import Waiting
+    from presque.jobs.workers import Workers
 
 _log = Logger()
 

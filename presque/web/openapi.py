@@ -12,14 +12,14 @@ import msgspec
 from presque import __version__
 from presque.web.answers import answer, encode, is_modern
 from presque.web.examples import ANSWERS, REQUESTS
-from presque.web.models import Error, Problem
 from presque.web.parameters import PARAMETERS
+from presque.web.v1.models import Error, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from presque.web.routing import Route, Routes
-    from presque.web.site import Request
+    from presque.http.routes import Route, Routes
+    from presque.http.site import Request
 
 SCHEMAS = "#/components/schemas/{name}"
 EVERYWHERE = (400, 403, 408, 421, 503)  # statuses with which any request may be refused

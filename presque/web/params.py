@@ -9,12 +9,12 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from presque.errors import PresqueError, UnknownJob
+from presque.jobs.workers import check_worker
 from presque.web import limits, surrogates
 from presque.web.parameters import WORKER
-from presque.workers import check_worker
 
 if TYPE_CHECKING:
-    from presque.web.site import Request
+    from presque.http.site import Request
 
 T = TypeVar("T")
 
@@ -194,8 +194,8 @@ def body(request: Any) -> bytes:
 
 
 def parse(content: bytes, type: type[T]) -> T:
-    """A body of `/v1` as a `type` of presque.web.models; what is wrong with it is named. Lone surrogates in text become
-    U+FFFD.
+    """A body of `/v1` as a `type` of presque.web.v1.models; what is wrong with it is named. Lone surrogates in text
+    become U+FFFD.
     """
     try:
         content.decode()

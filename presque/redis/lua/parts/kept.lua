@@ -1,4 +1,4 @@
--- What this queue keeps in a worker's name (see `redeliver_after` in presque.keys): the numbers of those jobs that it still
+-- What this queue keeps in a worker's name (see `redeliver_after` in presque.redis.keys): the numbers of those jobs that it still
 -- holds, which are kept no longer then.
 local function release_kept(worker)
   local pairs_kept, ids = redis.call('HGET', kept, worker), {}

@@ -1,0 +1,1 @@
+"""Background work: one module a task, run by one shared loop."""

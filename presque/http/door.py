@@ -1,0 +1,88 @@
+"""The door: for which host a request may be, and whose page may have sent it. Decided by the head alone.
+
+A page whose name was pointed at our address (DNS rebinding) comes with that name as `Host`, which has a dot; proxies on
+the same machine, containers and addresses do not. A page of another site says so: `Sec-Fetch-Site`, or in browsers that
+do not send it, `Origin` and `Referer`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+
+from presque.http.hosts import ANY, parse_host
+from presque.http.target import authority, in_origin_form
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twisted.web.http_headers import Headers
+
+OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from
+
+_SITE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\s]+)(?:[/?#]\S*)?")
+_PORTS = {"http": 80, "https": 443}
+
+
+class Refusal(NamedTuple):
+    """Why a request does not come in."""
+
+    status: int
+    message: str
+
+
+BAD_HOST = Refusal(HTTPStatus.BAD_REQUEST, "Host is missing or malformed")
+NOT_ALLOWED = Refusal(HTTPStatus.MISDIRECTED_REQUEST, "host not allowed: see --host")
+ANOTHER_SITE = Refusal(HTTPStatus.FORBIDDEN, "forbidden")
+
+
+class Door:
+    """Lets requests in, or says why not. `hosts` are names that are allowed beside the local ones."""
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self._any = ANY in hosts
+        self._hosts = frozenset(hosts)
+        self._check = lru_cache(maxsize=256)(self._judge)  # nearly all requests are for the same host
+
+    def refusal(self, method: bytes, target: bytes, version: bytes, headers: Headers) -> Refusal | None:
+        """Why a request with this head does not come in; None when it does."""
+        named = headers.getRawHeaders(b"Host") or []
+        if len(named) > 1 or not (named or version == b"HTTP/1.0"):
+            return BAD_HOST
+        if not target.startswith(b"/") and (in_target := authority(target)) is not None:
+            named = [*named, in_target]
+        for text in named:
+            if (why := self._check(text)) is not None:
+                return why
+        if not self._is_of_another_site(named[0] if named else b"", headers):
+            return None
+        is_page = method in (b"GET", b"HEAD") and in_origin_form(target).partition(b"?")[0] == b"/"
+        return None if is_page else ANOTHER_SITE
+
+    def _judge(self, text: bytes) -> Refusal | None:
+        host = parse_host(text)
+        if host is None:
+            return BAD_HOST
+        is_allowed = host.is_local or self._any or host.name.removesuffix(".") in self._hosts
+        return None if is_allowed else NOT_ALLOWED
+
+    @staticmethod
+    def _is_of_another_site(host: bytes, headers: Headers) -> bool:
+        said = headers.getRawHeaders(b"Sec-Fetch-Site")
+        if said is not None:
+            return any(each.strip().lower() not in OURS for text in said for each in text.split(b","))
+        origins = headers.getRawHeaders(b"Origin") or ()
+        referers = headers.getRawHeaders(b"Referer") or ()
+        return any(_is_another(text, host) for text in (*origins, *filter(None, referers)))
+
+
+def _is_another(site: bytes, host: bytes) -> bool:
+    """Whether `site`, an origin or a URL, is on another host or port than `host`."""
+    found, ours = _SITE.fullmatch(site.decode("latin-1")), parse_host(host)
+    theirs = parse_host(found[2].encode("latin-1")) if found else None
+    if found is None or ours is None or theirs is None:
+        return True
+    default = _PORTS.get(found[1].lower())
+    return (theirs.name, theirs.port or default) != (ours.name, ours.port or default)

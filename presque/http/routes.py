@@ -1,0 +1,98 @@
+"""How routes are declared: with Klein, one function a method and path, and no surprises from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from klein import Klein
+
+from presque.web.answers import is_modern
+from presque.web.params import refuse_unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from presque.http.site import Request
+
+
+@dataclass(frozen=True)
+class Route:
+    """What is known of a route beside its function: enough to describe it to others."""
+
+    method: str
+    path: str
+    summary: str
+    body: Any  # the type of its body, None without one
+    answers: Mapping[int, Any]  # status -> the type of that answer, None for an empty one
+    query: tuple[str, ...]
+    headers: tuple[str, ...]
+    name: str = ""  # the operation's, by which clients made from the description call it
+    needs_body: bool = True
+    refuses: tuple[int, ...] = ()  # statuses of its own errors, beside those that every route has
+    tells: tuple[str, ...] = ()  # headers of its answers
+    is_alias: bool = False  # a second path of the same operation
+
+
+def _strict(function: Any, query: tuple[str, ...]) -> Any:
+    """`function` for requests that have no parameters in their query but those."""
+
+    def strict(request: Request, *values: str) -> Any:
+        if b"?" in request.uri:
+            refuse_unknown(request, query)
+        return function(request, *values)
+
+    return strict
+
+
+class Routes:
+    """The one Klein application, and the list of its routes."""
+
+    def __init__(self) -> None:
+        self.app = Klein()
+        self.app.url_map.merge_slashes = False
+        self.listed: list[Route] = []
+        self.functions: dict[str, Any] = {}  # by Klein's name of the endpoint
+
+    def at(
+        self,
+        method: str,
+        *paths: str,
+        summary: str,
+        takes: bool = False,
+        body: Any = None,
+        answers: Mapping[int, Any] | None = None,
+        query: tuple[str, ...] = (),
+        headers: tuple[str, ...] = (),
+        name: str = "",
+        needs_body: bool = True,
+        refuses: tuple[int, ...] = (),
+        tells: tuple[str, ...] = (),
+    ) -> Callable[[Any], Any]:
+        """Declare a route at each of `paths`; its `summary` is an argument, for docstrings are gone under `python -OO`.
+        A GET answers HEAD too, unless it `takes` jobs. What does something has `answers` and a `name`, and is described
+        at `/openapi.json` under the first of its paths; what `query` and `headers` are called is explained in
+        `presque.web.parameters`.
+
+        Below /v1 a parameter that is not in `query` is refused; the routes of 2010 ignore it.
+
+        Klein lets a second endpoint of one name replace the first without a word, and a route without a method takes
+        any; so each gets one method and a name that says which and where.
+        """
+
+        def declare(function: Any) -> Any:
+            for path in paths:
+                endpoint = f"{method} {path}"
+                if endpoint in self.app.endpoints:
+                    raise ValueError(f"there are two routes {endpoint}")
+                self.app.route(path, methods=[method], endpoint=endpoint)(function)
+                self.functions[endpoint] = _strict(function, query) if is_modern(path.encode()) else function
+                known = (method, path, summary, body, answers or {}, query, headers, name, needs_body, refuses, tells)
+                self.listed.append(Route(*known, is_alias=path != paths[0]))
+                if takes:
+                    for rule in self.app.url_map.iter_rules(endpoint):
+                        if rule.methods:
+                            rule.methods.discard("HEAD")
+            return function
+
+        return declare

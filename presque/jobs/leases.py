@@ -1,0 +1,326 @@
+"""Leases: jobs reserved for a time under a receipt, and what their holders do with them. One script call a queue.
+
+The receipt is a lease's fencing token: once the lease has run out, or the job was settled, it matches nothing. Failures
+as in `presque.jobs.queues`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from twisted.internet.defer import DeferredList, maybeDeferred
+from twisted.logger import Logger
+
+from presque.errors import InvalidName, OutcomeUnknown, StoreError, UnknownJob, UnknownQueue
+from presque.jobs.queues import HEAD, REMEMBERED, Taken
+from presque.redis import keys
+from presque.redis.store import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from twisted.internet.defer import Deferred
+    from twisted.python import failure
+
+    from presque.redis.connection import Reply
+    from presque.redis.store import Store
+
+_NOTED = msgspec.msgpack.Decoder(list[tuple[int, float, str]])
+
+LONGEST_NOTED = 1000  # characters of an error that are kept; of a longer one its beginning and its end:
+BEGINNING_NOTED, END_NOTED = 300, 700
+
+
+class Leased(Taken, frozen=True, kw_only=True):
+    """Jobs leased under one receipt: until when, at `now`. Times are epoch ms; all tuples go in parallel."""
+
+    now: int
+    ends_at: tuple[int, ...]
+    created: tuple[int, ...]
+    attempts: tuple[int, ...]
+    limits: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What a lease's holder says of a job. `outcome` is ack, nack, final (a nack after which the job is dead) or
+    release; `delay` is seconds, None the usual.
+    """
+
+    number: bytes
+    receipt: bytes
+    outcome: str
+    delay: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of a settlement: ack, release, delayed (until `due_at`, epoch ms, which was `due_in` ms later), dead,
+    lost or gone; of several also unavailable (nothing was done) or unknown (it may or may not have been done).
+    """
+
+    word: str
+    due_at: int = 0
+    due_in: int = 0
+
+
+@dataclass(frozen=True)
+class Extended:
+    """What became of an extension: extended (for `lease` ms, until `ends_at`, epoch ms), or as with Settled lost, gone,
+    unavailable or unknown.
+    """
+
+    word: str
+    lease: int = 0
+    ends_at: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that failed: which, when (epoch ms), and why."""
+
+    attempt: int
+    at: int
+    error: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that is known of a job. `at` (epoch ms) is when it is due, its lease ends or it died; None when ready.
+    `worker` holds it, where that is known.
+    """
+
+    job_id: str
+    state: str
+    payload: bytes
+    created: int
+    attempts: int
+    limit: int
+    at: int | None
+    failures: tuple[Failure, ...]
+    uniq: bytes
+    worker: str
+
+
+class Leases:
+    """All leases of one store. `chance` is a random number from 0 to 1, `token` a text that nobody can guess."""
+
+    _log = Logger()
+
+    def __init__(self, store: Store, chance: Callable[[], float], token: Callable[[], str]) -> None:
+        self._store = store
+        self._chance = chance
+        self._token = token
+
+    def now(self) -> float:
+        """The time (epoch seconds) by which leases run out: that of the store."""
+        return self._store.now()
+
+    def reserve(
+        self,
+        queue: str,
+        most: int,
+        lease: float | None = None,
+        worker: str = "",
+        key: bytes = b"",
+        daemon: bytes = b"",
+        receipt: bytes = b"",
+        others: Sequence[str] = (),
+    ) -> Deferred[Leased]:
+        """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped.
+        With nothing, `daemon` is to be woken.
+
+        With an idempotency `key` what was leased with it before comes again, as far as it is still leased; also from
+        `others`, the other queues of the same request, that share the queue's partition. A request that looks more
+        than once has one `receipt` for all its looks (see `new_receipt`), and jobs by one of them.
+        """
+        receipt = receipt or self.new_receipt()
+        length = b"" if lease is None else b"%d" % (lease * 1000)
+        kept_for, remembered = self._remembered(queue, key)
+        args = [b"%d" % most, length, receipt, worker.encode(), kept_for, daemon]
+        if key:
+            args += [other.encode() for other in others if other != queue]
+
+        def leased(reply: Reply) -> Leased | Deferred[Leased]:
+            if not reply or reply[0] != b"elsewhere":
+                return _leased(reply, queue, worker, receipt, key)
+            before = self.reserved([reply[1].decode()], worker, key)
+            return before.addCallback(lambda found: found or again())
+
+        def again() -> Deferred[Leased]:
+            return self.reserve(queue, most, lease, worker, key, daemon, receipt, others)
+
+        return self._store.on_queue("reserve", queue, *args, key=remembered).addCallback(leased)
+
+    def new_receipt(self) -> bytes:
+        """A receipt that nobody can guess."""
+        return b"l" + self._token().encode()
+
+    def reserved(self, queues: Sequence[str], worker: str, key: bytes) -> Deferred[Leased | None]:
+        """What was leased from the first of `queues` with this idempotency key and is still leased; None is nothing."""
+
+        def asked(queue: str) -> Deferred[Reply]:
+            kept_for, remembered = self._remembered(queue, key)
+            return self._store.on_queue("reserved", queue, kept_for, key=remembered)
+
+        def found(replies: list[Reply]) -> Leased | None:
+            there = ((queue, reply) for queue, reply in zip(queues, replies, strict=True) if reply)
+            return next((_leased(reply, queue, worker, b"", key) for queue, reply in there), None)
+
+        return gather(map(asked, queues)).addCallback(found)
+
+    def _remembered(self, queue: str, key: bytes) -> tuple[bytes, bytes]:
+        """How long an idempotency key is remembered (ms), and where."""
+        if not key:
+            return b"", b""
+        return b"%d" % (REMEMBERED * 1000), keys.reservation_key(queue, key, self._store.partitions)
+
+    def settle(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:
+        """Settle jobs of one queue, each for itself. Fires with what became of each."""
+        args: list[bytes] = []
+        for each in settlements:
+            delay = b"" if each.delay is None else b"%d" % (each.delay * 1000)
+            args += (each.number, each.receipt, each.outcome.encode(), delay, _noted(each.error))
+            args.append(b"%.6f" % self._chance())
+
+        def settled(reply: Reply) -> list[Settled]:
+            return [Settled(reply[n].decode(), *reply[n + 1 : n + 3]) for n in range(0, len(reply), 3)]
+
+        return self._store.on_queue("settle", queue, *args).addCallback(settled)
+
+    def settle_several(self, by_queue: Mapping[str, Sequence[Settlement]]) -> Deferred[dict[str, list[Settled]]]:
+        """Settle jobs of several queues, each for itself, all queues at once. It never fails."""
+        return self._each(by_queue, self.settle, Settled)
+
+    def extend(
+        self, queue: str, jobs: Sequence[tuple[bytes, bytes]], lease: float | None = None
+    ) -> Deferred[list[Extended]]:
+        """Lease jobs (number and receipt) of one queue for `lease` seconds from now, else for the queue's, each for
+        itself. Fires with what became of each.
+        """
+        length = b"" if lease is None else b"%d" % (lease * 1000)
+
+        def extended(reply: Reply) -> list[Extended]:
+            lease, ends_at, *words = reply
+            became = {1: Extended("extended", int(lease), int(ends_at)), 0: Extended("lost"), -1: Extended("gone")}
+            return [became[word] for word in words]
+
+        pairs = [part for pair in jobs for part in pair]
+        return self._store.on_queue("extend", queue, length, *pairs).addCallback(extended)
+
+    def extend_several(
+        self, by_queue: Mapping[str, Sequence[tuple[bytes, bytes]]], lease: float | None = None
+    ) -> Deferred[dict[str, list[Extended]]]:
+        """Extend leases of several queues, each for itself, all queues at once. It never fails."""
+        return self._each(by_queue, lambda queue, jobs: self.extend(queue, jobs, lease), Extended)
+
+    def _each(
+        self, by_queue: Mapping[str, Sequence[Any]], ask: Callable[[str, Any], Deferred[Any]], kind: type[Any]
+    ) -> Deferred[dict[str, Any]]:
+        """Ask every queue at once; where one does not answer, each of its items became a `kind` that says why."""
+
+        def asked(queue: str, items: Sequence[Any]) -> Deferred[Any]:
+            def refused(wrong: failure.Failure) -> list[Any]:
+                if wrong.check(InvalidName):
+                    return [kind("gone")] * len(items)
+                if not wrong.check(StoreError):
+                    self._log.failure("{queue}: what became of {count} jobs?", wrong, queue=queue, count=len(items))
+                known = wrong.check(StoreError) and not wrong.check(OutcomeUnknown)
+                return [kind("unavailable" if known else "unknown")] * len(items)
+
+            return maybeDeferred(ask, queue, items).addErrback(refused)
+
+        def gathered(results: list[tuple[bool, Any]]) -> dict[str, Any]:
+            return {queue: became for queue, (_, became) in zip(by_queue, results, strict=True)}
+
+        return DeferredList([asked(queue, items) for queue, items in by_queue.items()]).addCallback(gathered)
+
+    def look_up(self, queue: str, number: bytes) -> Deferred[Job]:
+        """All that is known of one job. Fails with UnknownJob."""
+
+        def found(row: Reply) -> Job:
+            if not row:
+                raise UnknownJob
+            return _job(queue, number, row)
+
+        return self._store.on_queue("look_up", queue, number).addCallback(found)
+
+    def page(self, queue: str, state: str, first: int, most: int) -> Deferred[tuple[list[Job], int | None]]:
+        """Up to `most` (1000) jobs of a state, from the `first` on (0), and where the next page begins, None after the
+        last. Fails with UnknownQueue.
+        """
+
+        def found(reply: Reply) -> tuple[list[Job], int | None]:
+            if not reply:
+                raise UnknownQueue
+            following, *rows = reply
+            return [_job(queue, number, row) for number, *row in rows], None if following < 0 else following
+
+        return self._store.on_queue("list", queue, state.encode(), b"%d" % first, b"%d" % most).addCallback(found)
+
+    def cancel(self, queue: str, number: bytes) -> Deferred[None]:
+        """Delete a job, whatever its state. Fails with UnknownJob."""
+
+        def cancelled(found: Reply) -> None:
+            if not found:
+                raise UnknownJob
+
+        return self._store.on_queue("cancel", queue, number).addCallback(cancelled)
+
+
+def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -> Leased:
+    """What `reserve.lua` replied: jobs leased now under `receipt`, or before under another."""
+    again = bool(reply) and reply[0] == b"again"
+    if again:
+        _, now, receipt, *rows = reply
+        ends_at = tuple(rows[4::5])
+        step = 5
+    else:
+        now, until, *rows = reply or (0, 0)  # 0: stopped
+        step = 4
+        ends_at = (until,) * (len(rows) // step)
+    jobs = rows[1::step]
+    return Leased(
+        queue,
+        worker,
+        receipt,
+        tuple(rows[::step]),
+        tuple([job[HEAD:] for job in jobs]),
+        "nothing",
+        key,
+        again,
+        now=now,
+        ends_at=ends_at,
+        created=tuple([int(job[: HEAD - 1]) for job in jobs]),
+        attempts=tuple(rows[2::step]),
+        limits=tuple(rows[3::step]),
+    )
+
+
+def _noted(error: str) -> bytes:
+    """What is kept of an error: of a long one, as a traceback may be, its beginning and its end."""
+    if len(error) > LONGEST_NOTED:
+        error = error[:BEGINNING_NOTED] + error[-END_NOTED:]
+    return error.encode()
+
+
+def _job(queue: str, number: bytes, row: Reply) -> Job:
+    """A job from its row, see `parts/describe.lua`."""
+    state, job, attempts, limit, at, history, uniq, worker = row
+    noted = _NOTED.decode(history) if history else []
+    failures = tuple(Failure(attempt, int(when), why) for attempt, when, why in noted)
+    return Job(
+        f"{queue}:{number.decode()}",
+        state.decode(),
+        job[HEAD:],
+        int(job[: HEAD - 1]),
+        int(attempts),
+        int(limit),
+        int(float(at)) if at else None,
+        failures,
+        uniq,
+        worker.decode(),
+    )

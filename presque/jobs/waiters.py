@@ -1,0 +1,273 @@
+"""Consumers that wait for a job: Deferreds in this daemon, first come, first served.
+
+A look that finds nothing says in the same script that this daemon waits; before that it subscribes to its channel of
+the queue. The scripts then wake as many daemons as there are new jobs, heard over one connection whatever the number
+of consumers.
+A slow poll catches what was not heard; it looks at a bounded number of queues a second, however many are waited on.
+
+Whatever a look raises, who waits is answered: as the store's refusals are, and what nobody expects is logged once and
+told as OutcomeUnknown.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from presque.errors import OutcomeUnknown, PresqueError, QueuePaused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from presque.jobs.queues import Queues, Taken
+    from presque.redis.connection import ListenerFactory
+
+
+POLL = 2.0  # seconds after which a queue that is waited on is looked at again, whatever was heard
+POLL_TURN = 0.02  # seconds
+POLLED = 5  # queues looked at in a turn; where more are waited on, each has its turn later
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    queues: Sequence[str]
+    take: Callable[[str, bytes], Deferred[Any]]  # from a queue; the daemon to be woken when there is nothing, or b""
+    done: Deferred[Any]
+    timer: IDelayedCall | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Line:
+    """Those who wait on one queue, whether somebody is taking for them now or must look once more, and when the last
+    look was.
+    """
+
+    queue: str
+    channel: bytes
+    looked_at: float
+    waiters: OrderedDict[_Waiter, None] = field(default_factory=OrderedDict)  # the first came first
+    serving: bool = False
+    look_again: bool = False
+    woken: bool = False  # and no look has followed
+
+
+class Waiting:
+    """Everybody who waits, by queue."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        queues: Queues,
+        listener: ListenerFactory,
+        clock: IReactorTime,
+        give_back: Callable[[Taken], object],
+    ) -> None:
+        self._queues = queues
+        self._listener = listener
+        self._clock = clock
+        self._give_back = give_back  # puts back what was taken for a consumer who has left
+        self._complaint = ""  # what nobody expected, the last time
+        self._lines: OrderedDict[bytes, _Line] = OrderedDict()  # channel -> line, in the order of their last looks
+        self._next_poll: IDelayedCall | None = None
+        self._stopping = False
+        listener.heard = self._heard
+        listener.told = self._told
+
+    def __len__(self) -> int:
+        return len({waiter for line in self._lines.values() for waiter in line.waiters})
+
+    def take(
+        self, queues: Sequence[str], take: Callable[[str, bytes], Deferred[Any]], patience: float
+    ) -> Deferred[Any]:
+        """Take from the first of `queues` that has a job, by `take`, or wait up to `patience` seconds until one has.
+
+        Fires with what `take` gave, without jobs when the time is over; fails as `take` does. While it waits it may be
+        cancelled, which leaves nothing behind: a job that was on its way goes back.
+        """
+        immediately = patience <= 0 or self._stopping
+        if immediately and len(queues) == 1:
+            return take(queues[0], b"")
+        for queue in queues:
+            self._queues.channel(queue)  # raises InvalidName before anything is taken
+        if immediately:
+            return ensureDeferred(self._look(queues, take))
+        waiter = _Waiter(queues, take, Deferred(lambda _: self._leave(waiter)))
+        waiter.timer = self._clock.callLater(patience, self._give_up, waiter)
+        if len(queues) == 1:
+            self._join(waiter)
+        else:
+            ensureDeferred(self._look_and_join(waiter))
+        return waiter.done
+
+    async def _look(self, queues: Sequence[str], take: Callable[[str, bytes], Deferred[Any]]) -> Taken:
+        """Take from one queue after the other until there is a job. Of what failed, QueuePaused counts last."""
+        taken: Taken | None = None
+        for queue in queues:
+            try:
+                taken = await take(queue, b"")
+            except QueuePaused:
+                continue
+            if taken.numbers:
+                break
+        if taken is None:
+            raise QueuePaused
+        return taken
+
+    async def _look_and_join(self, waiter: _Waiter) -> None:
+        """Look into several queues in their order; when there is nothing, join their lines."""
+        try:
+            taken = await self._look(waiter.queues, waiter.take)
+            if taken.numbers:
+                self._answer(taken, waiter)
+                return
+        except QueuePaused:
+            pass
+        except Exception:
+            self._fail([waiter])
+            return
+        if self._stopping:
+            self._give_up(waiter)
+        elif not waiter.done.called:  # it has not left, and its time is not over
+            self._join(waiter)
+
+    def _join(self, waiter: _Waiter) -> None:
+        """Stand at the end of each line; whoever is first there is looked after."""
+        for queue in waiter.queues:
+            channel = self._queues.channel(queue)
+            if channel not in self._lines:
+                self._lines[channel] = _Line(queue, channel, self._clock.seconds())
+                self._listener.subscribe(channel)
+            self._lines[channel].waiters[waiter] = None
+        self._poll_later()
+        for queue in waiter.queues:
+            self._heard(self._queues.channel(queue))
+
+    def _heard(self, channel: bytes) -> None:
+        line = self._lines.get(channel)
+        if line is None:
+            return
+        line.look_again = True
+        if not line.serving:
+            line.serving = True
+            ensureDeferred(self._serve(line))
+
+    def _told(self, channel: bytes) -> None:
+        """We are woken: look, or where nobody waits any more let another daemon look."""
+        line = self._lines.get(channel)
+        if line is None:
+            self._pass_on(channel)
+            return
+        line.woken = True
+        self._heard(channel)
+
+    def _pass_on(self, channel: bytes) -> None:
+        maybeDeferred(self._queues.wake_another, channel).addErrback(self._not_passed_on)
+
+    def _not_passed_on(self, failure: Failure) -> None:
+        self._excuse(failure)  # the other daemons poll
+
+    def _excuse(self, failure: Failure) -> Failure:
+        """What to tell a consumer of a failure. What nobody expects is logged once, and not at each look."""
+        if failure.check(PresqueError):
+            return failure
+        if (complaint := repr(failure.value)) != self._complaint:
+            self._complaint = complaint
+            self._log.failure("looking for jobs for waiting consumers failed", failure=failure)
+        return Failure(OutcomeUnknown())
+
+    async def _serve(self, line: _Line) -> None:
+        """Take for those in the line, the first first, until a look finds nothing."""
+        try:
+            while line.waiters and line.look_again:
+                await self._serve_first(line)
+        except Exception:
+            self._fail(list(line.waiters))
+        finally:
+            line.serving = False
+        if line.woken and not line.waiters:
+            self._pass_on(line.channel)
+
+    async def _serve_first(self, line: _Line) -> None:
+        line.look_again = line.woken = False
+        line.looked_at = self._clock.seconds()
+        self._lines.move_to_end(line.channel)
+        waiter = next(iter(line.waiters))
+        try:
+            taken = await waiter.take(line.queue, self._queues.daemon)
+        except QueuePaused:
+            return
+        if taken.numbers:
+            line.look_again = True
+            self._answer(taken, waiter)
+
+    def _poll(self) -> None:
+        """Look at those queues that nothing was heard of for long."""
+        self._next_poll = None
+        before = self._clock.seconds() - POLL
+        unheard = takewhile(lambda line: line.looked_at <= before, self._lines.values())
+        for line in list(islice(unheard, POLLED)):
+            self._heard(line.channel)
+        self._poll_later()
+
+    def _poll_later(self) -> None:
+        if self._lines and self._next_poll is None:
+            self._next_poll = self._clock.callLater(POLL_TURN, self._poll)
+
+    def _fail(self, waiters: list[_Waiter]) -> None:
+        """Fail with the exception that is being handled."""
+        failure = self._excuse(Failure())
+        for waiter in waiters:
+            self._leave(waiter)
+            if not waiter.done.called:
+                waiter.done.errback(failure)
+
+    def _answer(self, taken: Taken, waiter: _Waiter) -> None:
+        self._leave(waiter)
+        if not waiter.done.called:
+            waiter.done.callback(taken)
+        elif taken.numbers:  # it left while we took for it
+            self._give_back(taken)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """Out of all lines; a line that nobody is in is not listened to."""
+        if waiter.timer is not None and waiter.timer.active():
+            waiter.timer.cancel()
+        for queue in waiter.queues:
+            channel = self._queues.channel(queue)
+            line = self._lines.get(channel)
+            if line is None or waiter not in line.waiters:
+                continue
+            del line.waiters[waiter]
+            if not line.waiters:
+                del self._lines[channel]
+                self._listener.unsubscribe(channel)
+        if not self._lines and self._next_poll is not None:
+            self._next_poll.cancel()
+            self._next_poll = None
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        """The patience is over: one last look answers, with a job that came just now, nothing, or QueuePaused."""
+        self._leave(waiter)
+        ensureDeferred(self._look_and_answer(waiter))
+
+    async def _look_and_answer(self, waiter: _Waiter) -> None:
+        try:
+            self._answer(await self._look(waiter.queues, waiter.take), waiter)
+        except Exception:
+            self._fail([waiter])
+
+    def stop(self) -> None:
+        """Answer everybody now; whoever comes later is answered at once."""
+        self._stopping = True
+        for waiter in {waiter for line in self._lines.values() for waiter in line.waiters}:
+            self._give_up(waiter)

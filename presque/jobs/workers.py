@@ -1,0 +1,157 @@
+"""The registry of workers: who works on what, since when, and how much.
+
+A worker registers itself on a queue; what an unregistered one fetches counts on the queue alone. Its figures are kept
+in each partition in which it is on a queue, and summed when read. Lists are read page by page. Failures as in
+`presque.jobs.queues`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from presque.errors import InvalidWorker, OutcomeUnknown, StoreError, StoreUnavailable, UnknownWorker
+from presque.jobs.pages import answering, merged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from twisted.internet.defer import Deferred
+
+    from presque.redis.store import Store
+
+LONGEST_ID = 256  # characters
+PAGE = 250  # rows read by one script; what makes JSON of them takes some milliseconds
+LONGEST_PAGE = 1000  # rows, where they are names alone
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker. Times are epoch seconds."""
+
+    worker_id: str
+    started_at: int
+    last_seen: int
+    processed: int
+    failed: int
+    queues: tuple[str, ...]
+
+
+def check_worker(worker: str) -> None:
+    """Raise InvalidWorker unless `worker` can name a worker."""
+    if not worker or len(worker) > LONGEST_ID or not worker.isprintable():
+        raise InvalidWorker
+
+
+class Workers:
+    """All workers of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def register(self, queue: str, worker: str) -> None:
+        """Register `worker` on `queue`; its counters start at 0 and its time now, in every partition that knows it.
+        What the queue kept in its name goes back to the front. Fails with OutcomeUnknown when only a part
+        of it was done.
+        """
+        check_worker(worker)
+        await self._store.on_queue("register", queue, worker.encode())
+        if self._store.partitions > 1:
+            try:
+                await self._store.everywhere("restart_worker", worker.encode())
+            except StoreError:
+                raise OutcomeUnknown from None
+
+    def unregister(self, queue: str, worker: str) -> Deferred[int]:
+        """Take `worker` off `queue`, and forget it once it is on none; nothing happens when it was not there."""
+        check_worker(worker)
+        return self._store.on_queue("unregister", queue, worker.encode())
+
+    async def one(self, worker: str) -> tuple[Worker, list[int]]:
+        """What is known of `worker`, and which partitions gave no answer. Fails with UnknownWorker."""
+        check_worker(worker)
+        size = b"%d" % LONGEST_PAGE
+        rows = []
+        replies, missing = await self._store.where_there_is_an_answer("worker", worker.encode(), b"", size)
+        for partition, (figures, *queues) in [(n, reply) for n, reply in replies.items() if reply]:
+            page = queues
+            while len(page) == LONGEST_PAGE:
+                _, *page = await self._store.in_partition("worker", partition, worker.encode(), page[-1], size) or [0]
+                queues += page
+            rows.append((figures, queues))
+        if not rows:
+            raise StoreUnavailable if missing else UnknownWorker
+        return _worker(worker.encode(), rows), missing
+
+    async def all(self, missing: list[int]) -> AsyncIterator[Worker]:
+        """All workers, by id. Notes in `missing` which partitions give no answer; fails with StoreUnavailable when none
+        does.
+        """
+        partitions = range(self._store.partitions)
+        streams = [answering(partition, self._in_partition(partition), missing) for partition in partitions]
+        async for worker, rows in merged(streams):
+            yield _worker(worker, rows)
+        if len(missing) == len(partitions):
+            raise StoreUnavailable
+
+    async def _in_partition(self, partition: int) -> AsyncIterator[tuple[bytes, Row]]:
+        """The workers of a partition, by id."""
+        after, current, row = b"", b"", ([], [])  # type: bytes, bytes, Row
+        while True:
+            page, *figures = await self._store.in_partition("workers", partition, after, b"%d" % PAGE)
+            each = iter(zip(*figures, strict=True))
+            seen = b""
+            for registration in page:
+                worker, _, queue = registration.partition(b"\0")
+                if worker != seen:
+                    seen, known = worker, list(next(each))
+                    if worker != current:
+                        if current:
+                            yield current, row
+                        current, row = worker, (known, [])
+                row[1].append(queue)
+            if len(page) < PAGE:
+                break
+            after = page[-1]
+        if current:
+            yield current, row
+
+    async def sums(self) -> tuple[int, int, list[int]]:
+        """What was fetched from all queues, and failed, and which partitions gave no answer."""
+        size, totals = b"%d" % LONGEST_PAGE, [0, 0]
+        replies, missing = await self._store.where_there_is_an_answer("sums", b"", size)
+        for partition, (processed, failed, after) in replies.items():
+            while True:
+                totals[0] += processed
+                totals[1] += failed
+                if not after:
+                    break
+                processed, failed, after = await self._store.in_partition("sums", partition, after, size)
+        return totals[0], totals[1], missing
+
+    async def on_queue(self, queue: str) -> tuple[list[str], int, int]:
+        """The ids of the workers on `queue`, sorted, and the queue's processed and failed."""
+        size = b"%d" % LONGEST_PAGE
+        processed, failed, *page = await self._store.on_queue("queue_workers", queue, b"", size)
+        workers = [worker.decode() for worker in page]
+        while len(page) == LONGEST_PAGE:
+            _, _, *page = await self._store.on_queue("queue_workers", queue, page[-1], size)
+            workers += [worker.decode() for worker in page]
+        return workers, processed, failed
+
+
+Row = tuple[list[Any], list[bytes]]  # of a partition: {started, seen, processed, failed}, and queues
+
+
+def _worker(worker: bytes, rows: list[Row]) -> Worker:
+    """A worker from its rows in several partitions."""
+    started, seen, processed, failed = zip(*(figures for figures, _ in rows), strict=True)
+    return Worker(
+        worker.decode(),
+        min((int(time) for time in started if time), default=0) // 1000,
+        max((int(float(time)) for time in seen if time), default=0) // 1000,
+        sum(int(count or 0) for count in processed),
+        sum(int(count or 0) for count in failed),
+        tuple(sorted(queue.decode() for queue in chain.from_iterable(queues for _, queues in rows))),
+    )

@@ -1,0 +1,246 @@
+"""A private Redis: a child process on a Unix socket in our own folder.
+
+The folder has mode 0700 and a `lock` file. We hold the lock, and so does the child, who inherits it: a daemon that
+comes after one that was killed cannot start a second server before the first has ended.
+
+What Redis has acknowledged must survive its own death. With Redis' `appendfsync everysec` it does not: while the fsync
+of each second runs, Redis answers before it writes (flushAppendOnlyFile in its aof.c), and what it answered then dies
+with it. So for `--fsync everysec` Redis never syncs, and therefore writes before each answer; we sync its file. What it
+could not write, because the disk is full, it answers once and keeps in its memory: see `disk` and `writing`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from presque.background.loop import Loop
+from presque.errors import StoreUnfit, one_line
+from presque.process.child_process import Child, Command
+from presque.process.private_redis.aof import sync_files
+from presque.process.private_redis.control import Control
+from presque.process.private_redis.disk import Room
+from presque.process.private_redis.engine import Engine, engine_of, find_program
+from presque.process.private_redis.folder import Folder
+from presque.process.private_redis.trouble import reason
+from presque.process.private_redis.writing import Writing
+from presque.redis import keys
+from presque.redis.url import RedisURL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from presque.settings import Settings
+
+__all__ = ["PrivateServer", "find_program"]
+
+LOCK_PATIENCE = 5.0  # seconds that we wait for a predecessor's server to end
+LOCK_LOOK = 0.02  # seconds between two looks whether it has
+READY_LOOK = 0.02  # seconds between two looks whether the server is ready
+SYNC_EVERY = 1.0  # seconds
+STOP_PATIENCE = 10.0  # seconds that we give the child to end before we kill it
+LINES = 20  # last ones of a run that are kept
+_TORN = re.compile(r"Truncating the AOF .*at offset (\d+)")
+LOCK_FD = 3  # the child's number for the inherited lock
+
+
+class PrivateServer(Service):
+    """Runs the server for as long as the service runs, and starts it again when it dies. `give_up(reason)` is called
+    when it cannot be used.
+    """
+
+    name = "redis-server"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, give_up: Callable[[object], None]) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._give_up = give_up
+        if settings.redis_server:
+            engine_of(settings.redis_server)  # refused before anything is done
+        self.folder = Folder(settings.data_dir)
+        self._ready = False
+        self.engine: Engine | None = None
+        self.control = Control(reactor, self.folder.socket)
+        self.child: Child | None = None
+        self._said: list[str] = []
+        self._syncing = Loop("the sync of Redis' file", self._sync, SYNC_EVERY, sys.maxsize, reactor)
+        self.room = Room(settings.data_dir, settings.min_free, reactor, self._room_changed)
+        self.writing = Writing(self.control, self.room, reactor)
+
+    @property
+    def url(self) -> RedisURL:
+        """Where the server is."""
+        return RedisURL("unix", "", 0, self.folder.socket, 0)
+
+    def is_ready(self) -> bool:
+        """Whether it has answered, and the folder's note is written."""
+        return self._ready
+
+    async def own(self, wanted: Callable[[], bool]) -> None:
+        """Lock the folder, for which a predecessor's server may first have to end, and look at what is in it. Raises
+        StoreUnfit when it cannot be used, and when this is not `wanted` any more.
+        """
+        ends = self._reactor.seconds() + LOCK_PATIENCE
+        while not self.folder.take():
+            if self._reactor.seconds() >= ends or not wanted():
+                raise StoreUnfit(f"{self.folder} is in use by another presque (pid {self.folder.holder()})")
+            await deferLater(self._reactor, LOCK_LOOK)
+        self.engine = self.folder.engine(self._settings.redis_server)
+        self._mend()
+
+    def _mend(self) -> None:
+        path, cut = self.folder.mend()
+        if cut:
+            self._log.warn("{path} ended with {cut} zeros, as after a power cut: cut off", path=str(path), cut=cut)
+
+    def startService(self) -> None:
+        """Start the child; the folder must be locked."""
+        super().startService()
+        if self.engine is None:
+            raise RuntimeError("the folder is not ours yet")
+        if self._settings.min_free:
+            self.room.start()
+        name = one_line(f"the private {self.engine} ({self.engine.program}) in {self.folder}")
+        self.child = Child(name, self._command(), STOP_PATIENCE, self._reactor, self._heard)
+        self.child.born, self.child.on_hopeless = self._born, self._hopeless
+        self.child.start()
+        if self._settings.fsync == "everysec":
+            self._syncing.startService()
+
+    def _command(self) -> Command:
+        if self.engine is None or self.folder.lock is None:
+            raise RuntimeError("the folder is not ours")
+        return Command((self.engine.program, "-"), os.environ, {LOCK_FD: self.folder.lock}, self.settings())
+
+    def _born(self, pid: int) -> None:
+        self._said = []
+        self.writing.born()
+        ensureDeferred(self._follow(pid)).addErrback(self._cannot_go_on)
+
+    def _cannot_go_on(self, failure: Any) -> None:
+        if failure.check(StoreUnfit) is None:
+            self._log.failure("the private server could not be looked after", failure=failure)
+        self._give_up(failure.value)
+
+    async def _follow(self, pid: int) -> None:
+        """Wait until this run of the child is ready, see whose store it has, and note who keeps the folder."""
+        while self.child is not None and self.child.pid == pid and self.running:
+            try:
+                await self.control.ask("PING")
+                store_id, keys_there = (
+                    await self.control.ask("HGET", keys.STORE, "id"),
+                    await self.control.ask("DBSIZE"),
+                )
+            except Exception:  # it does not listen yet, or loads: it says so itself, or ends
+                await deferLater(self._reactor, READY_LOOK)
+                continue
+            found = store_id.decode(errors="replace") if store_id else ""
+            self.folder.check_store(found, keys_there)
+            await self._note(found)
+            self.child.is_ready()
+            self._ready = True
+            return
+
+    async def _note(self, found: str) -> None:
+        if self.engine is None:
+            return
+        try:
+            store_id = found or await self._name_store()
+            self.folder.note(self.engine, store_id)
+        except OSError as wrong:  # a full disk, which must not keep anybody from settling jobs
+            self._log.error("{folder} could not note its engine ({wrong})", folder=str(self.folder), wrong=str(wrong))
+
+    async def _name_store(self) -> str:
+        """Give a store that has none an id, if it has room for it: that of the note, so that both stay alike."""
+        new = self.folder.store_id or os.urandom(8).hex()
+        try:
+            await self.control.ask("HSETNX", keys.STORE, "id", new)
+        except Exception as refused:
+            self._log.info("the store has no id yet ({refused})", refused=str(refused))
+            return ""
+        return new
+
+    def _hopeless(self, pid: int, ended: str) -> None:
+        self._give_up(reason(self._said, ended, self.engine, self.folder.path))
+
+    async def _sync(self) -> int:
+        folder = self._settings.data_dir
+        synced: int = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), sync_files, folder)
+        return synced
+
+    def _heard(self, pid: int, line: str) -> None:
+        """Keep what it says of trouble; the rest is of no interest to whoever runs presque."""
+        self._said = [*self._said[-LINES:], line]
+        self.writing.heard(line)
+        if torn := _TORN.search(line):
+            self._log.warn(
+                "the file in {folder} ended within a command, as after a power cut: what lay behind "
+                "byte {offset} was cut off",
+                folder=str(self.folder),
+                offset=torn[1],
+            )
+        if " # " in line and "WARNING" not in line:
+            self._log.info("{line}", line=line)
+
+    def _room_changed(self, low: bool, free: int) -> None:
+        self.writing.room_changed(low, free)
+        if self.child is not None:
+            self.child.command = self._command()  # for when it is started again
+
+    def settings(self) -> bytes:
+        """The child's configuration file, which it reads from its standard input."""
+        values = {
+            "port": "0",
+            "unixsocket": _quoted(self.folder.socket),
+            "unixsocketperm": "700",
+            "dir": _quoted(self.folder.path),
+            "daemonize": "no",
+            "appendonly": "yes",
+            # see above
+            "appendfsync": "no" if self._settings.fsync == "everysec" else self._settings.fsync,
+            "aof-load-truncated": "yes",
+            "no-appendfsync-on-rewrite": "no",
+            "save": '""',
+            "maxmemory-policy": "noeviction",
+            "logfile": '""',
+            "loglevel": "notice",
+            "set-proc-title": "yes",
+            "timeout": "0",
+            **self.writing.settings(),
+        }
+        return "".join(f"{name} {value}\n" for name, value in values.items()).encode()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop the child, once all that it has answered is written. Fires when it has ended."""
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        try:
+            if self.child is not None and self.child.pid and self._ready:
+                await self.writing.finish(lambda: bool(self.child is not None and self.child.pid))
+        except Exception:
+            self._log.failure("it is not known whether all was written that Redis has answered")
+        finally:
+            if self._syncing.running:
+                self._syncing.stopService()
+            if self.room.running:
+                self.room.stop()
+            if self.child is not None:
+                await self.child.stop()
+            self.folder.leave()
+
+
+def _quoted(value: os.PathLike[str] | str) -> str:
+    """As Redis reads a word of its configuration: whatever is not plain ASCII by its bytes."""
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}" for byte in os.fsencode(value))
+    return f'"{"".join(plain)}"'

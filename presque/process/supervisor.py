@@ -1,0 +1,107 @@
+"""Several processes that serve one presque, and the supervisor that starts and stops them all.
+
+The supervisor holds what there is once: the listening sockets, and the private Redis if no other is named. It accepts
+no connection. Each of its children is a `twistd presque` of its own, which inherits the sockets as sd_listen_fds(3)
+says and gets the other settings as variables. All state is in Redis, so any child answers any request.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import gatherResults, maybeDeferred
+from twisted.logger import Logger
+
+from presque.process.child_process import Child, Command
+from presque.process.listening import SHARED, hold, notice_vanished, server_endpoint
+from presque.process.private_redis.server import PrivateServer
+from presque.process.root import Program
+from presque.settings import as_variables
+
+if TYPE_CHECKING:
+    from presque.settings import Settings
+
+READY_PATIENCE = 10.0  # seconds that we wait for Redis before processes are started all the same, and answer 503
+FIRST_FD = 3  # of the inherited sockets, by sd_listen_fds(3)
+TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
+WORDS = (sys.executable, "-P", "-c", TWISTD, "--nodaemon", "--pidfile=", "presque")
+
+_OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ")  # begins a child's line, and ours too
+_REASON = re.compile(r".*\bpresque ends: (.+)")
+
+
+class Supervisor(Program):
+    """Keeps `settings.processes` children alive. One that ends by itself with a status above 0 (as it does when it
+    cannot use its settings or its Redis) would do so again: then all end, with status 1 and its reason.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings, reactor: Any, patience: float) -> None:
+        super().__init__(reactor)
+        self.settings = settings
+        self.server = None if settings.redis else PrivateServer(reactor, settings, self._end)
+        self.ports: list[Any] = []
+        self.children: list[Child] = []
+        self._patience = patience  # seconds that a child may take to stop
+        self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
+        self._reasons: dict[int, str] = {}  # pid -> why it said that it ends
+
+    async def _start(self) -> None:
+        if self.server is not None:
+            await self.server.own(lambda: bool(self.running))
+            self.server.startService()
+            await self._until(self.server.is_ready, READY_PATIENCE)
+        for endpoint in self._endpoints:
+            if self.running:
+                port = await hold(endpoint)
+                notice_vanished(port, self.settings.request_timeout)
+                self.ports.append(port)
+                self._log.info("presque holds {address}", address=port.getHost())
+        if self.running:
+            command = self._command()
+            for number in range(1, self.settings.processes + 1):
+                child = Child(f"process {number}", command, self._patience, self._reactor, self._heard, self._gave_up)
+                self.children.append(child)
+                child.start()
+
+    def _command(self) -> Command:
+        families = [port.socket.family.name.removeprefix("AF_") for port in self.ports]
+        names = [f"{SHARED}{index}" for index in range(len(self.ports))]
+        own = replace(
+            self.settings,
+            listen=tuple(f"systemd:domain={family}:name={name}" for family, name in zip(families, names, strict=True)),
+            redis=self.server.url if self.server is not None else self.settings.redis,
+            processes=1,
+        )
+        environ = {name: text for name, text in os.environ.items() if not name.startswith(("PRESQUE_", "LISTEN_"))}
+        environ |= as_variables(own)
+        environ |= {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names)}
+        descriptors = {FIRST_FD + index: port.fileno() for index, port in enumerate(self.ports)}
+        return Command(WORDS, environ, descriptors)
+
+    def _heard(self, pid: int, line: str) -> None:
+        """A line of a child's log becomes one of ours."""
+        if said := _REASON.match(line):
+            self._reasons[pid] = said[1]
+        self._log.info("[{pid}] {line}", pid=pid, line=_OWN_TIME.sub("", line, count=1))
+
+    def _gave_up(self, pid: int, status: int) -> None:
+        self._end(self._reasons.get(pid) or f"process {pid} ended with status {status}")
+
+    def _hurry(self) -> None:
+        if self.server is not None:
+            self.server.writing.hurry()
+
+    async def _stop(self) -> None:
+        """Stop the children, each as it stops alone; no connection is left waiting for us. Then stop Redis."""
+        stopped = [child.stop() for child in self.children]
+        for port in self.ports:
+            await maybeDeferred(port.stopListening)
+        await gatherResults(stopped)
+        if self.server is not None and self.server.running:
+            await self.server.stopService()
