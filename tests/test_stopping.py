@@ -7,6 +7,9 @@ import pytest
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, eventually, raw_connection
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.testing import MemoryReactorClock
+
+from presque.process.root import Program
 
 JOB = b'{"key":"value"}'
 
@@ -99,3 +102,39 @@ async def test_several_signals_in_a_row_stop_it_once(processes, redises, flags):
         await daemon.stop()
         assert "Server Shut Down" in daemon.log
         assert "Traceback" not in daemon.log, order
+
+
+class SignalledReactor(MemoryReactorClock):
+    """Its handler of SIGTERM does as Twisted's, which stops the reactor in the next turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.running, self.stops, self.log = True, 0, []
+
+    def callFromThread(self, function, *args):
+        self.callLater(0, function, *args)
+
+    def stop(self):
+        assert self.running, "twisted raises ReactorNotRunning"
+        self.running, self.stops = False, self.stops + 1
+
+
+@pytest.mark.parametrize("order", ["signal, end", "end, signal", "signal, signal, end", "end, end, signal"])
+def test_a_program_that_ends_by_itself_while_a_signal_comes_stops_once(order, monkeypatch):
+    monkeypatch.setattr("atexit.register", lambda *_: None)
+    reactor = SignalledReactor()
+    program = Program(reactor)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(reactor.stop))
+        program.running = True
+        program.hear_signals()
+        for hook, *_ in reactor.whenRunningHooks:
+            hook()
+        for event in order.split(", "):
+            signal.raise_signal(signal.SIGTERM) if event == "signal" else program._end("it must")
+        reactor.advance(1)
+        assert reactor.stops == 1
+    finally:
+        for number, handler in zip((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), before, strict=True):
+            signal.signal(number, handler)

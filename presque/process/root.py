@@ -103,7 +103,8 @@ class Program(Service):
         if self._reactor.running:
             self._ending = True
             atexit.register(os._exit, 1)  # twistd itself always ends with 0
-            self._reactor.stop()
+            if not self._asked_to_stop:  # else the reactor stops already, or will in this turn
+                self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
         """Stop, and fire when all has ended."""
