@@ -21,6 +21,7 @@ setup(
     package_data={"presque.redis": ["lua/*.lua", "lua/parts/*.lua"], "presque": ["py.typed"]},
     install_requires=[
         "Twisted[tls] >= 26.4, < 27",
+        "httptools >= 0.7.1, < 1",
         "klein >= 24.8, < 25",
         "txredisapi >= 1.6, < 2",
         "treq >= 24.9, < 27",

@@ -32,6 +32,7 @@ from presque.redis.connect_checks import fitness
 from presque.redis.record import LOOK_EVERY, Record
 from presque.redis.store import Store
 from presque.redis.url import endpoint_for
+from presque.web.answers import error, error_body
 from presque.web.app import explain, make_routes
 
 if TYPE_CHECKING:
@@ -70,10 +71,11 @@ class Daemon(Program):
         self.handoff = Handoff(self.queues, reactor)
         self.store.pool.stepped = self._redis_stepped
         self.waiting = Waiting(self.queues, self.store.listener, reactor, self.handoff.give_back)
-        self.routes = make_routes(self.queues, self.leases, self.workers, self.waiting, self.handoff)
-        dispatch = Dispatch(self.routes, explain)
+        self.routes = make_routes(self.queues, self.leases, self.workers, self.waiting, self.handoff, settings.max_body)
+        self.dispatch = Dispatch(self.routes, explain, error)
         door = Door(settings.host)
-        self.site = Site(dispatch, self.handoff, door, settings.max_body, settings.request_timeout, reactor)
+        limits = settings.max_body, settings.request_timeout
+        self.site = Site(self.dispatch.answer, error_body, self.handoff, door, *limits, reactor)
         self.mover = Loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE, reactor)
 
         def keep() -> Coroutine[Any, Any, int]:
@@ -124,10 +126,10 @@ class Daemon(Program):
             await maybeDeferred(port.stopListening)
         self.site.stopping = True
         self.waiting.stop()
-        await self._until(lambda: not self.site.channels, IDLE_PATIENCE)
+        await self._until(lambda: not self.site.connections, IDLE_PATIENCE)
         await self._until(lambda: not self.site.busy and not self.handoff.pending, STOP_PATIENCE)
-        for channel in list(self.site.channels):
-            channel.loseConnection()
+        for connection in list(self.site.connections):
+            connection.loseConnection()
         for loop in (self.mover, self.recorder, self.forgetting, self.converting):
             if loop.running:
                 await loop.stopService()

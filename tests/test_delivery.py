@@ -94,7 +94,7 @@ async def test_a_client_that_leaves_before_its_answer_gets_the_job_put_back_at_t
     getattr(connection.transport, leave)()
 
     async def left():
-        return not any(channel.requests and channel.persistent for channel in site.channels)
+        return not any(each.answering and not each._ended for each in site.connections)
 
     await eventually(left, "the client's departure")
     redis.signal(signal.SIGCONT)
@@ -329,7 +329,7 @@ async def test_the_place_where_an_answer_ends_is_the_kernels_whatever_was_writte
         connection.received = b""
         connection.transport.write(head + body)
         await connection.until(answer)
-        (channel,) = (each for each in daemon.site.channels if each.getPeer() == ours)
+        (channel,) = (each for each in daemon.site.connections if each.transport.getPeer() == ours)
         arrival = channel.arrival
         assert channel.mark == arrival.until() + arrival._on_its_way(), head
     connection.transport.loseConnection()
@@ -430,7 +430,7 @@ async def test_a_job_for_a_client_that_vanished_without_a_word_comes_back_in_tim
         assert (await hasty.queues.counts("foo")).processed == 0
 
         async def forgotten():
-            return not hasty.site.channels
+            return not hasty.site.connections
 
         await eventually(forgotten, "the end of the connection")
 
@@ -444,7 +444,7 @@ async def test_a_waiting_client_that_vanished_without_a_word_is_noticed_before_t
             return hasty.handoff._waits
 
         async def forgotten():
-            return not hasty.handoff._waits and not hasty.site.channels
+            return not hasty.handoff._waits and not hasty.site.connections
 
         await eventually(waits, "the client")
         deafen(client)
@@ -565,7 +565,7 @@ async def test_a_connection_that_cannot_be_asked_gives_its_jobs_back_and_holds_u
 @awaiting
 async def test_jobs_of_which_no_answer_can_be_made_go_back(daemon, client, tracebacks):
     await daemon.queues.push("foo", [JOB])
-    wrong, request = RuntimeError("boom"), SimpleNamespace(channel=object())
+    wrong, request = RuntimeError("boom"), SimpleNamespace(connection=object())
     answered = daemon.handoff.deliver(request, daemon.queues.take("foo"), False, raising(wrong, 2, bytes))
     with pytest.raises(RuntimeError):
         await answered

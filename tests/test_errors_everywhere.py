@@ -3,7 +3,6 @@
 import gc
 from contextlib import contextmanager
 from itertools import product
-from types import SimpleNamespace
 
 import pytest
 import txredisapi
@@ -203,11 +202,11 @@ def test_whatever_a_look_raises_who_waits_when_the_daemon_stops_is_answered():
 class Channel:
     """A client's connection, which takes what it is sent when a test says so."""
 
-    factory = SimpleNamespace(request_timeout=60.0)
+    request_timeout = 60.0
 
     def __init__(self):
         self.mark, self.arrival, self.when_left, self.has_reached = 0, self, None, None
-        self.hurries, self.channel, self.bytes = False, self, 0
+        self.hurries, self.connection, self.bytes = False, self, 0
 
     def reached(self, mark):
         return self.has_reached

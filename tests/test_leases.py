@@ -842,7 +842,7 @@ async def busy(daemon):
 
 async def idle(daemon):
     async def left():
-        return not any(channel.requests and channel.persistent for channel in daemon.site.channels)
+        return not any(each.answering and not each._ended for each in daemon.site.connections)
 
     await eventually(left, "the client's departure")
 

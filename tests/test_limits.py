@@ -160,7 +160,7 @@ async def test_a_connection_that_was_used_and_is_idle_stays_open(daemon, client)
 
 @awaiting
 async def test_an_idle_connection_is_closed_and_one_that_waits_for_its_answer_is_not_idle(daemon, client, monkeypatch):
-    monkeypatch.setattr(daemon.site, "timeOut", 0.2)
+    monkeypatch.setattr("presque.http.connection.IDLE", 0.2)
     connection = await raw_connection(port_of(daemon))
     began = reactor.seconds()
     connection.transport.write(b"GET /q/foo?wait=0.7 HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -350,7 +350,7 @@ async def test_a_refused_client_that_stays_is_cut_off_and_forgotten_without_a_wo
     assert (await connection.end()).endswith(b'{"error":"bad request"}')
 
     async def forgotten():
-        return not daemon.site.channels
+        return not daemon.site.connections
 
     await eventually(forgotten, "the end of the connection")
     assert failures == []
@@ -358,15 +358,15 @@ async def test_a_refused_client_that_stays_is_cut_off_and_forgotten_without_a_wo
 
 @awaiting
 async def test_a_refused_client_that_never_closes_is_cut_off(daemon, failures):
-    before = len(daemon.site.channels)
+    before = len(daemon.site.connections)
     client = socket.create_connection(("127.0.0.1", port_of(daemon)))
     client.sendall(b"x\r\n\r\n")
 
     async def seen():
-        return len(daemon.site.channels) > before
+        return len(daemon.site.connections) > before
 
     async def forgotten():
-        return len(daemon.site.channels) == before
+        return len(daemon.site.connections) == before
 
     await eventually(seen, "the connection")
     await eventually(forgotten, "its end")

@@ -9,6 +9,8 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import Answer, daemon_on, port_of, raw
 from twisted.logger import LogLevel, globalLogPublisher
 
+from presque.http.connection import IDLE
+
 JOB = b'{"key":"value"}'
 JSON = "Content-Type: application/json\r\n"
 NO_NAME = "queue name is missing"
@@ -547,7 +549,7 @@ async def test_every_answer_says_that_it_is_not_to_be_stored_and_one_on_a_kept_c
         assert b"Keep-Alive" not in closed
     for refused in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a.b\r\n\r\n"):
         assert b"\r\nCache-Control: no-store\r\n" in await raw(port_of(daemon), refused)
-    assert daemon.site.timeOut == 75
+    assert IDLE == 75
 
 
 @awaiting

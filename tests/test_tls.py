@@ -143,7 +143,7 @@ async def test_a_client_that_ends_tls_while_its_job_is_taken_has_not_received_it
         return daemon.site.busy
 
     await eventually(asked, "the request")
-    (channel,) = daemon.site.channels
+    (channel,) = daemon.site.connections
     channel.transport._lostTLSConnection = True  # as after the client's close_notify
     redis.signal(signal.SIGCONT)
 

@@ -1,18 +1,17 @@
-"""One client's connection: its deadlines, and refusals before there is a route."""
+"""One client's connection: requests in their order, its deadlines, and refusals before there is a route."""
 
 from __future__ import annotations
 
-import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import connectionDone
-from twisted.web import http
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
 from zope.interface import implementer
 
 from presque.http.arrival import NEVER, Arrival
+from presque.http.parser import Malformed, Parser, TooLarge
 from presque.http.target import in_origin_form, routed
-from presque.web.answers import error_body, raw_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,172 +19,215 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
-    from presque.http.site import Site
+    from presque.http.request import Request
+    from presque.http.shared import Shared
 
+IDLE = 75  # seconds that a connection may stay open between requests; proxies close after 60
+AHEAD = 1 << 14  # bytes that a client may send ahead of what is answered, before we read no more
 PATIENCE = (
     0.92  # of the time that a client may take no byte: we end it before the kernel does (TCP_USER_TIMEOUT), which
 )
 LOOK = 0.03  # would not tell the client; and how often we look meanwhile
 LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
+NO_STORE = b"Cache-Control: no-store\r\n"  # a cache that keeps the answer to a GET hands a job out twice
+CLOSE = b"Connection: close\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_TRANSFER_ENCODING = re.compile(rb"(?i)transfer-encoding[ \t]*:")
-_CHUNKED = re.compile(rb"(?i)[ \t]*chunked[ \t]*")
+_heads: dict[tuple[int, bytes, bytes, bool], bytes] = {}
 
 
-@implementer(IHalfCloseableProtocol)
-class Channel(http.HTTPChannel):
-    """One client's connection."""
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Connection(Protocol):
+    """One client's connection. Requests are answered one at a time; what comes ahead waits, at last in the kernel."""
 
-    factory: Site
-    site: Site
     transport: Any
-    refused = False  # we have answered with a refusal and read no more
-    lost = False
-    mark = NEVER  # the place in the stream to the client where what was written last ends
-    _closing = False  # we have begun to close, and wait until what was written has arrived
-    _begun = False  # bytes of a request have come, and not all of it
-    _idle_look: IDelayedCall | None = None  # when to look whether the connection is idle for too long
-    _idle_since = 0.0
-    _deadline: IDelayedCall | None = None  # for all of a request, or for reading what we sent
-    _taken = 0  # how much of what we wrote the client had taken when it was last seen to take any, and when that was
-    _taken_at = 0.0
+
+    def __init__(self, site: Shared) -> None:
+        self.site = site
+        self.request_timeout = site.request_timeout
+        self.answering: Request | None = None
+        self.refused = False  # we have answered with a refusal and read no more
+        self.lost = False
+        self.mark = NEVER  # the place in the stream to the client where what was written last ends
+        self._closing = False  # we have begun to close, and wait until what was written has arrived
+        self._ended = False  # the client sends no more
+        self._is_full = False  # the client does not read what we write
+        self._is_reading = False  # requests are being read, further up in the stack
+        self._is_deaf = False  # we have told the transport to read no more
+        self._more: IDelayedCall | None = None  # reads on in the next turn of the reactor
+        self._idle_look: IDelayedCall | None = None  # when to look whether the connection is idle for too long
+        self._idle_since = 0.0
+        self._deadline: IDelayedCall | None = None  # for all of a request, or for reading what we sent
+        self._taken = 0  # how much of what we wrote the client had taken when it was last seen to take any,
+        self._taken_at = 0.0  # and when that was
 
     def connectionMade(self) -> None:
-        """Note what stays the same as long as the connection does; Twisted asks for it at each request."""
-        super().connectionMade()
+        """A client has connected."""
+        self._parser = Parser(self, self.site.max_body)
         self.arrival = Arrival(self.transport, self._before_the_end)
-        self._host, self._peer = self.transport.getHost(), self.transport.getPeer()
+        self.transport.registerProducer(self, True)
+        self._idle_since = self.site.clock.seconds()
+        self._idle_look = self.site.clock.callLater(IDLE, self._look_whether_idle)
 
-    def setTimeout(self, period: int | None) -> int | None:
-        """From now on the connection may be idle for `period` seconds; None, as while a request is answered, for ever.
-        Returns what was said before. Twisted asks for a new timer, and ends it, at each request; here one looks.
-        """
-        before, self.timeOut = self.timeOut, period
-        self.resetTimeout()
-        if period is not None and self._idle_look is None:
-            self._idle_look = self.callLater(period, self._look_whether_idle)
-        return before
+    # What comes in.
 
-    def resetTimeout(self) -> None:
-        """The connection is not idle."""
-        self._idle_since = self.factory.clock.seconds()
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        if self.refused:
+            return
+        self._parser.feed(data)
+        if self.answering is None and self._more is None and not self._is_full:
+            self._read()
+        elif len(self._parser) > AHEAD:
+            self._hear(False)
 
-    def _look_whether_idle(self) -> None:
-        self._idle_look = None
-        if self.timeOut is None:
-            return  # a request is being answered; what is said after that looks again
-        left = self.timeOut - (self.factory.clock.seconds() - self._idle_since)
-        if left <= 0:
-            self.timeoutConnection()
+    def _hear(self, wanted: bool) -> None:
+        """Have the transport read, or not."""
+        if self._is_deaf is not wanted or self.lost or self._ended:
+            return
+        self._is_deaf = not wanted
+        if wanted:
+            self.transport.resumeProducing()
         else:
-            self._idle_look = self.callLater(left, self._look_whether_idle)
+            self.transport.pauseProducing()
 
-    def getHost(self) -> Any:
-        """Our address."""
-        return self._host
+    def _read(self) -> None:
+        """Read a request, and have it answered. What has come behind it waits for that, and once it was answered
+        without waiting, for the next turn of the reactor: others have theirs.
+        """
+        self._is_reading = True
+        try:
+            request = self._parser.request or self._read_head()
+            if request is not None and self._parser.read_body(request):
+                self._answer(request)
+            elif not self.refused and (request is not None or len(self._parser)):
+                self._wait_for_the_rest()
+        except Malformed:
+            self.refuse(HTTPStatus.BAD_REQUEST, "bad request")
+        except TooLarge:
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body is too large")
+        finally:
+            self._is_reading = False
 
-    def getPeer(self) -> Any:
-        """The client's address."""
-        return self._peer
+    def _read_head(self) -> Request | None:
+        """The next request, unless its head refuses it."""
+        parser, site = self._parser, self.site
+        request = parser.read_head()
+        if request is None:
+            return None
+        why = site.door.refusal(request)
+        if why is not None:
+            self.refuse(why.status, why.message)
+        elif parser.length > site.max_body:
+            raise TooLarge
+        if self.refused:
+            return None
+        is_new = request.version == b"HTTP/1.1"
+        if not is_new or _closes(request):
+            request.is_last = True
+            if is_new:
+                request.answer_headers.append((b"Connection", b"close"))
+        expected = request.headers.get(b"expect")
+        if expected is not None and expected.lower() == b"100-continue" and is_new:
+            self.write(CONTINUE)
+        return request
+
+    def _wait_for_the_rest(self) -> None:
+        """A request has begun: the time for all of it runs from its first byte."""
+        if self._ended:
+            self.loseConnection()  # the rest will never come
+            return
+        self._hear(True)
+        if self._deadline is None:
+            self._after(self.request_timeout, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if self.answering is None:
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT, "request took too long")
+
+    def _answer(self, request: Request) -> None:
+        self.answering = request
+        self._stop_deadline()
+        if self.site.handoff.awaits(self):
+            self.site.handoff.look_at(self)  # who asks again has most likely read the answer before
+        if self.site.stopping and not request.is_last:
+            request.is_last = True
+            request.answer_headers.append((b"Connection", b"close"))
+        self.site.answer(request)
+
+    def _go_on(self) -> None:
+        """Read what has come meanwhile."""
+        self._more = None
+        if self.lost or self.refused or self.answering is not None or self._is_full:
+            return
+        if len(self._parser) <= AHEAD:
+            self._hear(True)
+        if len(self._parser) or self._parser.request is not None:
+            self._read()
+        elif self._ended:
+            self.loseConnection()
+
+    # What goes out.
+
+    def respond(self, request: Request, body: bytes) -> None:
+        """Send a whole answer, `body` being its body, in one piece."""
+        if request.is_answered:
+            raise RuntimeError("a request is answered once")
+        request.is_answered = True
+        parts = [_head(request.code, request.content_type, request.version, not request.is_last), self.site.date()]
+        for name, value in request.answer_headers:
+            parts.append(b"%b: %b\r\n" % (name, value))
+        if request.code != 204:
+            parts.append(b"Content-Length: %d\r\n" % len(body))
+        parts.append(b"\r\n")
+        if request.method != b"HEAD":
+            parts.append(body)
+        self.write(b"".join(parts))
+        self.answering = None
+        if request.is_last:
+            self.loseConnection()
+            return
+        self._idle_since = self.site.clock.seconds()
+        if self._idle_look is None:
+            self._idle_look = self.site.clock.callLater(IDLE, self._look_whether_idle)
+        if len(self._parser) or self._is_deaf or self._ended:
+            if self._is_reading:
+                self._more = self.site.clock.callLater(0, self._go_on)
+            else:
+                self._go_on()
 
     def write(self, data: bytes) -> None:
         """Write to the client."""
         self.mark = self.arrival.write(data)
 
-    def writeSequence(self, iovec: list[bytes]) -> None:
-        """As `write`."""
-        self.write(b"".join(iovec))
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take bytes from the client; the time for a whole request runs from its first byte."""
-        if self.refused:
-            return
-        super().dataReceived(data)
-        self._begun = self._begun or bool(self._buffer)
-        if self._begun and not self._handlingRequest and self._deadline is None and not self.refused and not self.lost:
-            self._after(self.factory.request_timeout, self._too_slow)
-
-    def allContentReceived(self) -> None:
-        """A request is complete."""
-        if self.refused:
-            return
-        self._begun = False
-        if not self._waitingForTransport:  # else it is the time in which the client has to read
-            self._stop_deadline()
-        if self.factory.handoff.awaits(self):
-            self.factory.handoff.look_at(self)  # who asks again has most likely read the answer before
-        super().allContentReceived()
-
-    def headerReceived(self, line: bytes) -> bool:
-        """A header is complete. Twisted takes `Transfer-Encoding: identity`, and one in HTTP/1.0, which leave open how
-        long the request is (RFC 9112, 6.1).
-        """
-        if line[:1] in b"Tt" and not self._is_framed_by(line):
-            self._respondToBadRequestAndDisconnect()
-            return False
-        try:
-            return bool(super().headerReceived(line))
-        except ValueError:  # Python reads no number of more than 4,300 digits
-            self.refuse(http.BAD_REQUEST, "bad request")
-            return False
-
-    def _is_framed_by(self, line: bytes) -> bool:
-        if not _TRANSFER_ENCODING.match(line):
-            return True
-        return self._version != b"HTTP/1.0" and _CHUNKED.fullmatch(line.partition(b":")[2]) is not None
-
-    def requestDone(self, request: Any) -> None:
-        """An answer is complete. What the client has sent behind that request waits: while it does not read, until it
-        does; else until others had their turn. (Twisted answers whatever has come, and keeps the answers.)
-        """
-        more = self._buffer or any(self._dataBuffer)
-        answered_at_once = self._busyReceiving
-        self.paused = bool(more and (answered_at_once or self._waitingForTransport))
-        super().requestDone(request)
-        if self.paused and self.persistent:
-            self._networkProducer.pauseProducing()
-            if not self._waitingForTransport:
-                self.callLater(0, self._go_on)
-
-    def _go_on(self) -> None:
-        """Take what has been waiting."""
-        if self.paused and not self.lost and not self._waitingForTransport:
-            self.paused = False
-            self._networkProducer.resumeProducing()
-            self.dataReceived(b"")
-
-    def lineReceived(self, line: bytes) -> None:
-        """A line of a request's head; of no interest once the request was refused. One that goes on in a second line
-        is refused: what stands before us may have read two where Twisted reads one (RFC 9112, 5.2).
+    def refuse(self, status: int, message: str) -> None:
+        """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing
+        with unread bytes would reset the connection, and the client would never see the answer.
         """
         if self.refused:
             return
-        self._begun = True
-        if line[:1] in (b" ", b"\t"):
-            self._respondToBadRequestAndDisconnect()
+        self.refused = True
+        self._stop_deadline()
+        request = self._parser.request
+        path = routed(in_origin_form(request.target.partition(b"?")[0])) if request is not None else b""
+        body, content_type = self.site.explain(path, status, message)
+        head = _head(status, content_type, b"HTTP/1.1", False)
+        head += b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
+        self.write(head if request is not None and request.method == b"HEAD" else head + body)
+        self._parser.end()
+        if self.arrival.is_plain:
+            self._close_our_half()
+            self._hear(True)
+            self._after(LINGER, self.abort)
         else:
-            super().lineReceived(line)
+            self.loseConnection()
 
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """A line of a request's head is longer than 16 KiB."""
-        self.refuse(http.BAD_REQUEST, "bad request")
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Part of a request's body; of no interest once the request was refused."""
-        if not self.refused:
-            super().rawDataReceived(data)
-
-    def checkPersistence(self, request: Any, version: bytes) -> bool:
-        """Whether the connection may serve another request: not while we stop."""
-        if self.factory.stopping:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-            return False
-        return bool(super().checkPersistence(request, version))
+    # Deadlines.
 
     def _after(self, seconds: float, function: Callable[[], object]) -> None:
         """Call `function` unless something else happens first."""
         self._stop_deadline()
-        self._deadline = self.callLater(seconds, lambda: self._expired(function))
+        self._deadline = self.site.clock.callLater(seconds, self._expired, function)
 
     def _expired(self, function: Callable[[], object]) -> None:
         self._deadline = None
@@ -196,119 +238,135 @@ class Channel(http.HTTPChannel):
             self._deadline.cancel()
             self._deadline = None
 
-    def _too_slow(self) -> None:
-        if not self._handlingRequest:
-            self.refuse(http.REQUEST_TIMEOUT, "request took too long")
+    def _look_whether_idle(self) -> None:
+        """A timer anew for each request would cost more than looking, once, whether there was one."""
+        self._idle_look = None
+        if self.answering is not None or self._parser.request is not None or len(self._parser) or self.refused:
+            return  # its answer looks again
+        left = self._idle_since + IDLE - self.site.clock.seconds()
+        if left > 0:
+            self._idle_look = self.site.clock.callLater(left, self._look_whether_idle)
+        else:  # without a word, in the log either
+            self.loseConnection()
+            self._after(LINGER, self.abort)
 
     def pauseProducing(self) -> None:
-        """The client reads more slowly than we write: it is cut off once it has taken no byte for too long."""
-        super().pauseProducing()
+        """The client reads more slowly than we write: it is answered no further, and cut off once it has taken no byte
+        for too long.
+        """
+        self._is_full = True
+        self._hear(False)
         self._watch()
-
-    def _watch(self) -> None:
-        self._taken, self._taken_at = self.arrival.until(), self.factory.clock.seconds()
-        self._look_later()
-
-    def _look_later(self) -> None:
-        self._after(self.factory.request_timeout * LOOK, self._look_whether_it_reads)
-
-    def _look_whether_it_reads(self) -> None:
-        taken, now = self.arrival.until(), self.factory.clock.seconds()
-        if taken > self._taken:
-            self._taken, self._taken_at = taken, now
-        if now - self._taken_at >= self.factory.request_timeout * PATIENCE:
-            self.transport.abortConnection()
-        else:
-            self._look_later()
 
     def resumeProducing(self) -> None:
         """The client reads again."""
+        self._is_full = False
         self._stop_deadline()
-        super().resumeProducing()
         self._go_on()
+        if self.answering is not None and len(self._parser) <= AHEAD:
+            self._hear(True)
 
-    def refuse(self, status: int, message: str) -> None:
-        """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing
-        with unread bytes would reset the connection, and the client would never see the answer.
-        """
-        if self.refused:
-            return
-        self.refused = True
-        self._stop_deadline()
-        self.setTimeout(None)
-        path, method = (
-            getattr(self, "_path", b""),
-            getattr(self, "_command", b""),
-        )  # none before the first line has come
-        body, content_type = error_body(routed(in_origin_form(path.partition(b"?")[0])), status, message)
-        self.write(raw_answer(status, body, content_type, method != b"HEAD"))
-        if self.arrival.is_plain:
-            self.transport.loseWriteConnection()
-            self._after(LINGER, self.transport.abortConnection)
+    def stopProducing(self) -> None:
+        """The transport wants nothing more."""
+
+    def _watch(self) -> None:
+        self._taken, self._taken_at = self.arrival.until(), self.site.clock.seconds()
+        self._look_later()
+
+    def _look_later(self) -> None:
+        self._after(self.request_timeout * LOOK, self._look_whether_it_reads)
+
+    def _look_whether_it_reads(self) -> None:
+        taken, now = self.arrival.until(), self.site.clock.seconds()
+        if taken > self._taken:
+            self._taken, self._taken_at = taken, now
+        if now - self._taken_at >= self.request_timeout * PATIENCE:
+            self.abort()
         else:
-            self.loseConnection()
+            self._look_later()
 
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted calls this for what is not HTTP; its own answer has no body."""
-        self.refuse(http.BAD_REQUEST, "bad request")
+    # The end.
 
-    def _send100Continue(self) -> None:
-        """Twisted calls this even for a request that we have refused by its headers."""
-        if not self.refused:
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def timeoutConnection(self) -> None:
-        """An idle connection is closed without a word, in the log either."""
-        self.loseConnection()
-        self._after(LINGER, self.transport.abortConnection)
-
-    def give_up(self) -> None:
-        """The client does not take what was written: cut it off."""
+    def abort(self) -> None:
+        """Cut the client off."""
         self.transport.abortConnection()
 
     def loseConnection(self) -> None:
         """Close from our side. While a delivery is not known to have arrived only our half is closed, or nothing where
         that cannot be done (TLS): a closed socket could not tell any more.
         """
-        if not self.factory.handoff.awaits(self):
-            super().loseConnection()
+        if not self.site.handoff.awaits(self):
+            self._close()
         elif not self._closing:
             if self.arrival.is_plain:
-                self.transport.loseWriteConnection()
+                self._close_our_half()
             self._watch()
         self._closing = True
+
+    def _close_our_half(self) -> None:
+        self.transport.unregisterProducer()  # else Twisted asks for more instead
+        self.transport.loseWriteConnection()
+
+    def _close(self) -> None:
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def settled(self) -> None:
         """Nothing is awaited any more: close now what was to be closed."""
         if self._closing and not self.lost:
-            super().loseConnection()
+            self._close()
 
     def writeConnectionLost(self) -> None:
         """We have closed our side: what was written is out."""
 
     def readConnectionLost(self) -> None:
         """The client has closed its side. Either it has left, and what we send now is answered with a reset; or it only
-        has no more to ask (`nc -N`), and still reads. So what is being answered is answered, unless it waits.
+        has no more to ask (`nc -N`), and still reads. So what it has asked is answered, unless it waits.
         """
-        handoff = self.factory.handoff
-        self.persistent = False
+        handoff = self.site.handoff
+        self._ended = True
         handoff.look_at(self)
         if handoff.waits(self):
-            super().loseConnection()
-        elif self.refused or not self.requests:
+            self._close()
+        elif self.refused:
             self.loseConnection()
+        elif self.answering is None and self._more is None and not self._is_full:
+            self._go_on()
 
     def _before_the_end(self) -> None:
         """The socket is about to be closed: what has not reached the client by now never will."""
-        self.factory.handoff.look_at(self)
+        self.site.handoff.look_at(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self.lost = True
-        self.factory.channels.discard(self)
+        self.site.connections.discard(self)
         self._stop_deadline()
-        super().connectionLost(reason)
-        if self._idle_look is not None:
-            self._idle_look.cancel()
-            self._idle_look = None
-        self.factory.handoff.look_at(self)  # at what was written since
+        for call in (self._idle_look, self._more):
+            if call is not None and call.active():
+                call.cancel()
+        self._parser.end()
+        request, self.answering = self.answering, None
+        if request is not None:
+            request.left()
+        self.site.handoff.look_at(self)  # at what was written since
+
+
+def _closes(request: Request) -> bool:
+    """Whether the client wants the connection closed after the answer."""
+    said = request.headers.get(b"connection")
+    if said is None or said == b"keep-alive":
+        return False
+    options = b",".join(request.values(b"connection")).lower().split(b",")
+    return b"close" in map(bytes.strip, options)
+
+
+def _head(status: int, content_type: bytes, version: bytes, is_kept: bool) -> bytes:
+    """The first lines of an answer, which are the same each time."""
+    key = (status, content_type, version, is_kept)
+    head = _heads.get(key)
+    if head is None:
+        kept = b"Keep-Alive: timeout=%d\r\n" % IDLE if is_kept else b""
+        line = b"%b %d %b\r\nServer: presque\r\n" % (version, status, HTTPStatus(status).phrase.encode())
+        head = _heads[key] = b"%bContent-Type: %b\r\n%b%b" % (line, content_type, NO_STORE, kept)
+    return head

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-    from presque.http.connection import Channel
-    from presque.http.site import Request
+    from presque.http.request import Client, Request
     from presque.jobs.queues import Queues, Taken
 
 T = TypeVar("T", bound="Taken")
@@ -65,8 +64,8 @@ class Handoff:
     def __init__(self, queues: Queues, clock: IReactorTime) -> None:
         self._queues = queues
         self._clock = clock
-        self._waits: set[Channel] = set()  # whose client waits for a job
-        self._written: dict[Channel, list[_Delivery]] = {}  # not known to have arrived
+        self._waits: set[Client] = set()  # whose client waits for a job
+        self._written: dict[Client, list[_Delivery]] = {}  # not known to have arrived
         self._arrived: list[Taken] = []  # to be settled
         self._returned: list[Taken] = []  # to be given back, since that failed
         self._complaint = ""  # what went wrong last, unexpectedly
@@ -79,7 +78,7 @@ class Handoff:
         """Answer `request` with `compose(taken)`. When the client leaves before that, the jobs go back, and when it
         `waits` the taking itself is cancelled.
         """
-        channel = request.channel
+        connection = request.connection
         asked_at = self._clock.seconds()
 
         def client_left(_: Deferred[bytes]) -> None:
@@ -91,7 +90,7 @@ class Handoff:
 
         def ended(result: T | Failure) -> T | Failure:
             self._asked -= 1
-            self._waits.discard(channel)
+            self._waits.discard(connection)
             return result
 
         def took(taken: T) -> None:
@@ -101,7 +100,7 @@ class Handoff:
                 if not answered.called:
                     answered.errback(StoreUnavailable())
             elif not answered.called:
-                self._compose_and_answer(channel, taken, compose, answered)
+                self._compose_and_answer(connection, taken, compose, answered)
 
         def refused(failure: Failure) -> None:
             if not answered.called:
@@ -109,12 +108,12 @@ class Handoff:
 
         self._asked += 1
         if waits:
-            self._waits.add(channel)
+            self._waits.add(connection)
         taking.addBoth(ended).addCallback(took).addErrback(refused)
         return answered
 
     def _compose_and_answer(
-        self, channel: Channel, taken: T, compose: Callable[[T], bytes], answered: Deferred[bytes]
+        self, connection: Client, taken: T, compose: Callable[[T], bytes], answered: Deferred[bytes]
     ) -> None:
         try:
             body = compose(taken)
@@ -127,26 +126,26 @@ class Handoff:
             return
         now = self._clock.seconds()
         delivery = _Delivery(taken, now, now + GATHER)
-        self._written.setdefault(channel, []).append(delivery)  # before the answer, which may want to close
-        channel.mark, channel.arrival.hurries = NEVER, True
+        self._written.setdefault(connection, []).append(delivery)  # before the answer, which may want to close
+        connection.mark, connection.arrival.hurries = NEVER, True
         answered.callback(body)
-        channel.arrival.hurries = False
-        delivery.mark = channel.mark
+        connection.arrival.hurries = False
+        delivery.mark = connection.mark
         self._look_later(GATHER)
 
-    def waits(self, channel: Channel) -> bool:
+    def waits(self, connection: Client) -> bool:
         """Whether this client waits for a job."""
-        return channel in self._waits
+        return connection in self._waits
 
-    def awaits(self, channel: Channel) -> bool:
+    def awaits(self, connection: Client) -> bool:
         """Whether something written to this connection is not known to have arrived."""
-        return channel in self._written
+        return connection in self._written
 
-    def look_at(self, channel: Channel) -> None:
+    def look_at(self, connection: Client) -> None:
         """Something has happened to the connection: decide now, as far as one can, about what was written to it."""
-        for delivery in self._written.pop(channel, []):
+        for delivery in self._written.pop(connection, []):
             try:
-                self._decide(delivery, channel)
+                self._decide(delivery, connection)
             except Exception:
                 self._complain("looking at a delivery failed, its jobs go back")
                 self.give_back(delivery.taken)
@@ -169,11 +168,11 @@ class Handoff:
         returned, self._returned = self._returned, []
         for taken in returned:
             self.give_back(taken)
-        for channel, deliveries in list(self._written.items()):
+        for connection, deliveries in list(self._written.items()):
             if any(delivery.next_look <= now for delivery in deliveries):
-                self.look_at(channel)
-                if not self.awaits(channel):
-                    channel.settled()
+                self.look_at(connection)
+                if not self.awaits(connection):
+                    connection.settled()
         self._settle_arrived()
 
     def _settle_arrived(self) -> None:
@@ -185,8 +184,8 @@ class Handoff:
         for several in alike.values():
             ensureDeferred(self._settle(several))
 
-    def _decide(self, delivery: _Delivery, channel: Channel) -> None:
-        reached = channel.arrival.reached(delivery.mark)
+    def _decide(self, delivery: _Delivery, connection: Client) -> None:
+        reached = connection.arrival.reached(delivery.mark)
         if reached:
             if delivery.taken.on_arrival == "keep":
                 ensureDeferred(self._settle([delivery.taken]))  # before the worker comes again
@@ -195,25 +194,25 @@ class Handoff:
                 self._look_later(GATHER)
         elif reached is False:
             self.give_back(delivery.taken)
-        elif self._takes_nothing(delivery, channel):
+        elif self._takes_nothing(delivery, connection):
             self.give_back(delivery.taken)
-            channel.give_up()
+            connection.abort()
         else:
-            self._go_on(delivery, channel)
+            self._go_on(delivery, connection)
 
-    def _takes_nothing(self, delivery: _Delivery, channel: Channel) -> bool:
+    def _takes_nothing(self, delivery: _Delivery, connection: Client) -> bool:
         """Whether no byte has reached the client for too long: it may be gone without a word."""
-        now, arrived = self._clock.seconds(), channel.arrival.until()
+        now, arrived = self._clock.seconds(), connection.arrival.until()
         if arrived > delivery.arrived:
             delivery.arrived, delivery.arrived_at = arrived, now
-        return now + SLOWEST_LOOK > delivery.arrived_at + channel.factory.request_timeout
+        return now + SLOWEST_LOOK > delivery.arrived_at + connection.request_timeout
 
-    def _go_on(self, delivery: _Delivery, channel: Channel) -> None:
+    def _go_on(self, delivery: _Delivery, connection: Client) -> None:
         """Look again later, and hold the jobs until then."""
         now = self._clock.seconds()
         delivery.next_look = now + delivery.patience
         delivery.patience = min(delivery.patience * 2, SLOWEST_LOOK)
-        self._written.setdefault(channel, []).append(delivery)
+        self._written.setdefault(connection, []).append(delivery)
         self._look_later(GATHER)
         if delivery.taken.on_arrival != "nothing" and now - delivery.held_at > STALE:
             delivery.held_at = now

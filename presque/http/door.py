@@ -18,7 +18,7 @@ from presque.http.target import authority, in_origin_form
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twisted.web.http_headers import Headers
+    from presque.http.request import Request
 
 OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from
 
@@ -46,19 +46,19 @@ class Door:
         self._hosts = frozenset(hosts)
         self._check = lru_cache(maxsize=256)(self._judge)  # nearly all requests are for the same host
 
-    def refusal(self, method: bytes, target: bytes, version: bytes, headers: Headers) -> Refusal | None:
-        """Why a request with this head does not come in; None when it does."""
-        named = headers.getRawHeaders(b"Host") or []
-        if len(named) > 1 or not (named or version == b"HTTP/1.0"):
+    def refusal(self, request: Request) -> Refusal | None:
+        """Why a request, of which the head is there, does not come in; None when it does."""
+        target, named = request.target, request.values(b"host")
+        if len(named) > 1 or not (named or request.version == b"HTTP/1.0"):
             return BAD_HOST
         if not target.startswith(b"/") and (in_target := authority(target)) is not None:
             named = [*named, in_target]
         for text in named:
             if (why := self._check(text)) is not None:
                 return why
-        if not self._is_of_another_site(named[0] if named else b"", headers):
+        if not self._is_of_another_site(named[0] if named else b"", request):
             return None
-        is_page = method in (b"GET", b"HEAD") and in_origin_form(target).partition(b"?")[0] == b"/"
+        is_page = request.method in (b"GET", b"HEAD") and in_origin_form(target).partition(b"?")[0] == b"/"
         return None if is_page else ANOTHER_SITE
 
     def _judge(self, text: bytes) -> Refusal | None:
@@ -69,12 +69,10 @@ class Door:
         return None if is_allowed else NOT_ALLOWED
 
     @staticmethod
-    def _is_of_another_site(host: bytes, headers: Headers) -> bool:
-        said = headers.getRawHeaders(b"Sec-Fetch-Site")
-        if said is not None:
+    def _is_of_another_site(host: bytes, request: Request) -> bool:
+        if said := request.values(b"sec-fetch-site"):
             return any(each.strip().lower() not in OURS for text in said for each in text.split(b","))
-        origins = headers.getRawHeaders(b"Origin") or ()
-        referers = headers.getRawHeaders(b"Referer") or ()
+        origins, referers = request.values(b"origin"), request.values(b"referer")
         return any(_is_another(text, host) for text in (*origins, *filter(None, referers)))
 
 

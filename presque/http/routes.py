@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from klein import Klein
 
-from presque.web.answers import is_modern
-from presque.web.params import refuse_unknown
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from presque.http.site import Request
 
 
 @dataclass(frozen=True)
 class Route:
     """What is known of a route beside its function: enough to describe it to others."""
 
+    function: Any  # called with the request and the values of the path's variables
     method: str
     path: str
     summary: str
@@ -34,25 +30,17 @@ class Route:
     is_alias: bool = False  # a second path of the same operation
 
 
-def _strict(function: Any, query: tuple[str, ...]) -> Any:
-    """`function` for requests that have no parameters in their query but those."""
-
-    def strict(request: Request, *values: str) -> Any:
-        if b"?" in request.uri:
-            refuse_unknown(request, query)
-        return function(request, *values)
-
-    return strict
-
-
 class Routes:
-    """The one Klein application, and the list of its routes."""
+    """The one Klein application, and the list of its routes. `check(function, path, query)` gives the function that is
+    called, which may check a request before.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[Any, str, tuple[str, ...]], Any]) -> None:
         self.app = Klein()
         self.app.url_map.merge_slashes = False
         self.listed: list[Route] = []
-        self.functions: dict[str, Any] = {}  # by Klein's name of the endpoint
+        self.by_endpoint: dict[str, Route] = {}  # by Klein's name of the endpoint
+        self._check = check
 
     def at(
         self,
@@ -74,8 +62,6 @@ class Routes:
         at `/openapi.json` under the first of its paths; what `query` and `headers` are called is explained in
         `presque.web.parameters`.
 
-        Below /v1 a parameter that is not in `query` is refused; the routes of 2010 ignore it.
-
         Klein lets a second endpoint of one name replace the first without a word, and a route without a method takes
         any; so each gets one method and a name that says which and where.
         """
@@ -86,9 +72,10 @@ class Routes:
                 if endpoint in self.app.endpoints:
                     raise ValueError(f"there are two routes {endpoint}")
                 self.app.route(path, methods=[method], endpoint=endpoint)(function)
-                self.functions[endpoint] = _strict(function, query) if is_modern(path.encode()) else function
                 known = (method, path, summary, body, answers or {}, query, headers, name, needs_body, refuses, tells)
-                self.listed.append(Route(*known, is_alias=path != paths[0]))
+                checked = self._check(function, path, query)
+                route = self.by_endpoint[endpoint] = Route(checked, *known, is_alias=path != paths[0])
+                self.listed.append(route)
                 if takes:
                     for rule in self.app.url_map.iter_rules(endpoint):
                         if rule.methods:

@@ -8,41 +8,58 @@ closures of its rendering cost more than Redis and the parsing of HTTP together.
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web import server
+from twisted.web.resource import Resource
+
+from presque.http.request import JSON
+from presque.http.target import in_origin_form, segments_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from presque.http.routes import Routes
-    from presque.http.site import Request
+    from presque.http.request import Request
+    from presque.http.routes import Route, Routes
 
 _VARIABLE = re.compile(r"<\w+>")  # Werkzeug's default converter: one segment that is not empty
 _ANY = b"<>"  # stands for a variable in the tree; no segment has these characters
+_NOWHERE = IPv4Address("TCP", "127.0.0.1", 80)
 
 
 class Dispatch:
-    """Answers requests. `explain(request, failure)` gives the answer to what a route failed with."""
+    """Answers requests. `explain(request, failure)` gives the answer to what a route failed with, and `refuse(request,
+    status, message)` that to what is for no route.
+    """
 
     _log = Logger()
 
-    def __init__(self, routes: Routes, explain: Callable[[Request, Failure], bytes]) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        explain: Callable[[Request, Failure], bytes],
+        refuse: Callable[[Request, int, str], bytes],
+    ) -> None:
         self._klein = routes.app.resource()
         self._explain = explain
-        self._tree: dict[bytes | str, Any] = {}  # segment -> tree; at the end of a path {method: function}
+        self._refuse = refuse
+        self._tree: dict[bytes | str, Any] = {}  # segment -> tree; at the end of a path {method: Route}
         for rule in routes.app.url_map.iter_rules():
             segments = [_VARIABLE.sub(_ANY.decode(), part).encode() for part in rule.rule[1:].split("/")]
             node = self._tree
             for segment in segments:
                 node = node.setdefault(segment, {})
             for method in rule.methods or ():
-                node[method] = routes.functions[rule.endpoint]  # a str, which no segment is
+                node[method] = routes.by_endpoint[rule.endpoint]  # a str, which no segment is
 
-    def find(self, method: bytes, segments: Sequence[bytes]) -> tuple[Callable[..., Any], list[str]] | None:
-        """The function for a request and the values of its path's variables; None where there is no route."""
+    def find(self, method: bytes, segments: Sequence[bytes]) -> tuple[Route, list[str]] | None:
+        """The route for a request and the values of its path's variables; None where there is none."""
         node, values = self._tree, []
         for segment in segments:
             following = node.get(segment)
@@ -52,39 +69,95 @@ class Dispatch:
                     return None
                 values.append(segment.decode("ascii"))
             node = following
-        function = node.get(method.decode("ascii"))
-        return None if function is None else (function, values)
+        route = node.get(method.decode("ascii"))
+        return None if route is None else (route, values)
 
-    def answer(self, request: Request, segments: list[bytes]) -> None:
-        """Answer a request whose path has these segments, now or once the route's Deferred has fired."""
-        found = self.find(request.method, segments)
-        if found is None:
-            request.prepath, request.postpath = [], segments
-            request.render(self._klein)
+    def answer(self, request: Request) -> None:
+        """Answer a request, now or once the route's Deferred has fired."""
+        path = in_origin_form(request.target.partition(b"?")[0])
+        if not path.startswith(b"/") or not request.method.isupper():
+            request.path = path
+            if path == b"*" and request.method == b"OPTIONS":
+                request.code = HTTPStatus.NO_CONTENT
+                request.respond(b"")
+            else:
+                request.respond(self._refuse(request, HTTPStatus.BAD_REQUEST, "bad request"))
             return
-        function, values = found
+        segments = segments_of(path)
+        request.path = b"/" + b"/".join(segments)
+        if b"//" in path:
+            request.respond(self._refuse(request, HTTPStatus.NOT_FOUND, "not found"))
+        elif (found := self.find(request.method, segments)) is None:
+            _AtKlein(request, segments).render(self._klein)
+        else:
+            self._call(request, *found)
+
+    def _call(self, request: Request, route: Route, values: list[str]) -> None:
         try:
-            result = function(request, *values)
+            result = route.function(request, *values)
         except Exception:
             self._fail(Failure(), request)
             return
         if isinstance(result, bytes):
-            self._end(result, request)
+            request.respond(result)
             return
         if not isinstance(result, Deferred):
             result = Deferred.fromCoroutine(result)
-        result.addCallbacks(self._end, self._fail, callbackArgs=(request,), errbackArgs=(request,))
+        result.addCallbacks(request.respond, self._fail, errbackArgs=(request,))
         result.addErrback(self._broken, request)
 
-    def _end(self, body: bytes, request: Request) -> None:
-        if request.channel is not None:  # else the client has left
-            request.write(body)
-            request.finish()
-
     def _fail(self, failure: Failure, request: Request) -> None:
-        if request.channel is not None:
-            self._end(self._explain(request, failure), request)
+        if not request.has_left:
+            request.respond(self._explain(request, failure))
 
     def _broken(self, failure: Failure, request: Request) -> None:
         self._log.failure("{method} {path} was not answered", failure=failure, method=request.method, path=request.path)
-        request.loseConnection()
+        request.connection.abort()
+
+
+class _AtKlein(server.Request):
+    """A request for which there is no route, as Klein knows requests. What it is answered answers the other."""
+
+    def __init__(self, request: Request, segments: list[bytes]) -> None:
+        super().__init__(_Nowhere(), False)
+        self._request = request
+        self._body = b""
+        self.method, self.uri, self.path = request.method, request.target, request.path
+        self.clientproto = request.version
+        self.prepath, self.postpath = [], segments
+        self.content = BytesIO(request.body)
+        self.content_type = JSON
+
+    def getRequestHostname(self) -> bytes:
+        """Nothing here depends on what a client says that we are called."""
+        return b"presque"
+
+    def set_header(self, name: bytes, value: bytes) -> None:
+        """As a Request's."""
+        self._request.set_header(name, value)
+
+    def write(self, data: bytes) -> None:
+        """Keep what Klein answers."""
+        self._body += data
+
+    def finish(self) -> None:
+        """Klein has answered."""
+        self._request.code, self._request.content_type = self.code, self.content_type
+        self._request.respond(self._body)
+
+
+class _Nowhere:
+    """The channel of a request that Klein sees."""
+
+    site = server.Site(Resource(), parsePOSTFormSubmission=False)
+    transport = None
+
+    def getHost(self) -> IPv4Address:
+        """An address."""
+        return _NOWHERE
+
+    getPeer = getHost
+
+    def isSecure(self) -> bool:
+        """Whether it came by TLS."""
+        return False

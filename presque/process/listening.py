@@ -123,7 +123,7 @@ class _Listening(socket.socket):
 class _Sparing(tcp.Port):
     """A port that, while its socket is `shared`, hesitates the longer the more connections it has, so that the process
     with the fewest is the first to take one. Without that whoever wakes first takes nearly all of them, when they come
-    at once and when they come one by one. The factory says in `channels` which connections it has.
+    at once and when they come one by one. The factory says in `connections` which connections it has.
     """
 
     reactor: Any
@@ -137,7 +137,7 @@ class _Sparing(tcp.Port):
     @property
     def numberAccepts(self) -> int:
         """How many connections to take in a row."""
-        return 1 + len(self.factory.channels) // SHARE if self.shared else AT_ONCE
+        return 1 + len(self.factory.connections) // SHARE if self.shared else AT_ONCE
 
     @numberAccepts.setter
     def numberAccepts(self, wanted: int) -> None:
@@ -145,7 +145,7 @@ class _Sparing(tcp.Port):
 
     def doRead(self) -> None:
         """Somebody waits to be accepted."""
-        delay = HESITATION * log2(1 + len(self.factory.channels)) if self._may_hesitate() else 0
+        delay = HESITATION * log2(1 + len(self.factory.connections)) if self._may_hesitate() else 0
         if delay:
             self.stopReading()
             self._hesitating = self.reactor.callLater(delay, self._take)

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from presque.http.request import JSON
 from presque.web.v1.models import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from presque.http.site import Request
+    from presque.http.request import Request
 
-JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 MODERN = b"/v1/"  # errors below this path are problems, and at it
 RETRY_AFTER = b"1"  # seconds
-NO_STORE = b"Cache-Control: no-store\r\n"  # a cache that keeps the answer to a GET hands a job out twice
 
 # Slug -> (its title, its status below /v1, what to do): the types of problems.
 PROBLEMS = {
@@ -74,7 +73,7 @@ def answer(request: Request, status: int, body: bytes, content_type: bytes = JSO
     request.code = status
     request.content_type = content_type
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        request.setHeader(b"Retry-After", RETRY_AFTER)
+        request.set_header(b"Retry-After", RETRY_AFTER)
     return body
 
 
@@ -107,10 +106,3 @@ def error_body(path: bytes, status: int, message: str, slug: str = "", **members
     title = TITLES[slug] if slug else HTTPStatus(status).phrase
     problem = Problem(f"/problems/{slug}" if slug else "about:blank", title, status, message, **members)
     return encode(problem), PROBLEM
-
-
-def raw_answer(status: int, body: bytes, content_type: bytes, with_body: bool = True) -> bytes:
-    """A whole answer, for what never became a request."""
-    head = b"HTTP/1.1 %d %b\r\nServer: presque\r\nContent-Type: %b\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n"
-    head %= (status, HTTPStatus(status).phrase.encode(), content_type, NO_STORE, len(body))
-    return head + body if with_body else head

@@ -25,7 +25,7 @@ from presque.http.routes import Routes
 from presque.web import openapi
 from presque.web.answers import answer, error, is_modern
 from presque.web.dashboard import page as dashboard
-from presque.web.params import BadRequest
+from presque.web.params import BadRequest, refuse_unknown
 from presque.web.v1 import routes as routes_v1
 from presque.web.y2010 import routes as routes2010
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from presque.http.deliveries import Handoff
-    from presque.http.site import Request
+    from presque.http.request import Request
     from presque.jobs.leases import Leases
     from presque.jobs.queues import Queues
     from presque.jobs.waiters import Waiting
@@ -58,15 +58,32 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
 )
 
 
-def make_routes(queues: Queues, leases: Leases, workers: Workers, waiting: Waiting, handoff: Handoff) -> Routes:
-    """The application over these, and the list of its routes."""
-    routes = Routes()
+def make_routes(
+    queues: Queues, leases: Leases, workers: Workers, waiting: Waiting, handoff: Handoff, max_body: int
+) -> Routes:
+    """The application over these, and the list of its routes. A body may have `max_body` bytes."""
+    routes = Routes(_strict)
     routes2010.add(routes, queues, workers, waiting, handoff)
-    routes_v1.add(routes, queues, leases, waiting, handoff)
+    routes_v1.add(routes, queues, leases, waiting, handoff, max_body)
     dashboard.add(routes, queues)
     openapi.add(routes)
     _answer_what_has_no_route(routes.app)
     return routes
+
+
+def _strict(function: Any, path: str, query: tuple[str, ...]) -> Any:
+    """Below /v1, `function` for requests that have no parameters in their query but those; the routes of 2010 ignore
+    what they do not know.
+    """
+    if not is_modern(path.encode()):
+        return function
+
+    def strict(request: Request, *values: str) -> Any:
+        if b"?" in request.target:
+            refuse_unknown(request, query)
+        return function(request, *values)
+
+    return strict
 
 
 def explain(request: Request, failure: Failure) -> bytes:
@@ -84,7 +101,7 @@ def _answer_what_has_no_route(app: Klein) -> None:
     @app.handle_errors(MethodNotAllowed)
     def wrong_method(request: Any, failure: Failure) -> bytes:
         allowed = sorted({*(cast("MethodNotAllowed", failure.value).valid_methods or ()), "OPTIONS"})
-        request.setHeader(b"Allow", ", ".join(allowed).encode())
+        request.set_header(b"Allow", ", ".join(allowed).encode())
         return answer(request, 204, b"") if request.method == b"OPTIONS" else error(request, 405, "method not allowed")
 
     @app.handle_errors(HTTPException)

@@ -18,8 +18,8 @@ from presque.web.v1.models import Error, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from presque.http.request import Request
     from presque.http.routes import Route, Routes
-    from presque.http.site import Request
 
 SCHEMAS = "#/components/schemas/{name}"
 EVERYWHERE = (400, 403, 408, 421, 503)  # statuses with which any request may be refused

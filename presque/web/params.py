@@ -14,7 +14,7 @@ from presque.web import limits, surrogates
 from presque.web.parameters import WORKER
 
 if TYPE_CHECKING:
-    from presque.http.site import Request
+    from presque.http.request import Request
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ DEFAULT_BATCH = 10  # jobs
 LARGEST_BATCH = 1000  # jobs fetched by one request
 MOST_INSERTED = 10_000  # jobs inserted by one request, so that no script holds Redis up for long
 
-_WORKER = WORKER.encode()
+_WORKER = WORKER.lower().encode()
 _NUMBER = re.compile(rb"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
@@ -36,7 +36,7 @@ class BadRequest(PresqueError):
 
 def query(request: Request, name: bytes) -> bytes:
     """The last parameter of this name, or nothing."""
-    values = request.args.get(name)
+    values = request.query.get(name)
     return values[-1] if values else b""
 
 
@@ -89,7 +89,7 @@ def batch_size(request: Request) -> int:
 
 def worker(request: Request, in_body: str | None = None) -> str:
     """The worker that the header, the query or else the body names, or nothing. Raises InvalidWorker."""
-    named = request.getHeader(_WORKER) or query(request, b"worker_id")
+    named = request.headers.get(_WORKER) or query(request, b"worker_id")
     if not named:
         if in_body is not None:
             check_worker(in_body)
@@ -154,7 +154,7 @@ def status(request: Request) -> str:
 
 
 def _json_body(request: Request) -> bytes:
-    declared = request.getHeader(b"Content-Type") or b""
+    declared = request.headers.get(b"content-type") or b""
     if declared.partition(b";")[0].strip().lower() != b"application/json":
         raise BadRequest("content-type must be set to application/json")
     content = body(request)
@@ -187,10 +187,9 @@ def _decoded(content: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
         return surrogates.decode(content, decoder.type)
 
 
-def body(request: Any) -> bytes:
+def body(request: Request) -> bytes:
     """The body, whole."""
-    content: bytes = request.content.read()
-    return content
+    return request.body
 
 
 def parse(content: bytes, type: type[T]) -> T:
@@ -219,12 +218,12 @@ def job_id(text: str) -> tuple[str, bytes]:
 
 def idempotency_key(request: Request) -> bytes:
     """The header of that name, or nothing when there is none. An empty one is a mistake, and so are two."""
-    said = request.requestHeaders.getRawHeaders(b"Idempotency-Key")
-    if said is None:
+    said = request.values(b"idempotency-key")
+    if not said:
         return b""
     if len(said) > 1:
         raise BadRequest("Idempotency-Key must be given once")
-    key: bytes = said[0]
+    key = said[0]
     if not 1 <= len(key) <= limits.KEY:
         raise BadRequest(f"Idempotency-Key must be 1 to {limits.KEY} bytes long")
     return key
@@ -232,7 +231,7 @@ def idempotency_key(request: Request) -> bytes:
 
 def refuse_unknown(request: Request, known: tuple[str, ...]) -> None:
     """Refuse parameters in the query that are not `known`, or that are there twice."""
-    query = request.uri.partition(b"?")[2]
+    query = request.target.partition(b"?")[2]
     if not query:
         return
     seen = set()

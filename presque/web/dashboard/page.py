@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from presque.web.answers import answer
 
 if TYPE_CHECKING:
+    from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.http.site import Request
     from presque.jobs.queues import Counts, Queues
 
 MOST_LISTED = 1000  # queues
@@ -30,7 +30,7 @@ def add(routes: Routes, queues: Queues) -> None:
         names, missing = await queues.names(most=MOST_LISTED)
         counts, more_missing = await queues.overview(names)
         total = await queues.size() if len(names) == MOST_LISTED else len(names)
-        request.setHeader(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")
+        request.set_header(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")
         return answer(
             request,
             200,

@@ -10,8 +10,8 @@ from presque.web.answers import PROBLEMS, error, json
 from presque.web.v1 import models
 
 if TYPE_CHECKING:
+    from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.http.site import Request
     from presque.jobs.leases import Leases
 
 FEATURES = [
@@ -25,7 +25,7 @@ FEATURES = [
 ]
 
 
-def add(routes: Routes, leases: Leases) -> None:
+def add(routes: Routes, leases: Leases, max_body: int) -> None:
     """Declare the routes."""
 
     @routes.at(
@@ -37,7 +37,7 @@ def add(routes: Routes, leases: Leases) -> None:
     )
     def about(request: Request) -> bytes:
         most = models.Limits(
-            body=request.channel.factory.max_body,
+            body=max_body,
             jobs=limits.JOBS,
             reservation=limits.RESERVATION,
             queues=limits.QUEUES,

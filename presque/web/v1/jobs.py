@@ -15,8 +15,8 @@ from presque.web.params import BadRequest
 from presque.web.v1 import models
 
 if TYPE_CHECKING:
+    from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.http.site import Request
     from presque.jobs.leases import Job, Leases
     from presque.jobs.queues import Queues
 
@@ -51,7 +51,7 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
         if several:
             return json(request, {"jobs": [{"id": job_id, "state": state} for job_id, state in inserted]}, 201)
         ((job_id, state),) = inserted
-        request.setHeader(b"Location", b"/v1/jobs/" + job_id.encode())
+        request.set_header(b"Location", b"/v1/jobs/" + job_id.encode())
         return json(request, {"id": job_id, "state": state}, 201)
 
 

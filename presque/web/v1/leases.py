@@ -17,8 +17,8 @@ from presque.web.v1 import models
 
 if TYPE_CHECKING:
     from presque.http.deliveries import Handoff
+    from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.http.site import Request
     from presque.jobs.leases import Leased, Leases, Settled
     from presque.jobs.waiters import Waiting
 

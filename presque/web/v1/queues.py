@@ -16,8 +16,8 @@ from presque.web.v1 import models
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.http.site import Request
     from presque.jobs.queues import Counts, Queues
 
 # Setting of PATCH -> (its name in the store, what makes its unit from seconds)

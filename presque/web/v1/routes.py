@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from presque.jobs.waiters import Waiting
 
 
-def add(routes: Routes, queues: Queues, leases: Leases, waiting: Waiting, handoff: Handoff) -> None:
+def add(routes: Routes, queues: Queues, leases: Leases, waiting: Waiting, handoff: Handoff, max_body: int) -> None:
     """Declare the routes of `/v1`."""
-    v1_about.add(routes, leases)
+    v1_about.add(routes, leases, max_body)
     v1_jobs.add(routes, queues, leases)
     v1_leases.add(routes, leases, waiting, handoff)
     v1_settlements.add(routes, leases)

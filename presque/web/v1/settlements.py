@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import msgspec
     from twisted.internet.defer import Deferred
 
+    from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.http.site import Request
     from presque.jobs.leases import Extended, Leases, Settled
 
 T = TypeVar("T")

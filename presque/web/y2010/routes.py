@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from presque.http.deliveries import Handoff
+    from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.http.site import Request
     from presque.jobs.queues import Counts, Queues, Taken
     from presque.jobs.waiters import Waiting
     from presque.jobs.workers import Worker, Workers

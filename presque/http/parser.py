@@ -1,0 +1,211 @@
+"""One connection's bytes, taken apart by llhttp: a message at a time, so that what follows it is not looked at before
+it was answered.
+
+We split off each head, and look at its first line ourselves: llhttp knows a fixed list of methods and refuses a raw
+UTF-8 target, such as curl sends; both are for the routes to answer. What a head says of the body's length is llhttp's
+to judge, in its strict mode, and so is the body's framing (RFC 9112, 6).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserInvalidURLError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
+
+from presque.http.request import Request
+
+if TYPE_CHECKING:
+    from presque.http.request import Client
+
+LONGEST_LINE = 1 << 14  # bytes of a request line
+LONGEST_HEADERS = 1 << 14  # bytes of all headers together
+MOST_HEADERS = 500
+FRAMING = 1 << 16  # bytes beside its data, in chunk extensions and trailers, that a body may have,
+FRAMING_EACH = 8  # and so many more for each byte of data: a body in chunks of one byte has five
+
+FRAMED = (b"content-length", b"transfer-encoding")  # headers that say how long a body is
+
+_END = b"\r\n\r\n"
+_TARGET = re.compile(rb"[!-~\x80-\xff]+")
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, 5.6.2)
+_VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
+
+
+class Malformed(Exception):
+    """What has come is not HTTP."""
+
+
+class TooLarge(Exception):
+    """The body is longer than it may be."""
+
+
+class Parser:
+    """Takes a connection's bytes apart. `request` is the one whose head is complete and whose body is not yet."""
+
+    def __init__(self, connection: Client, most: int) -> None:
+        self.request: Request | None = None
+        self._connection = connection
+        self._most = most  # bytes of a body
+        self._kept = b""  # bytes that were not looked at
+        self._searched = 0  # how many of them have no end of a head
+        self._body: bytes | bytearray = b""
+        self._parser: Any = HttpRequestParser(self)
+
+    def __len__(self) -> int:
+        """How many bytes are kept for later."""
+        return len(self._kept)
+
+    def end(self) -> None:
+        """Nothing more will be read: let go of what has come, and of llhttp, which holds us as we hold it."""
+        self._kept = self._body = b""
+        self.request = self._parser = None
+
+    def feed(self, data: bytes) -> None:
+        """Bytes have come."""
+        self._kept = self._kept + data if self._kept else data
+
+    def read_head(self) -> Request | None:
+        """The next request, its head complete; None while it is not. Raises Malformed."""
+        kept = self._kept
+        if kept.startswith(b"\r\n"):  # some clients end a body with a line too many (RFC 9112, 2.2)
+            kept = self._kept = kept[2:]
+            self._searched = 0
+        end = kept.find(_END, self._searched)
+        if end < 0:
+            self._searched = max(0, len(kept) - len(_END) + 1)
+            self._check_begun(kept)
+            return None
+        end += len(_END)
+        head, self._kept, self._searched = kept[:end], kept[end:], 0
+        line_end = head.index(b"\r\n")
+        if line_end > LONGEST_LINE or end - line_end > LONGEST_HEADERS:
+            raise Malformed
+        parts = head[:line_end].split(b" ")
+        if len(parts) != 3 or parts[2] not in _VERSIONS:
+            raise Malformed
+        method, target, version = parts
+        self.request = request = Request(self._connection, method, target, version)
+        self._headers = self._fed = 0
+        self._body = b""
+        self.is_complete = False
+        self._read(request, head, line_end)
+        self._check_framing(request)
+        return request
+
+    def _check_begun(self, kept: bytes) -> None:
+        """Refuse a head that is too long already, or whose first line is none."""
+        if kept and not 32 < kept[0] < 127:
+            raise Malformed
+        line_end = kept.find(b"\n")
+        if line_end < 0 and len(kept) > LONGEST_LINE:
+            raise Malformed
+        if line_end >= 0 and (kept[line_end - 1 : line_end] != b"\r" or len(kept) - line_end > LONGEST_HEADERS):
+            raise Malformed
+
+    def _read(self, request: Request, head: bytes, line_end: int) -> None:
+        try:
+            self._parser.feed_data(head)
+        except HttpParserUpgrade:
+            self._ignore_upgrade(request)
+        except (HttpParserInvalidMethodError, HttpParserInvalidURLError):
+            self._read_with_another_line(request, head, line_end)
+        except HttpParserError:
+            raise Malformed from None
+
+    def _read_with_another_line(self, request: Request, head: bytes, line_end: int) -> None:
+        """The method or the target is not one of llhttp's: judge them here, and have it judge the rest."""
+        if not (_METHOD.fullmatch(request.method) and _TARGET.fullmatch(request.target)):
+            raise Malformed
+        self._parser = HttpRequestParser(self)
+        self._headers = 0
+        try:
+            self._parser.feed_data(b"POST / " + request.version + head[line_end:])
+        except HttpParserUpgrade:
+            self._ignore_upgrade(request)
+        except HttpParserError:
+            raise Malformed from None
+
+    def _ignore_upgrade(self, request: Request) -> None:
+        """The client offers another protocol, and we go on with this one (RFC 9110, 7.8). llhttp stops there, before
+        the body; a new one reads that.
+        """
+        self._parser = HttpRequestParser(self)
+        self.is_complete = False
+        framing = b"".join(b"%b: %b\r\n" % (name, request.headers[name]) for name in FRAMED if name in request.headers)
+        self.request = None  # its headers are known
+        try:
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
+        except HttpParserError:
+            raise Malformed from None
+        self.request = request
+
+    def _check_framing(self, request: Request) -> None:
+        """What llhttp takes and we do not: a transfer coding before `chunked`, one in HTTP/1.0 (RFC 9112, 6.1), and
+        lengths beyond the limit.
+        """
+        headers = request.headers
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None and (request.version != b"HTTP/1.1" or coding.lower() != b"chunked"):
+            raise Malformed
+        self._is_chunked = coding is not None
+        self.length = int(headers.get(b"content-length", b"0"))  # of digits, as llhttp has seen
+
+    def read_body(self, request: Request) -> bool:
+        """Take what has come of the body of `request`, whose head was read; whether it is complete. Raises Malformed
+        and TooLarge.
+        """
+        while not self.is_complete and self._kept:
+            kept = self._kept
+            if self._is_chunked:
+                # The end of a chunked body is an empty line; beyond the next one nothing is looked at, and an empty
+                # line that has come in part is kept until it has come whole.
+                at = kept.find(_END)
+                until = at + len(_END) if at >= 0 else len(kept) - len(_END) + 1
+                if until <= 0:
+                    break
+            else:
+                until = self.length - len(self._body)
+            piece, self._kept = kept[:until], kept[until:]
+            self._fed += len(piece)
+            try:
+                self._parser.feed_data(piece)
+            except HttpParserError:
+                raise Malformed from None
+            if len(self._body) > self._most:
+                raise TooLarge
+            if self._fed > FRAMING + (1 + FRAMING_EACH) * len(self._body):
+                raise Malformed
+        if self.is_complete:
+            request.body = bytes(self._body)
+            self.request = None
+        return self.is_complete
+
+    # What llhttp calls.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header is complete; or a trailer, which nothing here reads."""
+        if self.request is not None and not self._fed:
+            self._headers += 1
+            if self._headers > MOST_HEADERS:
+                raise Malformed
+            self.request.add_header(name.lower(), value.strip(b" \t"))
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the body."""
+        if not self._body:
+            self._body = data
+        elif isinstance(self._body, bytearray):
+            self._body += data
+        else:
+            self._body = bytearray(self._body) + data
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self.is_complete = True

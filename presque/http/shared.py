@@ -1,0 +1,56 @@
+"""What all connections of a daemon share."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING
+
+from twisted.web.http import datetimeToString
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from presque.http.deliveries import Handoff
+    from presque.http.door import Door
+    from presque.http.request import Client, Request
+
+
+class Shared:
+    """What all connections share. `answer(request)` has a request answered; `explain(path, status, message)` gives the
+    body and the content type of what is refused before there is a route.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Request], None],
+        explain: Callable[[bytes, int, str], tuple[bytes, bytes]],
+        handoff: Handoff,
+        door: Door,
+        max_body: int,
+        request_timeout: float,
+        clock: IReactorTime,
+    ) -> None:
+        self.answer = answer
+        self.explain = explain
+        self.handoff = handoff
+        self.door = door
+        self.max_body = max_body  # bytes
+        self.request_timeout = request_timeout  # seconds
+        self.clock = clock
+        self.connections: set[Client] = set()
+        self.stopping = False  # each connection is closed after its next answer
+        self._date = b""  # the header, as it is during the second `_dated`
+        self._dated = 0
+
+    def date(self) -> bytes:
+        """The Date header of an answer that is sent now."""
+        if (second := int(time())) != self._dated:  # by the wall clock, which is for people
+            self._dated, self._date = second, b"Date: %b\r\n" % datetimeToString(second)
+        return self._date
+
+    @property
+    def busy(self) -> int:
+        """How many requests are being answered."""
+        return sum(connection.answering is not None for connection in self.connections)
