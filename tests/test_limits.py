@@ -380,3 +380,13 @@ async def test_a_length_of_thousands_of_digits_is_refused(daemon, failures):
     assert received.startswith(b"HTTP/1.1 400 ")
     assert received.endswith(b'{"error":"bad request"}')
     assert failures == []
+
+
+@awaiting
+async def test_small_answers_do_not_wait_for_an_acknowledgement(daemon, client):
+    """An answer in two pieces would stand still for 40 ms between them (Nagle)."""
+    connection = await raw_connection(port_of(daemon))
+    connection.transport.write(get(b"/nothing"))
+    await connection.until(b"not found")
+    assert all(each.transport.getTcpNoDelay() for each in daemon.site.connections)
+    connection.transport.abortConnection()

@@ -66,6 +66,8 @@ class Connection(Protocol):
         self._parser = Parser(self, self.site.max_body)
         self.arrival = Arrival(self.transport, self._before_the_end)
         self.transport.registerProducer(self, True)
+        if hasattr(self.transport, "setTcpNoDelay"):  # not a Unix socket's
+            self.transport.setTcpNoDelay(True)
         self._idle_since = self.site.clock.seconds()
         self._idle_look = self.site.clock.callLater(IDLE, self._look_whether_idle)
 
@@ -135,7 +137,7 @@ class Connection(Protocol):
     def _wait_for_the_rest(self) -> None:
         """A request has begun: the time for all of it runs from its first byte."""
         if self._ended:
-            self.loseConnection()  # the rest will never come
+            self.refuse(HTTPStatus.BAD_REQUEST, "bad request")  # the rest will never come
             return
         self._hear(True)
         if self._deadline is None:
@@ -208,12 +210,12 @@ class Connection(Protocol):
             return
         self.refused = True
         self._stop_deadline()
-        request = self._parser.request
-        path = routed(in_origin_form(request.target.partition(b"?")[0])) if request is not None else b""
+        method, target = self._parser.line
+        path = routed(in_origin_form(target.partition(b"?")[0]))
         body, content_type = self.site.explain(path, status, message)
         head = _head(status, content_type, b"HTTP/1.1", False)
         head += b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
-        self.write(head if request is not None and request.method == b"HEAD" else head + body)
+        self.write(head if method == b"HEAD" else head + body)
         self._parser.end()
         if self.arrival.is_plain:
             self._close_our_half()

@@ -1,9 +1,9 @@
 """One connection's bytes, taken apart by llhttp: a message at a time, so that what follows it is not looked at before
 it was answered.
 
-We split off each head, and look at its first line ourselves: llhttp knows a fixed list of methods and refuses a raw
-UTF-8 target, such as curl sends; both are for the routes to answer. What a head says of the body's length is llhttp's
-to judge, in its strict mode, and so is the body's framing (RFC 9112, 6).
+We split off each head, and look at its first line ourselves: llhttp knows a fixed list of methods, and another one is
+for the routes to answer. All else is llhttp's to judge, in its strict mode: names and values, what a head says of the
+body's length, and the body's framing (RFC 9112, 6).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from httptools import (
     HttpParserError,
     HttpParserInvalidMethodError,
-    HttpParserInvalidURLError,
     HttpParserUpgrade,
     HttpRequestParser,
 )
@@ -33,7 +32,6 @@ FRAMING_EACH = 8  # and so many more for each byte of data: a body in chunks of 
 FRAMED = (b"content-length", b"transfer-encoding")  # headers that say how long a body is
 
 _END = b"\r\n\r\n"
-_TARGET = re.compile(rb"[!-~\x80-\xff]+")
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, 5.6.2)
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 
@@ -51,6 +49,7 @@ class Parser:
 
     def __init__(self, connection: Client, most: int) -> None:
         self.request: Request | None = None
+        self.line = (b"", b"")  # method and target of what is being read, once they are known
         self._connection = connection
         self._most = most  # bytes of a body
         self._kept = b""  # bytes that were not looked at
@@ -73,10 +72,10 @@ class Parser:
 
     def read_head(self) -> Request | None:
         """The next request, its head complete; None while it is not. Raises Malformed."""
+        self.line = (b"", b"")
+        while self._kept.startswith(b"\r\n"):  # some clients end a body with a line too many (RFC 9112, 2.2)
+            self._kept, self._searched = self._kept[2:], 0
         kept = self._kept
-        if kept.startswith(b"\r\n"):  # some clients end a body with a line too many (RFC 9112, 2.2)
-            kept = self._kept = kept[2:]
-            self._searched = 0
         end = kept.find(_END, self._searched)
         if end < 0:
             self._searched = max(0, len(kept) - len(_END) + 1)
@@ -85,50 +84,48 @@ class Parser:
         end += len(_END)
         head, self._kept, self._searched = kept[:end], kept[end:], 0
         line_end = head.index(b"\r\n")
-        if line_end > LONGEST_LINE or end - line_end > LONGEST_HEADERS:
+        method, target, version = self._split(head[:line_end])
+        if end - line_end > LONGEST_HEADERS:
             raise Malformed
-        parts = head[:line_end].split(b" ")
-        if len(parts) != 3 or parts[2] not in _VERSIONS:
-            raise Malformed
-        method, target, version = parts
         self.request = request = Request(self._connection, method, target, version)
         self._headers = self._fed = 0
         self._body = b""
         self.is_complete = False
-        self._read(request, head, line_end)
+        self._read(request, head)
         self._check_framing(request)
         return request
 
+    def _split(self, line: bytes) -> list[bytes]:
+        """The method, the target and the version of a request line."""
+        parts = line.split(b" ")
+        if len(parts) != 3 or parts[2] not in _VERSIONS or len(line) > LONGEST_LINE:
+            raise Malformed
+        self.line = (parts[0], parts[1])
+        return parts
+
     def _check_begun(self, kept: bytes) -> None:
         """Refuse a head that is too long already, or whose first line is none."""
-        if kept and not 32 < kept[0] < 127:
-            raise Malformed
         line_end = kept.find(b"\n")
-        if line_end < 0 and len(kept) > LONGEST_LINE:
+        if line_end < 0:
+            if len(kept) > LONGEST_LINE or (kept and not 32 < kept[0] < 127):
+                raise Malformed
+            return
+        if kept[line_end - 1 : line_end] != b"\r":
             raise Malformed
-        if line_end >= 0 and (kept[line_end - 1 : line_end] != b"\r" or len(kept) - line_end > LONGEST_HEADERS):
+        self._split(kept[: line_end - 1])
+        if len(kept) - line_end > LONGEST_HEADERS:
             raise Malformed
 
-    def _read(self, request: Request, head: bytes, line_end: int) -> None:
+    def _read(self, request: Request, head: bytes) -> None:
         try:
             self._parser.feed_data(head)
         except HttpParserUpgrade:
             self._ignore_upgrade(request)
-        except (HttpParserInvalidMethodError, HttpParserInvalidURLError):
-            self._read_with_another_line(request, head, line_end)
-        except HttpParserError:
-            raise Malformed from None
-
-    def _read_with_another_line(self, request: Request, head: bytes, line_end: int) -> None:
-        """The method or the target is not one of llhttp's: judge them here, and have it judge the rest."""
-        if not (_METHOD.fullmatch(request.method) and _TARGET.fullmatch(request.target)):
-            raise Malformed
-        self._parser = HttpRequestParser(self)
-        self._headers = 0
-        try:
-            self._parser.feed_data(b"POST / " + request.version + head[line_end:])
-        except HttpParserUpgrade:
-            self._ignore_upgrade(request)
+        except HttpParserInvalidMethodError:
+            if not _METHOD.fullmatch(request.method):
+                raise Malformed from None
+            self._parser, self._headers = HttpRequestParser(self), 0
+            self._read(request, b"POST" + head[len(request.method) :])
         except HttpParserError:
             raise Malformed from None
 
