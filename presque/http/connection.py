@@ -356,8 +356,7 @@ class Connection(Protocol):
 
 def _closes(request: Request) -> bool:
     """Whether the client wants the connection closed after the answer."""
-    said = request.headers.get(b"connection")
-    if said is None or said == b"keep-alive":
+    if b"connection" not in request.headers:
         return False
     options = b",".join(request.values(b"connection")).lower().split(b",")
     return b"close" in map(bytes.strip, options)

@@ -32,8 +32,9 @@ FRAMING_EACH = 8  # and so many more for each byte of data: a body in chunks of 
 FRAMED = (b"content-length", b"transfer-encoding")  # headers that say how long a body is
 
 _END = b"\r\n\r\n"
-_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token (RFC 9110, 5.6.2)
-_VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
+# A token, and what is visible (RFC 9110, 5.6.2; RFC 9112, 3). llhttp skips line feeds before a method, and takes a
+# target that ends in one for HTTP/0.9.
+_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) (HTTP/1\.[01])")
 
 
 class Malformed(Exception):
@@ -95,19 +96,20 @@ class Parser:
         self._check_framing(request)
         return request
 
-    def _split(self, line: bytes) -> list[bytes]:
+    def _split(self, line: bytes) -> tuple[bytes, bytes, bytes]:
         """The method, the target and the version of a request line."""
-        parts = line.split(b" ")
-        if len(parts) != 3 or parts[2] not in _VERSIONS or len(line) > LONGEST_LINE:
+        found = _LINE.fullmatch(line)
+        if found is None or len(line) > LONGEST_LINE:
             raise Malformed
-        self.line = (parts[0], parts[1])
-        return parts
+        method, target, version = found.groups()
+        self.line = (method, target)
+        return method, target, version
 
     def _check_begun(self, kept: bytes) -> None:
         """Refuse a head that is too long already, or whose first line is none."""
         line_end = kept.find(b"\n")
         if line_end < 0:
-            if len(kept) > LONGEST_LINE or (kept and not 32 < kept[0] < 127):
+            if len(kept) > LONGEST_LINE or (kept not in (b"", b"\r") and not 32 < kept[0] < 127):
                 raise Malformed
             return
         if kept[line_end - 1 : line_end] != b"\r":
@@ -122,8 +124,6 @@ class Parser:
         except HttpParserUpgrade:
             self._ignore_upgrade(request)
         except HttpParserInvalidMethodError:
-            if not _METHOD.fullmatch(request.method):
-                raise Malformed from None
             self._parser, self._headers = HttpRequestParser(self), 0
             self._read(request, b"POST" + head[len(request.method) :])
         except HttpParserError:

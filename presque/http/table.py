@@ -8,6 +8,7 @@ closures of its rendering cost more than Redis and the parsing of HTTP together.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from http import HTTPStatus
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ class Dispatch:
         self._klein = routes.app.resource()
         self._explain = explain
         self._refuse = refuse
+        self._routed = lru_cache(maxsize=4096)(self._route)  # nearly all requests are for the same queues
         self._tree: dict[bytes | str, Any] = {}  # segment -> tree; at the end of a path {method: Route}
         for rule in routes.app.url_map.iter_rules():
             segments = [_VARIABLE.sub(_ANY.decode(), part).encode() for part in rule.rule[1:].split("/")]
@@ -83,14 +85,18 @@ class Dispatch:
             else:
                 request.respond(self._refuse(request, HTTPStatus.BAD_REQUEST, "bad request"))
             return
-        segments = segments_of(path)
-        request.path = b"/" + b"/".join(segments)
-        if b"//" in path:
-            request.respond(self._refuse(request, HTTPStatus.NOT_FOUND, "not found"))
-        elif (found := self.find(request.method, segments)) is None:
-            _AtKlein(request, segments).render(self._klein)
-        else:
+        request.path, found = self._routed(request.method, path)
+        if found is not None:
             self._call(request, *found)
+        elif b"//" in path:
+            request.respond(self._refuse(request, HTTPStatus.NOT_FOUND, "not found"))
+        else:
+            _AtKlein(request, segments_of(path)).render(self._klein)
+
+    def _route(self, method: bytes, path: bytes) -> tuple[bytes, tuple[Route, list[str]] | None]:
+        """A path as it is routed, and what is found for it."""
+        segments = segments_of(path)
+        return b"/" + b"/".join(segments), None if b"//" in path else self.find(method, segments)
 
     def _call(self, request: Request, route: Route, values: list[str]) -> None:
         try:
