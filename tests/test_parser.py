@@ -14,7 +14,7 @@ CHUNKED = b"POST /q/foo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\
 WHOLE = [
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET / HTTP/1.0\r\n\r\n",
-    b"\r\n\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n",
     b"HEAD /status/ HTTP/1.1\r\nHost: x\r\nX: 1\r\nx:  2\t\r\nEmpty:\r\n\r\n",
     PLAIN,
     b"PUT /q/foo HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\n\r\n",
@@ -102,6 +102,7 @@ def test_requests_are_the_same_however_their_bytes_come():
     "data",
     [
         b"\0",
+        b"\r\n\r\n",
         b"\x16\x03\x01",  # TLS
         b"GET /\r\n",
         b"GET / HTTP/1.1\n",

@@ -55,6 +55,7 @@ class Parser:
         self._most = most  # bytes of a body
         self._kept = b""  # bytes that were not looked at
         self._searched = 0  # how many of them have no end of a head
+        self._has_skipped = False  # an empty line before what is kept
         self._body: bytes | bytearray = b""
         self._parser: Any = HttpRequestParser(self)
 
@@ -74,8 +75,12 @@ class Parser:
     def read_head(self) -> Request | None:
         """The next request, its head complete; None while it is not. Raises Malformed."""
         self.line = (b"", b"")
-        while self._kept.startswith(b"\r\n"):  # some clients end a body with a line too many (RFC 9112, 2.2)
-            self._kept, self._searched = self._kept[2:], 0
+        if self._kept.startswith(b"\r\n"):  # some clients end a body with a line too many (RFC 9112, 2.2)
+            if self._has_skipped:
+                raise Malformed
+            self._kept, self._searched, self._has_skipped = self._kept[2:], 0, True
+            if self._kept.startswith(b"\r\n"):
+                raise Malformed
         kept = self._kept
         end = kept.find(_END, self._searched)
         if end < 0:
@@ -90,7 +95,7 @@ class Parser:
             raise Malformed
         self.request = request = Request(self._connection, method, target, version)
         self._headers = self._fed = 0
-        self._body = b""
+        self._body, self._has_skipped = b"", False
         self.is_complete = False
         self._read(request, head)
         self._check_framing(request)
