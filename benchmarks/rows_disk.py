@@ -206,15 +206,19 @@ def filled_by_another(bench: Bench) -> dict[str, Any]:
     def meanwhile() -> None:
         until(lambda: producers.answers["201"] > 500, 60, "jobs")
         disk.fill()
-        until(lambda: "JOBS ARE AT STAKE" in daemon.log, 60, "the log's word")
-        daemon.process and daemon.process.send_signal(signal.SIGTERM)
-        until(lambda: "presque waits to stop" in daemon.log, 60, "the wait")
+        until(lambda: re.search("JOBS ARE AT STAKE|DISK NEARLY FULL", daemon.log), 60, "the log's word")
+        process = daemon.process
+        if process is None:
+            raise RuntimeError("it has ended")
+        process.send_signal(signal.SIGTERM)
+        # It waits when bytes that were answered are not written; where it saw the floor in time there are none.
+        until(lambda: "presque waits to stop" in daemon.log or process.poll() is not None, 60, "the wait or the end")
         disk.release()
 
     producers.run(meanwhile)
     ended(daemon)
     daemon.start()
-    return counted(producers, drain(daemon.port))
+    return {**counted(producers, drain(daemon.port)), "at_stake": "JOBS ARE AT STAKE" in daemon.log}
 
 
 def disk_full(bench: Bench, figures: dict[str, Any]) -> bool:

@@ -10,6 +10,8 @@ import sys
 import pytest
 from servers import ROOT
 
+pytestmark = pytest.mark.rows
+
 ROWS = (*range(1, 21), *range(22, 25), *range(26, 30))
 # 21 is the model: tests/test_model.py.
 # 25 fills disks, which takes minutes where others use the same cores: tests/test_folder.py has the floor and the stop.

@@ -300,19 +300,26 @@ async def test_a_folder_may_have_any_name(processes, tmp_path, name):
 
 
 def test_the_disk_is_looked_at_the_oftener_the_sooner_it_may_be_full():
-    clock, free, changes = Clock(), [1000.0], []
-    room = Room(None, 100, clock, lambda low, free: changes.append((low, free)), lambda folder: free[0])
+    gb = 10**9
+    clock, free, changes = Clock(), [1000 * gb], []
+    room = Room(None, 100 * gb, clock, lambda low, free: changes.append((low, free)), lambda folder: free[0])
     assert room.look() == LONGEST
     waits = []
-    for free[0] in (900, 700, 400, 200, 120):
+    for free[0] in (900 * gb, 700 * gb, 400 * gb, 200 * gb, 120 * gb):
         clock.advance(1)
         waits.append(room.look())
     assert waits == sorted(waits, reverse=True)
     assert waits[-1] < 0.05
-    for free[0] in (99, 100, 124, 125, 101, 99):
+    for free[0] in (99 * gb, 100 * gb, 124 * gb, 125 * gb, 101 * gb, 99 * gb):
         clock.advance(1)
         room.look()
-    assert changes == [(True, 99), (False, 125), (True, 99)]
+    assert changes == [(True, 99 * gb), (False, 125 * gb), (True, 99 * gb)]
+
+
+def test_a_small_disk_is_looked_at_often_before_anything_was_written_to_it():
+    """A load that begins between two looks may fill 12 MB in 0.2 s."""
+    room = Room(None, 4_000_000, Clock(), lambda low, free: None, lambda folder: 16_000_000)
+    assert room.look() < 0.02
 
 
 def test_a_disk_that_cannot_be_looked_at_is_looked_at_again():

@@ -219,7 +219,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         if isinstance(reply, txredisapi.ConnectionError):
             raise OutcomeUnknown
         word = _word(reply)
-        if word == "OOM":
+        if word == "OOM" or (word == "MISCONF" and "No space left" in str(reply)):
             raise StoreFull
         if word == "LATE":
             raise Late

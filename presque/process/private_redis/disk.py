@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 LONGEST = 1.0  # seconds between two looks
 SHORTEST = 0.01  # seconds
-LOOKS = 8  # until the floor could be reached, at the rate of the last looks
+LOOKS = 8  # until the floor could be reached, at the rate of the last looks or
+MAY_FALL = 100e6  # bytes a second, which a load that begins now may write
 FADES = 0.8  # what of a rate of fall is still reckoned with at the next look
 BACK = 1.25  # times the floor must be free before there is room again
 
@@ -92,6 +93,6 @@ class Room:
         if low != self.low:
             self.low = low
             self._changed(low, free)
-        if low or not self._rate:
-            return LONGEST if not low else LONGEST / 4
-        return min(LONGEST, max(SHORTEST, (free - self.floor) / self._rate / LOOKS))
+        if low:
+            return LONGEST / 4
+        return min(LONGEST, max(SHORTEST, (free - self.floor) / max(self._rate, MAY_FALL) / LOOKS))
