@@ -30,7 +30,7 @@ from presque.process.root import Program
 from presque.process.supervisor import Supervisor
 from presque.redis.connect_checks import fitness
 from presque.redis.record import LOOK_EVERY, Record
-from presque.redis.store import Store
+from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
 from presque.web.answers import error, error_body
 from presque.web.app import explain, make_routes
@@ -76,6 +76,7 @@ class Daemon(Program):
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
         self.site = Site(self.dispatch.answer, error_body, self.handoff, door, *limits, reactor)
+        self.beat = Loop("the beat", self.store.beat, BEAT, sys.maxsize, reactor)
         self.mover = Loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE, reactor)
 
         def keep() -> Coroutine[Any, Any, int]:
@@ -96,6 +97,7 @@ class Daemon(Program):
             self.server.startService()
             await self._until(self.server.is_ready, FIRST_CONNECTION)
         self.store.start()
+        self.beat.startService()
         await self._until(lambda: self.store.is_up, FIRST_CONNECTION)
         self.converting.startService()
         await self._until(lambda: self.conversion.done or not self.store.is_up, FIRST_CONNECTION)
@@ -130,7 +132,7 @@ class Daemon(Program):
         await self._until(lambda: not self.site.busy and not self.handoff.pending, STOP_PATIENCE)
         for connection in list(self.site.connections):
             connection.loseConnection()
-        for loop in (self.mover, self.recorder, self.forgetting, self.converting):
+        for loop in (self.mover, self.recorder, self.forgetting, self.converting, self.beat):
             if loop.running:
                 await loop.stopService()
         await self.store.stop()

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.endpoints import serverFromString
 
 from presque.http.hosts import ANY, parse_host
-from presque.process.listening import SHARABLE
 from presque.redis.url import RedisURL, parse_redis_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are no more than a socket, which others can use
 
 
 class SettingError(Exception):

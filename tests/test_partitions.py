@@ -1,5 +1,6 @@
 """Very many partitions, and partitions that fail: the others go on, and what is missing is named."""
 
+import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of
@@ -8,7 +9,7 @@ from twisted.logger import globalLogPublisher
 from presque.redis.keys import partition_of
 
 JOB = b'{"key":"value"}'
-FEW, MANY = 4, 16_384
+FEW = 4
 
 
 @pytest_twisted.async_yield_fixture()
@@ -47,9 +48,10 @@ async def delayed_jobs_come(redis, client, names):
         await eventually(is_ready, f"the job of {name}")
 
 
+@pytest.mark.parametrize("partitions", [2049, pytest.param(16_384, marks=pytest.mark.rows)])
 @awaiting
-async def test_16384_partitions_come_up_and_do_everything(started):
-    redis, _, client = await started(MANY)
+async def test_very_many_partitions_come_up_and_do_everything(started, partitions):
+    redis, _, client = await started(partitions)
     names = [f"q{n:02}" for n in range(20)]
     for name in names:
         assert (await client.post(f"/q/{name}", JOB)).status == 201
@@ -62,7 +64,7 @@ async def test_16384_partitions_come_up_and_do_everything(started):
         assert (await client.get(f"/q/{name}")).body == JOB
     assert (await client.post("/v1/queues/late/jobs", b'{"payload":{},"delay":0.3}')).status == 201
     assert (await client.get("/q/late?wait=15")).body == b"{}"
-    assert redis.command("HGET", "presque:store", "partitions") == b"%d" % MANY
+    assert redis.command("HGET", "presque:store", "partitions") == b"%d" % partitions
 
 
 @awaiting

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "presque": set(),
     "presque.errors": set(),
     "presque.tap": {"presque", "presque.settings", "presque.service", "presque.errors"},
-    "presque.settings": {"presque.redis.url", "presque.process.listening", "presque.http.hosts"},
+    "presque.settings": {"presque.redis.url", "presque.http.hosts"},
     "presque.service": {"*"},
     "presque.web": {"presque", "presque.http", "presque.jobs", "presque.errors"},
     "presque.process": {
@@ -32,9 +32,9 @@ MAY_IMPORT = {
         "presque.errors",
     },
     "presque.background": {"presque.jobs", "presque.redis", "presque.errors"},
-    "presque.http": {"presque.jobs", "presque.errors", "presque.web.answers", "presque.web.params"},
+    "presque.http": {"presque.jobs", "presque.errors"},
     "presque.jobs": {"presque.redis", "presque.errors"},
-    "presque.redis": {"presque.errors", "presque.background.loop"},
+    "presque.redis": {"presque.errors"},
 }
 
 

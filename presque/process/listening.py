@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 MODE = "660"  # of a Unix socket's file, unless the endpoint says which: whoever opens it takes jobs
 BACKLOG = 1024  # connections that may wait to be accepted, unless the endpoint says how many
-SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are no more than a socket, which others can use
 HESITATION = 0.0005  # seconds to leave a connection to others for, each time that the number of ours has doubled
 MOST_HESITATIONS = 64.0  # in a row
 HESITATIONS = 50.0  # a second, in the long run

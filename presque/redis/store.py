@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks
 
-from presque.background.loop import Loop
 from presque.errors import StoreError, StoreUnavailable
 from presque.redis import keys
 from presque.redis.connection import Connection, ConnectionFactory, ListenerFactory, bulk
@@ -50,7 +48,6 @@ class Store:
             return Reconnecting(endpoint, factory, clock, self.pool.retryDelay, self.pool.refused)
 
         self._kept = [*(keep(self.pool) for _ in range(size)), keep(self.listener)]
-        self._beat = Loop("the beat", self._beat_all, BEAT, sys.maxsize, clock)
 
     @inlineCallbacks
     def _check(self, connection: Connection) -> Generator[Deferred[None], None, None]:
@@ -61,13 +58,10 @@ class Store:
         """Begin to connect, and keep connected."""
         for each in self._kept:
             each.startService()
-        self._beat.startService()
 
     @inlineCallbacks
     def stop(self) -> Generator[Deferred[Any], None, None]:
         """Close all connections. Fires when they are closed."""
-        if self._beat.running:
-            yield self._beat.stopService()
         yield gather(each.stopService() for each in self._kept if each.running)
 
     @property
@@ -80,7 +74,8 @@ class Store:
         connection = next(iter(self.pool.pool), None)
         return time() if connection is None else self.pool.clock.seconds() + (connection.offset or 0.0)
 
-    async def _beat_all(self) -> int:
+    async def beat(self) -> int:
+        """Look at each connection whether it still serves; to be called each BEAT."""
         for connection in [*self.pool.pool, *([self.listener.listener] if self.listener.listener else [])]:
             connection.beat()
         return 0
