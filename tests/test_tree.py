@@ -52,18 +52,10 @@ def room_of(module):
     return ".".join(module.split(".")[:2])
 
 
-def nodes(tree, typing=True):
-    """All nodes of `tree`; without `typing` not those under `if TYPE_CHECKING:`."""
-    yield tree
-    for child in ast.iter_child_nodes(tree):
-        if typing or not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
-            yield from nodes(child, typing)
-
-
-def imports(module, typing=True):
+def imports(module):
     """The dotted names that `module` imports, at its top or within functions: modules, and names of modules."""
     package = module if module in PACKAGES else module.rpartition(".")[0]
-    for node in nodes(MODULES[module], typing):
+    for node in ast.walk(MODULES[module]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -71,9 +63,9 @@ def imports(module, typing=True):
             yield from (f"{origin}.{alias.name}" for alias in node.names)
 
 
-def imported_modules(module, typing=True):
+def imported_modules(module):
     """Those modules of presque that `module` imports."""
-    for name in imports(module, typing):
+    for name in imports(module):
         if room_of(name).split(".")[0] == "presque":
             yield name if name in MODULES else name.rpartition(".")[0]
 
@@ -86,10 +78,19 @@ def within(module, room):
 def test_a_room_imports_only_from_the_rooms_below_it(module):
     room = room_of(module)
     allowed = MAY_IMPORT[room] | {room}
-    imported = set(imported_modules(module, typing=False))
+    imported = set(imported_modules(module))
     assert imported <= set(MODULES), "it imports what is not there"
     if "*" not in allowed:
         assert {name for name in imported if not any(within(name, room) for room in allowed)} == set()
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Types included, inside the rooms too."""
+    below = {module: set(imported_modules(module)) - {module} for module in MODULES}
+    left = set(MODULES)
+    while free := {module for module in left if not below[module] & left}:
+        left -= free
+    assert left == set()
 
 
 def test_every_room_is_there_and_has_its_rule():
