@@ -2,6 +2,7 @@
 
 import ast
 import http
+import importlib
 import re
 from importlib.util import resolve_name
 
@@ -106,6 +107,50 @@ def test_only_the_plugin_and_the_wiring_touch_the_global_reactor():
     importing = {module for module in MODULES for name in imports(module) if within(name, "twisted.internet.reactor")}
     assert importing
     assert importing <= {"presque.tap", "presque.service"}
+
+
+# What stands in these modules of other people's insides, last read in Twisted 26.4 and 26.10.
+INSIDES = {
+    "presque.http.arrival": {"_tempDataBuffer", "_tempDataLen"},  # what Twisted has not given to the kernel yet
+    "presque.process.listening": {
+        "_preexistingSocket",
+        "_shouldShutdown",
+    },  # how its ports begin and end; and _bindPath
+}
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def test_other_peoples_insides_are_used_in_few_places_and_listed():
+    """Names of others' objects that no class of ours has, and those of others' classes that ours replace."""
+    ours = set()
+    for tree in MODULES.values():
+        for node in ast.walk(tree):
+            ours.add(getattr(node, "name", None))
+            if isinstance(getattr(node, "ctx", None), ast.Store):
+                ours.add(getattr(node, "id", None) or getattr(node, "attr", None))
+    found = {}
+    for name, tree in MODULES.items():
+        attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        inside = {word for word in attributes if is_private(word) and word not in ours}
+        inside |= {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+            if is_private(node.attr) and ast.unparse(node.value) != "self"
+        }
+        for each in vars(importlib.import_module(name)).values():
+            if isinstance(each, type) and each.__module__ == name:
+                others = [base for base in each.__mro__ if not base.__module__.startswith("presque")]
+                inside |= {
+                    word for word in vars(each) if is_private(word) and any(word in vars(base) for base in others)
+                }
+        inside -= {"_exit", "_log", "_abc_impl", "_is_protocol"}  # Python's, and what Twisted too calls its log
+        if inside:
+            found[name] = inside
+    assert found == INSIDES
 
 
 def test_nothing_runs_when_a_module_is_only_imported_for_its_types():
