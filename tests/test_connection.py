@@ -49,16 +49,17 @@ class Arrival:
     hurries = False
 
     def __init__(self, transport, closing):
-        self.transport, self.taken, self.takes = transport, 0, True
+        self.transport, self.taken, self.takes, self.written = transport, 0, True, 0
 
     def write(self, data):
         assert self.transport.open
         self.transport.written += data
-        return len(self.transport.written)
+        self.written += len(data)
+        return self.written
 
     def until(self):
         if self.takes:
-            self.taken = len(self.transport.written)
+            self.taken = self.written
         return self.taken
 
 
@@ -268,9 +269,10 @@ def test_a_client_that_reads_slowly_is_not_cut_off_and_answered_when_it_has_read
     ],
 )
 def test_a_connection_closes_when_its_client_wants_it(bench, head, closes):
-    bench.send(head + b"\r\n" + GET % b"2")
+    bench.send(head + b"\r\n")
     written = bench.transport.written
     assert bench.transport.open is not closes
+    bench.connection.dataReceived(GET % b"2")
     assert (b"Connection: close" in written) is (closes and b"HTTP/1.1" in head)
     assert (b"Keep-Alive: timeout=75" in written) is not closes
     bench.clock.advance(0)
@@ -284,6 +286,16 @@ def test_a_stopping_daemon_closes_after_the_answer(bench):
     bench.send(GET % b"1")
     assert b"Connection: close" in bench.transport.written
     assert not bench.transport.open
+
+
+def test_a_request_that_has_begun_is_waited_for(bench):
+    assert bench.site.busy == 0
+    for begun in (b"P", b"OST /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n", b"{"):
+        bench.send(begun)
+        assert bench.site.busy == 1
+    bench.site.stopping = True
+    bench.send(b"}")
+    assert (bench.answers(), bench.site.busy) == (["1"], 0)
 
 
 def test_a_client_that_expects_it_is_told_to_continue_unless_it_is_refused(bench):
@@ -309,6 +321,83 @@ def test_while_a_delivery_is_awaited_only_our_half_is_closed_and_all_once_it_is_
     bench.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert (bench.transport.open, bench.transport.writes) == (True, False)
     bench.connection.settled()
+    assert not bench.transport.open
+
+
+HEADS_OF_LAST = [
+    b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    b"GET /1 HTTP/1.1\r\nHost: x\r\nConnection: close, upgrade\r\nUpgrade: x\r\n\r\n",
+    b"GET /1 HTTP/1.1\r\nHost: x\r\nProxy-Connection: close\r\n\r\n",
+    b"POST /1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nConnection: close\r\n\r\n",
+    b"X\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize("last", HEADS_OF_LAST)
+def test_nothing_is_done_behind_the_last_answer_and_the_connection_ends_whatever_the_client_does(
+    bench, last, is_plain, awaited
+):
+    bench.connection.arrival.is_plain = is_plain
+    if awaited:
+        bench.deliveries.awaited.add(bench.connection)
+    bench.send(last + GET % b"2")
+    asked = len(bench.asked)
+    assert len(bench.answers()) == 1
+    bench.connection.dataReceived(b"\r\n" + GET % b"3")
+    for _ in range(30):
+        bench.clock.advance(0.2)
+        bench.connection.dataReceived(GET % b"4")
+    assert len(bench.asked) == asked
+    assert bench.answers() == []
+    assert bench.transport.aborted
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+@pytest.mark.parametrize("last", [b"X\r\n\r\n", HEADS_OF_LAST[0]])
+def test_a_connection_that_was_not_read_is_read_once_it_is_to_end(bench, is_plain, last):
+    bench.connection.arrival.is_plain = is_plain
+    bench.send(GET % b"later" + last + b"z" * 2 * AHEAD)
+    assert not bench.transport.reads
+    bench.asked[0].respond(b"<0>")
+    bench.clock.advance(0)
+    assert bench.transport.reads
+    bench.clock.pump([0.5] * 6)
+    assert bench.transport.aborted
+
+
+def test_a_client_that_closes_its_half_behind_a_line_too_many_is_not_waited_for(bench):
+    bench.send(GET % b"later" + b"\r\n")
+    bench.connection.readConnectionLost()
+    bench.asked[0].respond(b"<0>")
+    bench.clock.advance(0)
+    assert not bench.transport.open
+
+
+def test_a_client_that_has_closed_its_half_before_it_waits_has_left(bench):
+    def wait(request):
+        bench.asked.append(request)
+        if len(bench.asked) > 1:
+            bench.deliveries.waiting.add(bench.connection)
+
+    bench.site.answer = wait
+    bench.send(GET % b"later" + GET % b"wait")
+    bench.connection.readConnectionLost()
+    bench.asked[0].respond(b"<0>")
+    bench.clock.advance(0)
+    assert (len(bench.asked), bench.transport.open) == (2, False)
+
+
+def test_a_client_that_takes_a_long_answer_slowly_is_not_idle(bench):
+    bench.send(GET % b"1")
+    arrival = bench.connection.arrival
+    arrival.takes, arrival.written = False, 1000
+    for arrival.taken in range(100, 600, 100):
+        bench.clock.advance(IDLE)
+    assert bench.transport.open
+    bench.clock.pump([IDLE] * 2)
     assert not bench.transport.open
 
 

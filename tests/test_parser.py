@@ -23,12 +23,13 @@ WHOLE = [
     CHUNKED + b'F;ext="a b"\r\n{"key":"value"}\r\n0\r\nTrailer: x\r\nHost: evil\r\n\r\n',
     CHUNKED + b"8\r\n\r\n\r\n\r\n\r\n\r\n0\r\n\r\n",  # a body of empty lines
     b"BREW /q/foo HTTP/1.1\r\n" + HOST + b"Content-Length: 15\r\n\r\n" + JOB,
-    b"CONNECT localhost:5000 HTTP/1.1\r\n" + HOST + b"\r\n",
+    b"DESCRIBE /q/foo HTTP/1.1\r\n" + HOST + b"Content-Length: 15\r\n\r\n" + JOB,
+    b"PRI * HTTP/1.1\r\n" + HOST + b"\r\n",
     PLAIN.replace(HOST, HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n"),
     CHUNKED.replace(HOST, HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n") + b'f\r\n{"key":"value"}\r\n0\r\n\r\n',
     b"BREW /q/foo HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
 ]
-BODIES = {4: JOB, 6: JOB, 7: JOB, 8: JOB, 9: b"\r\n" * 4, 10: JOB, 12: JOB, 13: JOB, 14: b"{}"}
+BODIES = {4: JOB, 6: JOB, 7: JOB, 8: JOB, 9: b"\r\n" * 4, 10: JOB, 11: JOB, 13: JOB, 14: JOB, 15: b"{}"}
 
 
 def read(parser):
@@ -113,7 +114,8 @@ def test_requests_are_the_same_however_their_bytes_come():
         b"GET / http/1.1\r\n",
         b"GET / RTSP/1.0\r\n",
         b"G\0T / HTTP/1.1\r\n\r\n",
-        b"PRI * HTTP/1.1\r\nHost: x\r\n\r\n",  # HTTP/2's first words
+        b"CONNECT localhost:5000 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"G(T / HTTP/1.1\r\n\r\n",
         b"GET /\xe9 HTTP/1.1\r\n\r\n",
         b"BREW /\xe9 HTTP/1.1\r\n\r\n",
@@ -136,12 +138,14 @@ def test_requests_are_the_same_however_their_bytes_come():
         PLAIN.replace(b": 15", b": 0xf"),
         PLAIN.replace(b": 15", b": 1 5"),
         PLAIN.replace(b": 15", b":"),
-        PLAIN.replace(b": 15", b": " + b"9" * 5000),
         PLAIN.replace(HOST, b"Content-Length: 15\r\n"),
         PLAIN.replace(HOST, b"Transfer-Encoding: chunked\r\n"),
         CHUNKED.replace(HOST, b"Content-Length: 5\r\n") + b"0\r\n\r\n",
         CHUNKED.replace(HOST, b"Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n",
         CHUNKED.replace(b": chunked", b": identity") + b"0\r\n\r\n",
+        CHUNKED.replace(HOST, b"Transfer-Encoding: gzip\r\n") + b"0\r\n\r\n",
+        CHUNKED.replace(HOST, b"Transfer-Encoding: identity\r\n") + b"0\r\n\r\n",
+        PLAIN.replace(b": 15", b": " + b"0" * 5000 + b"15"),
         CHUNKED.replace(b": chunked", b": gzip, chunked") + b"0\r\n\r\n",
         CHUNKED.replace(b": chunked", b": chunked, gzip") + b"0\r\n\r\n",
         CHUNKED.replace(b": chunked", b": xchunked") + b"0\r\n\r\n",
@@ -179,6 +183,10 @@ def test_what_is_not_http_is_refused_however_it_comes(data):
 def test_a_body_that_grows_too_long_is_refused(data):
     assert read_all([data]) == [TooLarge]
     assert read_all([data[at : at + 7] for at in range(0, len(data), 7)]) == [TooLarge]
+
+
+def test_a_length_beyond_all_measure_is_too_large():
+    assert read_all([PLAIN.replace(b": 15", b": " + b"9" * 5000)]) == [TooLarge]
 
 
 def test_a_body_of_the_greatest_length_is_taken_in_chunks_of_a_byte_too():

@@ -46,10 +46,9 @@ class Connection(Protocol):
         self.site = site
         self.request_timeout = site.request_timeout
         self.answering: Request | None = None
-        self.refused = False  # we have answered with a refusal and read no more
+        self.finished = False  # our last answer is written: what still comes is thrown away (RFC 9112, 9.6)
         self.lost = False
         self.mark = NEVER  # the place in the stream to the client where what was written last ends
-        self._closing = False  # we have begun to close, and wait until what was written has arrived
         self._ended = False  # the client sends no more
         self._is_full = False  # the client does not read what we write
         self._is_reading = False  # requests are being read, further up in the stack
@@ -71,17 +70,26 @@ class Connection(Protocol):
         self._idle_since = self.site.clock.seconds()
         self._idle_look = self.site.clock.callLater(IDLE, self._look_whether_idle)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request has begun to come, and is not answered."""
+        return self.answering is not None or self._parser.request is not None or len(self._parser) > 0
+
     # What comes in.
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client."""
-        if self.refused:
+        if self.finished:
             return
         self._parser.feed(data)
-        if self.answering is None and self._more is None and not self._is_full:
+        if not self._has_to_wait():
             self._read()
-        elif len(self._parser) > AHEAD:
+        if len(self._parser) > AHEAD and self._has_to_wait():
             self._hear(False)
+
+    def _has_to_wait(self) -> bool:
+        """Whether what comes now is not read yet."""
+        return self.answering is not None or self._more is not None or self._is_full
 
     def _hear(self, wanted: bool) -> None:
         """Have the transport read, or not."""
@@ -102,8 +110,10 @@ class Connection(Protocol):
             request = self._parser.request or self._read_head()
             if request is not None and self._parser.read_body(request):
                 self._answer(request)
-            elif not self.refused and (request is not None or len(self._parser)):
+            elif request is not None or len(self._parser):
                 self._wait_for_the_rest()
+            elif self._ended and not self.finished:
+                self.loseConnection()
         except Malformed:
             self.refuse(HTTPStatus.BAD_REQUEST, "bad request")
         except TooLarge:
@@ -122,13 +132,13 @@ class Connection(Protocol):
             self.refuse(why.status, why.message)
         elif parser.length > site.max_body:
             raise TooLarge
-        if self.refused:
+        if self.finished:
             return None
         is_new = request.version == b"HTTP/1.1"
-        if not is_new or _closes(request):
+        if not is_new:
             request.is_last = True
-            if is_new:
-                request.answer_headers.append((b"Connection", b"close"))
+        elif _closes(request):
+            request.close()
         expected = request.headers.get(b"expect")
         if expected is not None and expected.lower() == b"100-continue" and is_new:
             self.write(CONTINUE)
@@ -149,25 +159,25 @@ class Connection(Protocol):
 
     def _answer(self, request: Request) -> None:
         self.answering = request
-        self._stop_deadline()
-        if self.site.handoff.awaits(self):
-            self.site.handoff.look_at(self)  # who asks again has most likely read the answer before
-        if self.site.stopping and not request.is_last:
-            request.is_last = True
-            request.answer_headers.append((b"Connection", b"close"))
+        handoff = self.site.handoff
+        if not self._is_full:  # else it is the time in which the client has to read
+            self._stop_deadline()
+        if handoff.awaits(self):
+            handoff.look_at(self)  # who asks again has most likely read the answer before
+        if (self.site.stopping or not self._parser.keeps_alive) and not request.is_last:
+            request.close()
         self.site.answer(request)
+        if self._ended and handoff.waits(self):
+            self._close()  # as readConnectionLost does with one that waits already
 
     def _go_on(self) -> None:
         """Read what has come meanwhile."""
         self._more = None
-        if self.lost or self.refused or self.answering is not None or self._is_full:
+        if self.lost or self.finished or self.answering is not None or self._is_full:
             return
         if len(self._parser) <= AHEAD:
             self._hear(True)
-        if len(self._parser) or self._parser.request is not None:
-            self._read()
-        elif self._ended:
-            self.loseConnection()
+        self._read()
 
     # What goes out.
 
@@ -206,23 +216,15 @@ class Connection(Protocol):
         """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing
         with unread bytes would reset the connection, and the client would never see the answer.
         """
-        if self.refused:
+        if self.finished:
             return
-        self.refused = True
-        self._stop_deadline()
         method, target = self._parser.line
         path = routed(in_origin_form(target.partition(b"?")[0]))
         body, content_type = self.site.explain(path, status, message)
         head = _head(status, content_type, b"HTTP/1.1", False)
         head += b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
         self.write(head if method == b"HEAD" else head + body)
-        self._parser.end()
-        if self.arrival.is_plain:
-            self._close_our_half()
-            self._hear(True)
-            self._after(LINGER, self.abort)
-        else:
-            self.loseConnection()
+        self._finish(True)
 
     # Deadlines.
 
@@ -243,14 +245,23 @@ class Connection(Protocol):
     def _look_whether_idle(self) -> None:
         """A timer anew for each request would cost more than looking, once, whether there was one."""
         self._idle_look = None
-        if self.answering is not None or self._parser.request is not None or len(self._parser) or self.refused:
-            return  # its answer looks again
-        left = self._idle_since + IDLE - self.site.clock.seconds()
+        if self.finished:
+            return
+        now = self.site.clock.seconds()
+        if self.is_busy or self._is_taking():
+            self._idle_since = now
+        left = self._idle_since + IDLE - now
         if left > 0:
             self._idle_look = self.site.clock.callLater(left, self._look_whether_idle)
         else:  # without a word, in the log either
             self.loseConnection()
-            self._after(LINGER, self.abort)
+
+    def _is_taking(self) -> bool:
+        """Whether an answer is on its way, of which the client takes some now and then."""
+        if self.site.handoff.awaits(self):
+            return True
+        before, self._taken = self._taken, self.arrival.until()
+        return before < self._taken < self.arrival.written
 
     def pauseProducing(self) -> None:
         """The client reads more slowly than we write: it is answered no further, and cut off once it has taken no byte
@@ -279,13 +290,18 @@ class Connection(Protocol):
         self._after(self.request_timeout * LOOK, self._look_whether_it_reads)
 
     def _look_whether_it_reads(self) -> None:
-        taken, now = self.arrival.until(), self.site.clock.seconds()
-        if taken > self._taken:
-            self._taken, self._taken_at = taken, now
-        if now - self._taken_at >= self.request_timeout * PATIENCE:
+        patience = self.request_timeout * PATIENCE
+        if self._takes_nothing_for(patience, patience):
             self.abort()
         else:
             self._look_later()
+
+    def _takes_nothing_for(self, patience: float, linger: float) -> bool:
+        """Whether the client has taken no byte for so many seconds; the last where it has taken all."""
+        taken, now = self.arrival.until(), self.site.clock.seconds()
+        if taken > self._taken:
+            self._taken, self._taken_at = taken, now
+        return now - self._taken_at >= (patience if taken < self.arrival.written else linger)
 
     # The end.
 
@@ -294,28 +310,45 @@ class Connection(Protocol):
         self.transport.abortConnection()
 
     def loseConnection(self) -> None:
-        """Close from our side. While a delivery is not known to have arrived only our half is closed, or nothing where
-        that cannot be done (TLS): a closed socket could not tell any more.
+        """Close from our side, once what was written has arrived. While a delivery is not known to have arrived only
+        our half is closed, or nothing where that cannot be done (TLS): a closed socket could not tell any more.
         """
-        if not self.site.handoff.awaits(self):
-            self._close()
-        elif not self._closing:
-            if self.arrival.is_plain:
-                self._close_our_half()
-            self._watch()
-        self._closing = True
+        if not self.finished:
+            self._finish(False)
 
-    def _close_our_half(self) -> None:
-        self.transport.unregisterProducer()  # else Twisted asks for more instead
-        self.transport.loseWriteConnection()
+    def _finish(self, is_sending: bool) -> None:
+        """Our last answer is written. When the client `is_sending`, what comes is read for a moment and thrown away:
+        closing with unread bytes would reset the connection, and the client would never see the answer.
+        """
+        is_sending = is_sending or len(self._parser) > 0 or self._is_deaf
+        self.finished = True
+        self._parser.end()
+        self._hear(True)  # that the client leaves is heard in no other way
+        if self.arrival.is_plain and (is_sending or self.site.handoff.awaits(self)):
+            self.transport.unregisterProducer()  # else Twisted asks for more instead
+            self.transport.loseWriteConnection()
+        elif not self.site.handoff.awaits(self):
+            self._close()
+        self._taken, self._taken_at = self.arrival.until(), self.site.clock.seconds()
+        self._look_at_the_end_later()
 
     def _close(self) -> None:
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
+    def _look_at_the_end_later(self) -> None:
+        self._after(min(LINGER, self.request_timeout * LOOK), self._look_at_the_end)
+
+    def _look_at_the_end(self) -> None:
+        """Whatever the client does, or does not (as to answer a close_notify), the connection ends."""
+        if self._takes_nothing_for(self.request_timeout * PATIENCE, LINGER):
+            self.abort()
+        else:
+            self._look_at_the_end_later()
+
     def settled(self) -> None:
         """Nothing is awaited any more: close now what was to be closed."""
-        if self._closing and not self.lost:
+        if self.finished and not self.lost:
             self._close()
 
     def writeConnectionLost(self) -> None:
@@ -328,11 +361,9 @@ class Connection(Protocol):
         handoff = self.site.handoff
         self._ended = True
         handoff.look_at(self)
-        if handoff.waits(self):
+        if handoff.waits(self) or (self.finished and not handoff.awaits(self)):
             self._close()
-        elif self.refused:
-            self.loseConnection()
-        elif self.answering is None and self._more is None and not self._is_full:
+        elif not self._has_to_wait():
             self._go_on()
 
     def _before_the_end(self) -> None:

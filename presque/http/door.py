@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from
 
+LONGEST_HOST = 262  # bytes: a name of DNS, and a port
 TELL_TALE = {b"sec-fetch-site", b"origin", b"referer"}  # headers by which a browser says whose page has sent a request
 
 _SITE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\s]+)(?:[/?#]\S*)?")
@@ -51,10 +52,11 @@ class Door:
     def refusal(self, request: Request) -> Refusal | None:
         """Why a request, of which the head is there, does not come in; None when it does."""
         target, headers = request.target, request.headers
-        if not (request.repeated or TELL_TALE & headers.keys()) and target.startswith(b"/"):
-            host = headers.get(b"host")
-            if host is not None:
-                return self._check(host)
+        host = headers.get(b"host", b"")
+        if len(host) > LONGEST_HOST:
+            return BAD_HOST  # before anything remembers it
+        if host and target.startswith(b"/") and not (request.repeated or TELL_TALE & headers.keys()):
+            return self._check(host)
         named = request.values(b"host")
         if len(named) > 1 or not (named or request.version == b"HTTP/1.0"):
             return BAD_HOST

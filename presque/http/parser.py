@@ -1,9 +1,9 @@
 """One connection's bytes, taken apart by llhttp: a message at a time, so that what follows it is not looked at before
 it was answered.
 
-We split off each head, and look at its first line ourselves: llhttp knows a fixed list of methods, and another one is
-for the routes to answer. All else is llhttp's to judge, in its strict mode: names and values, what a head says of the
-body's length, and the body's framing (RFC 9112, 6).
+We split off each head, and look at its first line ourselves: llhttp knows methods of other protocols, and those that we
+do not know are for the routes to answer. All else is llhttp's to judge, in its strict mode: names and values, what a
+head says of the body's length, and the body's framing (RFC 9112, 6).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from httptools import (
     HttpParserError,
-    HttpParserInvalidMethodError,
     HttpParserUpgrade,
     HttpRequestParser,
 )
@@ -26,9 +25,11 @@ if TYPE_CHECKING:
 LONGEST_LINE = 1 << 14  # bytes of a request line
 LONGEST_HEADERS = 1 << 14  # bytes of all headers together
 MOST_HEADERS = 500
+LONGEST_NUMBER = 100  # digits of a length; what matters are 20
 FRAMING = 1 << 16  # bytes beside its data, in chunk extensions and trailers, that a body may have,
 FRAMING_EACH = 8  # and so many more for each byte of data: a body in chunks of one byte has five
 
+METHODS = frozenset([b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])  # read by llhttp as they are
 FRAMED = (b"content-length", b"transfer-encoding")  # headers that say how long a body is
 
 _END = b"\r\n\r\n"
@@ -50,6 +51,7 @@ class Parser:
 
     def __init__(self, connection: Client, most: int) -> None:
         self.request: Request | None = None
+        self.keeps_alive = True  # llhttp would read another request behind the last
         self.line = (b"", b"")  # method and target of what is being read, once they are known
         self._connection = connection
         self._most = most  # bytes of a body
@@ -73,7 +75,9 @@ class Parser:
         self._kept = self._kept + data if self._kept else data
 
     def read_head(self) -> Request | None:
-        """The next request, its head complete; None while it is not. Raises Malformed."""
+        """The next request, its head complete; None while it is not. Raises Malformed, and TooLarge for a body of more
+        bytes than 64 bits can say.
+        """
         self.line = (b"", b"")
         if self._kept.startswith(b"\r\n"):  # some clients end a body with a line too many (RFC 9112, 2.2)
             if self._has_skipped:
@@ -124,15 +128,14 @@ class Parser:
             raise Malformed
 
     def _read(self, request: Request, head: bytes) -> None:
+        if request.method not in METHODS:
+            head = b"POST" + head[len(request.method) :]
         try:
             self._parser.feed_data(head)
         except HttpParserUpgrade:
             self._ignore_upgrade(request)
-        except HttpParserInvalidMethodError:
-            self._parser, self._headers = HttpRequestParser(self), 0
-            self._read(request, b"POST" + head[len(request.method) :])
-        except HttpParserError:
-            raise Malformed from None
+        except HttpParserError as wrong:
+            raise (TooLarge if "overflow" in str(wrong) else Malformed) from None
 
     def _ignore_upgrade(self, request: Request) -> None:
         """The client offers another protocol, and we go on with this one (RFC 9110, 7.8). llhttp stops there, before
@@ -154,36 +157,42 @@ class Parser:
         """
         headers = request.headers
         coding = headers.get(b"transfer-encoding")
-        if coding is not None and (request.version != b"HTTP/1.1" or coding.lower() != b"chunked"):
+        if coding is not None and (
+            request.version != b"HTTP/1.1" or coding.lower() != b"chunked" or b"transfer-encoding" in request.repeated
+        ):
             raise Malformed
         self._is_chunked = coding is not None
-        self.length = int(headers.get(b"content-length", b"0"))  # of digits, as llhttp has seen
+        length = headers.get(b"content-length", b"0")  # digits, as llhttp has seen
+        if len(length) > LONGEST_NUMBER:
+            raise Malformed
+        self.length = int(length)
 
     def read_body(self, request: Request) -> bool:
         """Take what has come of the body of `request`, whose head was read; whether it is complete. Raises Malformed
         and TooLarge.
         """
-        while not self.is_complete and self._kept:
-            kept = self._kept
-            if self._is_chunked:
-                # The end of a chunked body is an empty line; beyond the next one nothing is looked at, and an empty
-                # line that has come in part is kept until it has come whole.
-                at = kept.find(_END)
-                until = at + len(_END) if at >= 0 else len(kept) - len(_END) + 1
-                if until <= 0:
-                    break
-            else:
-                until = self.length - len(self._body)
-            piece, self._kept = kept[:until], kept[until:]
-            self._fed += len(piece)
-            try:
-                self._parser.feed_data(piece)
-            except HttpParserError:
-                raise Malformed from None
-            if len(self._body) > self._most:
-                raise TooLarge
-            if self._fed > FRAMING + (1 + FRAMING_EACH) * len(self._body):
-                raise Malformed
+        kept, at, end = memoryview(self._kept), 0, len(self._kept)
+        try:
+            while not self.is_complete and at < end:
+                if self._is_chunked:
+                    # The end of a chunked body is an empty line: beyond the next one nothing is looked at, and one
+                    # that has come in part is kept until it has come whole.
+                    found = self._kept.find(_END, at)
+                    until = found + len(_END) if found >= 0 else end - len(_END) + 1
+                    if until <= at:
+                        break
+                else:
+                    until = min(end, at + self.length - len(self._body))
+                self._fed += until - at
+                self._parser.feed_data(kept[at:until])
+                at = until
+                if len(self._body) > self._most:
+                    raise TooLarge
+                if self._fed > FRAMING + (1 + FRAMING_EACH) * len(self._body):
+                    raise Malformed
+        except HttpParserError:
+            raise Malformed from None
+        self._kept = self._kept[at:]
         if self.is_complete:
             request.body = bytes(self._body)
             self.request = None
@@ -211,3 +220,4 @@ class Parser:
     def on_message_complete(self) -> None:
         """The request is complete."""
         self.is_complete = True
+        self.keeps_alive = self._parser.should_keep_alive()

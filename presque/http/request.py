@@ -17,8 +17,11 @@ class Client(Protocol):
 
     arrival: Arrival
     mark: int
-    answering: Request | None
     request_timeout: float
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request has begun to come, and is not answered."""
 
     def respond(self, request: Request, body: bytes) -> None:
         """Send the answer."""
@@ -103,6 +106,11 @@ class Request:
     def set_header(self, name: bytes, value: bytes) -> None:
         """Set a header of the answer."""
         self.answer_headers.append((name, value))
+
+    def close(self) -> None:
+        """The connection closes after the answer, and the answer says so."""
+        self.is_last = True
+        self.answer_headers.append((b"Connection", b"close"))
 
     def respond(self, body: bytes) -> None:
         """Send the answer, `body` being its body; nobody is told when the client has left."""

@@ -52,5 +52,5 @@ class Shared:
 
     @property
     def busy(self) -> int:
-        """How many requests are being answered."""
-        return sum(connection.answering is not None for connection in self.connections)
+        """How many requests have begun to come, and are not answered."""
+        return sum(connection.is_busy for connection in self.connections)

@@ -60,7 +60,6 @@ def notice_vanished(port: Any, seconds: float) -> None:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, silent)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(1, int((seconds - silent) / between)))
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1000, int(seconds * 1000)))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 
