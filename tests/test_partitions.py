@@ -4,8 +4,10 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of
+from twisted.internet.defer import fail
 from twisted.logger import globalLogPublisher
 
+from presque.errors import StoreUnavailable
 from presque.redis.keys import partition_of
 
 JOB = b'{"key":"value"}'
@@ -114,3 +116,30 @@ async def test_lists_answer_with_what_there_is_and_name_the_partitions_that_are_
     assert (await client.get("/status/")).json == {"queues": sorted(names), "size": 4}
     assert "missing_partitions" not in (await client.get("/v1/queues")).json
     assert "missing_partitions" not in (await client.get("/w/")).json
+
+
+@awaiting
+async def test_a_partition_that_goes_between_two_pages_is_named_too(started, monkeypatch):
+    _, daemon, client = await started(FEW)
+    monkeypatch.setattr("presque.jobs.workers.LONGEST_PAGE", 1)
+    names = [name for n in range(40) if partition_of(name := f"q{n}", FEW) in (1, 2)]
+    for name in names:
+        assert (await client.post(f"/w/{name}?worker_id=w1")).status == 201
+        assert (await client.post(f"/q/{name}", JOB)).status == 201
+        assert (await client.get(f"/q/{name}")).body == JOB
+    ask, pages = daemon.store.in_partition, []
+
+    def in_partition(verb, partition, *args):
+        if verb in ("worker", "sums") and partition == 2:
+            pages.append(verb)
+            if pages.count(verb) > 1:
+                return fail(StoreUnavailable())
+        return ask(verb, partition, *args)
+
+    monkeypatch.setattr(daemon.store, "in_partition", in_partition)
+    answer = await client.get("/w/?worker_id=w1")
+    assert (answer.status, answer.json["missing_partitions"]) == (200, [2])
+    assert {name for name in names if partition_of(name, FEW) == 1} <= set(answer.json["queues"])
+    answer = await client.get("/w/")
+    assert (answer.status, answer.json["missing_partitions"]) == (200, [2])
+    assert set(pages) == {"worker", "sums"}

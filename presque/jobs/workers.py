@@ -76,13 +76,18 @@ class Workers:
         replies, missing = await self._store.where_there_is_an_answer("worker", worker.encode(), b"", size)
         for partition, (figures, *queues) in [(n, reply) for n, reply in replies.items() if reply]:
             page = queues
-            while len(page) == LONGEST_PAGE:
-                _, *page = await self._store.in_partition("worker", partition, worker.encode(), page[-1], size) or [0]
-                queues += page
+            try:
+                while len(page) == LONGEST_PAGE:
+                    _, *page = await self._store.in_partition("worker", partition, worker.encode(), page[-1], size) or [
+                        0
+                    ]
+                    queues += page
+            except StoreError:
+                missing.append(partition)
             rows.append((figures, queues))
         if not rows:
             raise StoreUnavailable if missing else UnknownWorker
-        return _worker(worker.encode(), rows), missing
+        return _worker(worker.encode(), rows), sorted(missing)
 
     async def all(self, missing: list[int]) -> AsyncIterator[Worker]:
         """All workers, by id. Notes in `missing` which partitions give no answer; fails with StoreUnavailable when none
@@ -127,8 +132,12 @@ class Workers:
                 totals[1] += failed
                 if not after:
                     break
-                processed, failed, after = await self._store.in_partition("sums", partition, after, size)
-        return totals[0], totals[1], missing
+                try:
+                    processed, failed, after = await self._store.in_partition("sums", partition, after, size)
+                except StoreError:
+                    missing.append(partition)
+                    break
+        return totals[0], totals[1], sorted(missing)
 
     async def on_queue(self, queue: str) -> tuple[list[str], int, int]:
         """The ids of the workers on `queue`, sorted, and the queue's processed and failed."""
