@@ -16,17 +16,17 @@ from presque.background.conversion import Conversion
 from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.loop import Loop
 from presque.background.mover import Mover
-from presque.http.deliveries import Handoff
+from presque.http.deliveries import Deliveries
 from presque.http.door import Door
 from presque.http.site import Site
-from presque.http.table import Dispatch
+from presque.http.table import Table
 from presque.jobs.leases import Leases
 from presque.jobs.queues import MOST_AT_ONCE, Queues
-from presque.jobs.waiters import Waiting
+from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
 from presque.process.listening import notice_vanished, server_endpoint
 from presque.process.private_redis.server import PrivateServer
-from presque.process.root import Program
+from presque.process.root import Root
 from presque.process.supervisor import Supervisor
 from presque.redis.connect_checks import fitness
 from presque.redis.record import LOOK_EVERY, Record
@@ -49,7 +49,7 @@ STOP_PATIENCE = 10.0  # seconds that requests in flight may take to end when we 
 CHILD_PATIENCE = IDLE_PATIENCE + STOP_PATIENCE + 4.0  # seconds that each of several processes may take to stop
 
 
-class Daemon(Program):
+class Daemon(Root):
     """All of presque in one process."""
 
     _log = Logger()
@@ -68,14 +68,16 @@ class Daemon(Program):
         self.queues = Queues(self.store, secrets.token_hex(6))
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
-        self.handoff = Handoff(self.queues, reactor)
+        self.deliveries = Deliveries(self.queues, reactor)
         self.store.pool.stepped = self._redis_stepped
-        self.waiting = Waiting(self.queues, self.store.listener, reactor, self.handoff.give_back)
-        self.routes = make_routes(self.queues, self.leases, self.workers, self.waiting, self.handoff, settings.max_body)
-        self.dispatch = Dispatch(self.routes, explain, error)
+        self.waiting = Waiters(self.queues, self.store.listener, reactor, self.deliveries.give_back)
+        self.routes = make_routes(
+            self.queues, self.leases, self.workers, self.waiting, self.deliveries, settings.max_body
+        )
+        self.table = Table(self.routes, explain, error)
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
-        self.site = Site(self.dispatch.answer, error_body, self.handoff, door, *limits, reactor)
+        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
         self.beat = Loop("the beat", self.store.beat, BEAT, sys.maxsize, reactor)
         self.mover = Loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE, reactor)
 
@@ -116,7 +118,7 @@ class Daemon(Program):
 
     def _redis_stepped(self, seconds: float) -> None:
         self._log.warn("Redis' clock was set forward by {seconds} s: leases run out by it", seconds=round(seconds, 1))
-        self.handoff.hold_all()
+        self.deliveries.hold_all()
 
     def _hurry(self) -> None:
         if self.server is not None:
@@ -129,7 +131,7 @@ class Daemon(Program):
         self.site.stopping = True
         self.waiting.stop()
         await self._until(lambda: not self.site.connections, IDLE_PATIENCE)
-        await self._until(lambda: not self.site.busy and not self.handoff.pending, STOP_PATIENCE)
+        await self._until(lambda: not self.site.busy and not self.deliveries.pending, STOP_PATIENCE)
         for connection in list(self.site.connections):
             connection.loseConnection()
         for loop in (self.mover, self.recorder, self.forgetting, self.converting, self.beat):
@@ -140,7 +142,7 @@ class Daemon(Program):
             await maybeDeferred(self.server.stopService)
 
 
-def make_service(settings: Settings, reactor: Any = None) -> Program:
+def make_service(settings: Settings, reactor: Any = None) -> Root:
     """What `settings` describe, on the global reactor unless another is given: the daemon, or with several processes
     their supervisor. Raises StoreUnfit.
     """

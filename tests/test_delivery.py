@@ -153,7 +153,7 @@ async def test_an_answer_that_is_never_read_goes_back_when_its_client_does(daemo
     await leased(redis, 8)
 
     async def written():
-        return daemon.handoff.pending
+        return daemon.deliveries.pending
 
     await eventually(written, "the answer")
     connection.transport.abortConnection()
@@ -414,7 +414,7 @@ async def test_a_job_for_a_client_that_vanished_without_a_word_comes_back_in_tim
         client.sendall(request_)
 
         async def waits():
-            return hasty.handoff._waits
+            return hasty.deliveries._waits
 
         await eventually(waits, "the client")
         deafen(client)
@@ -441,10 +441,10 @@ async def test_a_waiting_client_that_vanished_without_a_word_is_noticed_before_t
         client.sendall(GET.replace(b"foo", b"foo?wait=50"))
 
         async def waits():
-            return hasty.handoff._waits
+            return hasty.deliveries._waits
 
         async def forgotten():
-            return not hasty.handoff._waits and not hasty.site.connections
+            return not hasty.deliveries._waits and not hasty.site.connections
 
         await eventually(waits, "the client")
         deafen(client)
@@ -529,7 +529,7 @@ async def test_jobs_that_cannot_be_given_back_now_are_given_back_later(
     await leased(redis, 8)
 
     async def written():
-        return daemon.handoff._written
+        return daemon.deliveries._written
 
     await eventually(written, "the answer")
     connection.transport.abortConnection()
@@ -566,7 +566,7 @@ async def test_a_connection_that_cannot_be_asked_gives_its_jobs_back_and_holds_u
 async def test_jobs_of_which_no_answer_can_be_made_go_back(daemon, client, tracebacks):
     await daemon.queues.push("foo", [JOB])
     wrong, request = RuntimeError("boom"), SimpleNamespace(connection=object())
-    answered = daemon.handoff.deliver(request, daemon.queues.take("foo"), False, raising(wrong, 2, bytes))
+    answered = daemon.deliveries.deliver(request, daemon.queues.take("foo"), False, raising(wrong, 2, bytes))
     with pytest.raises(RuntimeError):
         await answered
     await nothing_pending(daemon)
@@ -575,7 +575,7 @@ async def test_jobs_of_which_no_answer_can_be_made_go_back(daemon, client, trace
 
 async def nothing_pending(daemon):
     async def settled():
-        return not daemon.handoff.pending
+        return not daemon.deliveries.pending
 
     await eventually(settled, "the end of all deliveries")
 
@@ -617,7 +617,7 @@ async def test_on_a_unix_socket_a_job_that_was_not_read_goes_back(local, redis):
             client.sendall(GET)
 
             async def written():
-                return daemon.handoff._written
+                return daemon.deliveries._written
 
             await eventually(written, "the answer")  # whole, and in our kernel: nobody has read it
 

@@ -11,7 +11,7 @@ from twisted.logger import globalLogPublisher
 from werkzeug.exceptions import HTTPException
 
 from presque.http.routes import Routes
-from presque.http.table import Dispatch
+from presque.http.table import Table
 from presque.web.answers import error
 from presque.web.app import explain
 
@@ -53,7 +53,7 @@ def test_the_table_and_kleins_matcher_find_the_same_for_every_path(daemon):
     for path in sorted(paths):
         for method in METHODS:
             expected = found_by_klein(daemon.routes.app, method, path)
-            found = daemon.dispatch.find(method.encode(), path[1:].encode().split(b"/"))
+            found = daemon.table.find(method.encode(), path[1:].encode().split(b"/"))
             if "//" not in path:  # those are refused before they are routed
                 assert (found is None) == (expected is None), (method, path)
             if found and expected:
@@ -97,7 +97,7 @@ async def test_a_route_that_fails_in_an_unknown_way_is_a_500_without_its_words(d
         """Fails in its coroutine."""
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(daemon.site, "answer", Dispatch(routes, explain, error).answer)
+    monkeypatch.setattr(daemon.site, "answer", Table(routes, explain, error).answer)
     for method in (b"POST", b"PUT"):
         head = b"%b /fails HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (method, len(body))
         received = await raw(port_of(daemon), head + body)
@@ -115,6 +115,6 @@ async def test_an_answer_that_cannot_be_written_ends_the_connection_and_is_logge
     async def fails(request):
         """Answers nothing."""
 
-    monkeypatch.setattr(daemon.site, "answer", Dispatch(routes, explain, error).answer)
+    monkeypatch.setattr(daemon.site, "answer", Table(routes, explain, error).answer)
     assert await raw(port_of(daemon), b"GET /fails HTTP/1.1\r\nHost: x\r\n\r\n") == b""
     assert len(failures) == 1

@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 from presque.background.loop import Loop
 from presque.background.mover import Mover
 from presque.errors import PresqueError
-from presque.http.deliveries import Handoff
+from presque.http.deliveries import Deliveries
 from presque.jobs.queues import Taken
-from presque.jobs.waiters import Waiting
+from presque.jobs.waiters import Waiters
 
 ERRORS = [RuntimeError, txredisapi.ResponseError, MemoryError]
 WAYS = ["raised", "failed at once", "failed later"]
@@ -152,7 +152,7 @@ def ended(deferred):
 
 def wait_in_many_ways(clock, fake):
     listener, back = Listener(), []
-    waiting = Waiting(fake, listener, clock, back.append)
+    waiting = Waiters(fake, listener, clock, back.append)
     consumers = [waiting.take(queues, fake.take, 3) for queues in (["a"], ["a"], ["b", "a"], ["b"])]
     left = waiting.take(["c"], fake.take, 3)
     left.addErrback(lambda failure: None)
@@ -188,7 +188,7 @@ def test_whatever_a_look_raises_each_waiting_consumer_is_answered():
 def test_whatever_a_look_raises_who_waits_when_the_daemon_stops_is_answered():
     def stop_meanwhile(clock, fake):
         listener = Listener()
-        waiting = Waiting(fake, listener, clock, lambda taken: None)
+        waiting = Waiters(fake, listener, clock, lambda taken: None)
         consumers = [waiting.take(queues, fake.take, 30) for queues in (["a"], ["a", "b"], ["c"])]
         waiting.stop()
         pass_time(clock, 1)
@@ -220,22 +220,22 @@ class Channel:
 
 
 def deliver_in_many_ways(clock, fake):
-    handoff = Handoff(fake, clock)
+    deliveries = Deliveries(fake, clock)
     fates = {"deliver": True, "keep": True, "given back": False, "late": None}
     channels, jobs = {}, {}
     for number, fate in enumerate(fates):
         jobs[fate] = taken("foo", number, on_arrival="keep" if fate == "keep" else "deliver")
         channels[fate] = Channel()
-        handoff.deliver(channels[fate], succeed(jobs[fate]), False, lambda taken: b"{}").addErrback(lambda _: None)
+        deliveries.deliver(channels[fate], succeed(jobs[fate]), False, lambda taken: b"{}").addErrback(lambda _: None)
     clock.advance(0.001)
     for fate, reached in fates.items():
         channels[fate].has_reached = reached
     for channel in channels.values():
-        handoff.look_at(channel)
+        deliveries.look_at(channel)
     pass_time(clock, 70)  # long enough for a hold
     channels["late"].has_reached = True
     pass_time(clock, 3)
-    assert handoff.pending == 0
+    assert deliveries.pending == 0
     assert {each.numbers for each in fake.settled} == {(0,), (1,), (3,)}
     assert {each.numbers for each in fake.returned} == {(2,)}
     assert clock.getDelayedCalls() == []
@@ -264,7 +264,7 @@ def test_a_look_that_fails_again_and_again_is_logged_once():
     def take(queue, daemon):
         return fail(RuntimeError("always"))
 
-    waiting = Waiting(fake, Listener(), clock, lambda taken: None)
+    waiting = Waiters(fake, Listener(), clock, lambda taken: None)
     with failures() as logged:
         for _ in range(20):
             waiters = [waiting.take(queues, take, 3) for queues in (["a"], ["a", "b"])]

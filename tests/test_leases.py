@@ -937,7 +937,7 @@ async def test_an_answer_that_is_never_read_gives_its_jobs_back_when_its_client_
     connection.transport.write(reservation(max=8, worker_id="w1"))
 
     async def written():
-        return daemon.handoff.pending and redis.command("ZCARD", f"{KEYS}leased") == 8
+        return daemon.deliveries.pending and redis.command("ZCARD", f"{KEYS}leased") == 8
 
     await eventually(written, "the answer")
     getattr(connection.transport, leave)()
@@ -964,7 +964,7 @@ async def test_a_consumer_that_leaves_after_it_has_its_jobs_keeps_the_lease(daem
     received = await connection.until(b"}]}")
 
     async def arrived():
-        return not daemon.handoff.pending
+        return not daemon.deliveries.pending
 
     await eventually(arrived, "the delivery")
     connection.transport.abortConnection()
@@ -990,7 +990,7 @@ async def test_consumers_that_vanish_at_random_moments_lose_nothing(daemon, clie
         await gatherResults([begin(vanish()) for _ in range(20)])
 
     async def quiet():
-        return not daemon.site.busy and not daemon.handoff.pending
+        return not daemon.site.busy and not daemon.deliveries.pending
 
     await eventually(quiet, "the departures")
     counts = (await client.get("/v1/queues/foo")).json

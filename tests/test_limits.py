@@ -181,7 +181,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_jobs_go_back(daemon,
 
     async def put_back():
         counts = await daemon.queues.counts("foo")
-        return counts.ready == 12 and counts.processed == 0 and not daemon.handoff.pending
+        return counts.ready == 12 and counts.processed == 0 and not daemon.deliveries.pending
 
     async def taken():
         return (await daemon.queues.counts("foo")).leased

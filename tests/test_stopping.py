@@ -9,7 +9,7 @@ from servers import Client, eventually, raw_connection
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.testing import MemoryReactorClock
 
-from presque.process.root import Program
+from presque.process.root import Root
 
 JOB = b'{"key":"value"}'
 
@@ -123,7 +123,7 @@ class SignalledReactor(MemoryReactorClock):
 def test_a_program_that_ends_by_itself_while_a_signal_comes_stops_once(order, monkeypatch):
     monkeypatch.setattr("atexit.register", lambda *_: None)
     reactor = SignalledReactor()
-    program = Program(reactor)
+    program = Root(reactor)
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
     try:
         signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(reactor.stop))

@@ -148,7 +148,7 @@ async def test_a_client_that_ends_tls_while_its_job_is_taken_has_not_received_it
     redis.signal(signal.SIGCONT)
 
     async def answered():
-        return daemon.handoff._written
+        return daemon.deliveries._written
 
     await eventually(answered, "the answer")
     assert channel.mark == NEVER

@@ -159,15 +159,15 @@ class Connection(Protocol):
 
     def _answer(self, request: Request) -> None:
         self.answering = request
-        handoff = self.site.handoff
+        deliveries = self.site.deliveries
         if not self._is_full:  # else it is the time in which the client has to read
             self._stop_deadline()
-        if handoff.awaits(self):
-            handoff.look_at(self)  # who asks again has most likely read the answer before
+        if deliveries.awaits(self):
+            deliveries.look_at(self)  # who asks again has most likely read the answer before
         if (self.site.stopping or not self._parser.keeps_alive) and not request.is_last:
             request.close()
         self.site.answer(request)
-        if self._ended and handoff.waits(self):
+        if self._ended and deliveries.waits(self):
             self._close()  # as readConnectionLost does with one that waits already
 
     def _go_on(self) -> None:
@@ -258,7 +258,7 @@ class Connection(Protocol):
 
     def _is_taking(self) -> bool:
         """Whether an answer is on its way, of which the client takes some now and then."""
-        if self.site.handoff.awaits(self):
+        if self.site.deliveries.awaits(self):
             return True
         before, self._taken = self._taken, self.arrival.until()
         return before < self._taken < self.arrival.written
@@ -324,10 +324,10 @@ class Connection(Protocol):
         self.finished = True
         self._parser.end()
         self._hear(True)  # that the client leaves is heard in no other way
-        if self.arrival.is_plain and (is_sending or self.site.handoff.awaits(self)):
+        if self.arrival.is_plain and (is_sending or self.site.deliveries.awaits(self)):
             self.transport.unregisterProducer()  # else Twisted asks for more instead
             self.transport.loseWriteConnection()
-        elif not self.site.handoff.awaits(self):
+        elif not self.site.deliveries.awaits(self):
             self._close()
         self._taken, self._taken_at = self.arrival.until(), self.site.clock.seconds()
         self._look_at_the_end_later()
@@ -358,17 +358,17 @@ class Connection(Protocol):
         """The client has closed its side. Either it has left, and what we send now is answered with a reset; or it only
         has no more to ask (`nc -N`), and still reads. So what it has asked is answered, unless it waits.
         """
-        handoff = self.site.handoff
+        deliveries = self.site.deliveries
         self._ended = True
-        handoff.look_at(self)
-        if handoff.waits(self) or (self.finished and not handoff.awaits(self)):
+        deliveries.look_at(self)
+        if deliveries.waits(self) or (self.finished and not deliveries.awaits(self)):
             self._close()
         elif not self._has_to_wait():
             self._go_on()
 
     def _before_the_end(self) -> None:
         """The socket is about to be closed: what has not reached the client by now never will."""
-        self.site.handoff.look_at(self)
+        self.site.deliveries.look_at(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
@@ -382,7 +382,7 @@ class Connection(Protocol):
         request, self.answering = self.answering, None
         if request is not None:
             request.left()
-        self.site.handoff.look_at(self)  # at what was written since
+        self.site.deliveries.look_at(self)  # at what was written since
 
 
 def _closes(request: Request) -> bool:

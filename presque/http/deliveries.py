@@ -1,15 +1,17 @@
 """Handing taken jobs to clients: a job ends when it has reached its consumer, and goes back when the consumer has left.
 
-The take holds the job in Redis. Then one of three things happens:
+    asked ──▶ held ──▶ written ──▶ reached ──▶ settled       (of a lease: nothing is left to do)
+      │         │          │                   or kept       (for the worker that has it: `redeliver_after`)
+      └─────────┴──────────┴──▶ given back                   (the client is gone before it was reached)
+                └──────────┴──▶ run out                      (the daemon is gone: Redis hands the job out again)
 
-- the client is gone before the answer is written: the job goes back at once;
-- the answer is written, and the connection tells that it arrived: the job ends, with others in one script call;
-- the answer is written, and the connection is lost or reset before that, or the client takes no byte of it for the
-  time that a request may take: the job goes back.
-
-What has arrived (see presque.http.arrival) has arrived, whatever becomes of the connection afterwards. When the daemon
-dies in between, the hold runs out and the job is handed out again: perhaps twice, never lost. Leased jobs take the same
-way, but their arrival ends nothing. Whatever Redis' answers are, each job is settled or given back in the end.
+- asked: the script that takes the job is on its way to Redis; the client may leave meanwhile.
+- held: Redis keeps the job for HOLD seconds, which are renewed as long as the answer is on its way.
+- written: the answer is in the connection's stream, up to a mark.
+- reached: the client's kernel has acknowledged all up to the mark (presque.http.arrival). That alone decides, whatever
+  becomes of the connection afterwards. A client that takes no byte for the time that a request may take is gone.
+- settled, kept: several jobs by one script call. While Redis is away they wait: settling late is harmless, and receipts
+  tell whose the jobs are. So each job is settled or given back in the end, or runs out: perhaps twice, never lost.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class _Delivery:
     arrived_at: float = 0.0  # when it was found there
 
 
-class Handoff:
+class Deliveries:
     """All deliveries of one daemon."""
 
     _log = Logger()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
-    from presque.http.deliveries import Handoff
+    from presque.http.deliveries import Deliveries
     from presque.http.door import Door
     from presque.http.request import Client, Request
 
@@ -26,7 +26,7 @@ class Shared:
         self,
         answer: Callable[[Request], None],
         explain: Callable[[bytes, int, str], tuple[bytes, bytes]],
-        handoff: Handoff,
+        deliveries: Deliveries,
         door: Door,
         max_body: int,
         request_timeout: float,
@@ -34,7 +34,7 @@ class Shared:
     ) -> None:
         self.answer = answer
         self.explain = explain
-        self.handoff = handoff
+        self.deliveries = deliveries
         self.door = door
         self.max_body = max_body  # bytes
         self.request_timeout = request_timeout  # seconds

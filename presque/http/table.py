@@ -34,7 +34,7 @@ _ANY = b"<>"  # stands for a variable in the tree; no segment has these characte
 _NOWHERE = IPv4Address("TCP", "127.0.0.1", 80)
 
 
-class Dispatch:
+class Table:
     """Answers requests. `explain(request, failure)` gives the answer to what a route failed with, and `refuse(request,
     status, message)` that to what is for no route.
     """

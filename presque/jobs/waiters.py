@@ -60,7 +60,7 @@ class _Line:
     woken: bool = False  # and no look has followed
 
 
-class Waiting:
+class Waiters:
     """Everybody who waits, by queue."""
 
     _log = Logger()

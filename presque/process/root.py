@@ -29,7 +29,7 @@ def is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-class Program(Service):
+class Root(Service):
     """The whole of a process. A subclass says how it starts (`_start`) and how it stops (`_stop`)."""
 
     name = "presque"

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from presque.process.child_process import Child, Command
 from presque.process.listening import SHARED, hold, notice_vanished, server_endpoint
 from presque.process.private_redis.server import PrivateServer
-from presque.process.root import Program
+from presque.process.root import Root
 from presque.settings import as_variables
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ")  # begins a 
 _REASON = re.compile(r".*\bpresque ends: (.+)")
 
 
-class Supervisor(Program):
+class Supervisor(Root):
     """Keeps `settings.processes` children alive. One that ends by itself with a status above 0 (as it does when it
     cannot use its settings or its Redis) would do so again: then all end, with status 1 and its reason.
     """

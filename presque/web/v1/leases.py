@@ -16,23 +16,23 @@ from presque.web.params import BadRequest
 from presque.web.v1 import models
 
 if TYPE_CHECKING:
-    from presque.http.deliveries import Handoff
+    from presque.http.deliveries import Deliveries
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.leases import Leased, Leases, Settled
-    from presque.jobs.waiters import Waiting
+    from presque.jobs.waiters import Waiters
 
 GONE = (404, 409)  # what a receipt that is not the job's is answered with
 
 
-def add(routes: Routes, leases: Leases, waiting: Waiting, handoff: Handoff) -> None:
+def add(routes: Routes, leases: Leases, waiting: Waiters, deliveries: Deliveries) -> None:
     """Declare the routes."""
-    _add_reservation(routes, leases, waiting, handoff)
+    _add_reservation(routes, leases, waiting, deliveries)
     _add_settlement(routes, leases)
     _add_extension(routes, leases)
 
 
-def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: Handoff) -> None:
+def _add_reservation(routes: Routes, leases: Leases, waiting: Waiters, deliveries: Deliveries) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queues>/reservations",
@@ -65,7 +65,7 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiting, handoff: 
 
         again = key and len(names) > 1  # in the partition of one queue, `take` finds what was leased before
         taking = Deferred.fromCoroutine(take_again()) if again else waiting.take(names, take, wait)
-        return handoff.deliver(request, taking, wait > 0, compose)
+        return deliveries.deliver(request, taking, wait > 0, compose)
 
 
 def _asked(request: Request) -> models.Reserve:

@@ -20,28 +20,28 @@ from presque.web.y2010 import models as models2010
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from presque.http.deliveries import Handoff
+    from presque.http.deliveries import Deliveries
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.queues import Counts, Queues, Taken
-    from presque.jobs.waiters import Waiting
+    from presque.jobs.waiters import Waiters
     from presque.jobs.workers import Worker, Workers
 
 
 Job = dict[str, Any]  # any JSON object
 
 
-def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiting, handoff: Handoff) -> None:
+def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiters, deliveries: Deliveries) -> None:
     """Declare the routes of 2010."""
-    _add_queue(routes, queues, waiting, handoff)
-    _add_batches(routes, queues, waiting, handoff)
+    _add_queue(routes, queues, waiting, deliveries)
+    _add_batches(routes, queues, waiting, deliveries)
     _add_knowledge(routes, queues)
     _add_control(routes, queues)
     _add_workers(routes, workers)
     _add_nameless(routes)
 
 
-def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
+def _add_queue(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries) -> None:
     @routes.at(
         "POST",
         "/q/<queue>",
@@ -93,7 +93,7 @@ def _add_queue(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handof
 
         wait, worker = params.wait(request), params.worker(request)
         taking = waiting.take([queue], lambda name, daemon: queues.take(name, 1, worker, daemon), wait)
-        return handoff.deliver(request, taking, wait > 0, compose)
+        return deliveries.deliver(request, taking, wait > 0, compose)
 
     @routes.at(
         "DELETE", "/q/<queue>", summary="Delete a queue with everything in it.", name="dropQueue", answers={204: None}
@@ -119,7 +119,7 @@ def _fingerprint(request: Request, jobs: list[bytes]) -> bytes:
     return said.hexdigest().encode()
 
 
-def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Handoff) -> None:
+def _add_batches(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries) -> None:
     @routes.at(
         "POST",
         "/qb/<queue>",
@@ -154,7 +154,7 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiting, handoff: Hand
 
         wait, worker, most = params.wait(request), params.worker(request), params.batch_size(request)
         taking = waiting.take([queue], lambda name, daemon: queues.take(name, most, worker, daemon), wait)
-        return handoff.deliver(request, taking, wait > 0, compose)
+        return deliveries.deliver(request, taking, wait > 0, compose)
 
     @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
     def fail(request: Request, queue: str = "") -> bytes:
