@@ -10,7 +10,7 @@ import hiredis
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, eventually
-from test_private import redis_on
+from test_private_server import redis_on
 from twisted.internet.task import Clock
 
 from presque.errors import StoreUnfit
