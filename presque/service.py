@@ -20,6 +20,7 @@ from presque.http.deliveries import Deliveries
 from presque.http.door import Door
 from presque.http.site import Site
 from presque.http.table import Table
+from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases
 from presque.jobs.queues import MOST_AT_ONCE, Queues
 from presque.jobs.waiters import Waiters
@@ -34,6 +35,7 @@ from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
 from presque.web.answers import error, error_body
 from presque.web.app import explain, make_routes
+from presque.web.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -66,14 +68,14 @@ class Daemon(Root):
         self.store.checks.append(self.record.check)
         self.store.pool.on_unfit = self._end
         self.queues = Queues(self.store, secrets.token_hex(6))
+        self.jobs = Jobs(self.store)
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
         self.deliveries = Deliveries(self.queues, reactor)
         self.store.pool.stepped = self._redis_stepped
         self.waiting = Waiters(self.queues, self.store.listener, reactor, self.deliveries.give_back)
-        self.routes = make_routes(
-            self.queues, self.leases, self.workers, self.waiting, self.deliveries, settings.max_body
-        )
+        rules = self.queues, self.jobs, self.leases, self.workers
+        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
         self.table = Table(self.routes, explain, error)
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.logger import Logger
 
-from presque.errors import InvalidName, OutcomeUnknown, StoreError, UnknownJob, UnknownQueue
+from presque.errors import InvalidName, OutcomeUnknown, StoreError
 from presque.jobs.queues import HEAD, REMEMBERED, Taken
 from presque.redis import keys
 from presque.redis.store import gather
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from presque.redis.connection import Reply
     from presque.redis.store import Store
-
-_NOTED = msgspec.msgpack.Decoder(list[tuple[int, float, str]])
 
 LONGEST_NOTED = 1000  # characters of an error that are kept; of a longer one its beginning and its end:
 BEGINNING_NOTED, END_NOTED = 300, 700
@@ -76,33 +73,6 @@ class Extended:
     word: str
     lease: int = 0
     ends_at: int = 0
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An attempt that failed: which, when (epoch ms), and why."""
-
-    attempt: int
-    at: int
-    error: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that is known of a job. `at` (epoch ms) is when it is due, its lease ends or it died; None when ready.
-    `worker` holds it, where that is known.
-    """
-
-    job_id: str
-    state: str
-    payload: bytes
-    created: int
-    attempts: int
-    limit: int
-    at: int | None
-    failures: tuple[Failure, ...]
-    uniq: bytes
-    worker: str
 
 
 class Leases:
@@ -238,38 +208,6 @@ class Leases:
 
         return DeferredList([asked(queue, items) for queue, items in by_queue.items()]).addCallback(gathered)
 
-    def look_up(self, queue: str, number: bytes) -> Deferred[Job]:
-        """All that is known of one job. Fails with UnknownJob."""
-
-        def found(row: Reply) -> Job:
-            if not row:
-                raise UnknownJob
-            return _job(queue, number, row)
-
-        return self._store.on_queue("look_up", queue, number).addCallback(found)
-
-    def page(self, queue: str, state: str, first: int, most: int) -> Deferred[tuple[list[Job], int | None]]:
-        """Up to `most` (1000) jobs of a state, from the `first` on (0), and where the next page begins, None after the
-        last. Fails with UnknownQueue.
-        """
-
-        def found(reply: Reply) -> tuple[list[Job], int | None]:
-            if not reply:
-                raise UnknownQueue
-            following, *rows = reply
-            return [_job(queue, number, row) for number, *row in rows], None if following < 0 else following
-
-        return self._store.on_queue("list", queue, state.encode(), b"%d" % first, b"%d" % most).addCallback(found)
-
-    def cancel(self, queue: str, number: bytes) -> Deferred[None]:
-        """Delete a job, whatever its state. Fails with UnknownJob."""
-
-        def cancelled(found: Reply) -> None:
-            if not found:
-                raise UnknownJob
-
-        return self._store.on_queue("cancel", queue, number).addCallback(cancelled)
-
 
 def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -> Leased:
     """What `reserve.lua` replied: jobs leased now under `receipt`, or before under another."""
@@ -305,22 +243,3 @@ def _noted(error: str) -> bytes:
     if len(error) > LONGEST_NOTED:
         error = error[:BEGINNING_NOTED] + error[-END_NOTED:]
     return error.encode()
-
-
-def _job(queue: str, number: bytes, row: Reply) -> Job:
-    """A job from its row, see `parts/describe.lua`."""
-    state, job, attempts, limit, at, history, uniq, worker = row
-    noted = _NOTED.decode(history) if history else []
-    failures = tuple(Failure(attempt, int(when), why) for attempt, when, why in noted)
-    return Job(
-        f"{queue}:{number.decode()}",
-        state.decode(),
-        job[HEAD:],
-        int(job[: HEAD - 1]),
-        int(attempts),
-        int(limit),
-        int(float(at)) if at else None,
-        failures,
-        uniq,
-        worker.decode(),
-    )

@@ -33,12 +33,8 @@ if TYPE_CHECKING:
     from klein import Klein
     from twisted.python.failure import Failure
 
-    from presque.http.deliveries import Deliveries
     from presque.http.request import Request
-    from presque.jobs.leases import Leases
-    from presque.jobs.queues import Queues
-    from presque.jobs.waiters import Waiters
-    from presque.jobs.workers import Workers
+    from presque.web.parts import Parts
 
 _log = Logger()
 
@@ -58,14 +54,12 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
 )
 
 
-def make_routes(
-    queues: Queues, leases: Leases, workers: Workers, waiting: Waiters, deliveries: Deliveries, max_body: int
-) -> Routes:
-    """The application over these, and the list of its routes. A body may have `max_body` bytes."""
+def make_routes(parts: Parts) -> Routes:
+    """The application over these, and the list of its routes."""
     routes = Routes(_strict)
-    routes2010.add(routes, queues, workers, waiting, deliveries)
-    routes_v1.add(routes, queues, leases, waiting, deliveries, max_body)
-    dashboard.add(routes, queues)
+    routes2010.add(routes, parts.queues, parts.workers, parts.waiting, parts.deliveries)
+    routes_v1.add(routes, parts)
+    dashboard.add(routes, parts.queues)
     openapi.add(routes)
     _answer_what_has_no_route(routes.app)
     return routes

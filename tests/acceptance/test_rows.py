@@ -14,7 +14,8 @@ pytestmark = pytest.mark.rows
 
 ROWS = (*range(1, 21), *range(22, 25), *range(26, 30))
 # 21 is the model: tests/jobs/test_model.py.
-# 25 fills disks, which takes minutes where others use the same cores: tests/process/test_data_folder.py has the floor and the stop.
+# 25 fills disks, which takes minutes where others use the same cores: tests/process/test_data_folder.py has the floor
+# and the stop.
 ELSEWHERE = {21, 25}
 LONGEST = 150.0  # seconds; on a quiet machine the longest takes seven
 ENDING = 20.0  # seconds for a row that was told to end, to end what it has started

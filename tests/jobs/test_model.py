@@ -34,6 +34,7 @@ from presque.errors import (
     UnknownQueue,
 )
 from presque.jobs import queues as queues_module
+from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases, Settlement
 from presque.jobs.queues import HEAD, STATES, NewJob, Queues
 from presque.jobs.workers import Workers
@@ -283,6 +284,7 @@ class Run:
         self.queues = Queues(store, "n")
         tokens = count(1)
         self.leases = Leases(store, lambda: 0.5, lambda: f"t{next(tokens)}")
+        self.jobs = Jobs(store)
         self.registry = Workers(store)
         self.workers: dict[str, Worker] = {}
         numbers: list[int] = []
@@ -562,7 +564,7 @@ class Run:
         model = self.models[name]
         number = at + 1 if at % 5 == 0 else 1 + at * len(model.numbers) // 31  # one of all that there ever were
         job = model.jobs.get(number)
-        if not refused(await outcome(self.leases.cancel(name, b"%d" % number)), None if job else UnknownJob()):
+        if not refused(await outcome(self.jobs.cancel(name, b"%d" % number)), None if job else UnknownJob()):
             model.end(job)
 
     @command(2, name=names, at=which)
@@ -570,7 +572,7 @@ class Run:
         model = self.models[name]
         number = 1 + at * len(model.numbers) // 31
         job = model.jobs.get(number)
-        got = await outcome(self.leases.look_up(name, b"%d" % number))
+        got = await outcome(self.jobs.look_up(name, b"%d" % number))
         if not refused(got, None if job else UnknownJob()):
             self._same(model, got, job)
 
@@ -590,7 +592,7 @@ class Run:
     @command(3, name=names, state=st.sampled_from(STATES), first=st.integers(0, 3), most=some)
     async def page(self, name: str, state: str, first: int, most: int) -> None:
         model = self.models[name]
-        reply = await outcome(self.leases.page(name, state, first, most))
+        reply = await outcome(self.jobs.page(name, state, first, most))
         if refused(reply, None if model.exists else UnknownQueue()):
             return
         got, following = reply

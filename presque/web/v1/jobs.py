@@ -17,14 +17,14 @@ from presque.web.v1 import models
 if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.jobs.leases import Job, Leases
+    from presque.jobs.jobs import Job, Jobs
     from presque.jobs.queues import Queues
 
 
-def add(routes: Routes, queues: Queues, leases: Leases) -> None:
+def add(routes: Routes, queues: Queues, jobs: Jobs) -> None:
     """Declare the routes."""
     _add_insertion(routes, queues)
-    _add_jobs(routes, leases)
+    _add_jobs(routes, jobs)
 
 
 def _add_insertion(routes: Routes, queues: Queues) -> None:
@@ -61,7 +61,7 @@ def _new_job(spec: models.NewJob) -> NewJob:
     return NewJob(bytes(spec.payload), spec.run_at, spec.delay, (spec.unique or "").encode(), spec.max_attempts)
 
 
-def _add_jobs(routes: Routes, leases: Leases) -> None:
+def _add_jobs(routes: Routes, jobs: Jobs) -> None:
     @routes.at(
         "GET",
         "/v1/jobs/<job_id>",
@@ -71,7 +71,7 @@ def _add_jobs(routes: Routes, leases: Leases) -> None:
         refuses=(404,),
     )
     async def look_up(request: Request, job_id: str) -> bytes:
-        return json(request, _view(await leases.look_up(*params.job_id(job_id))))
+        return json(request, _view(await jobs.look_up(*params.job_id(job_id))))
 
     @routes.at(
         "DELETE",
@@ -82,7 +82,7 @@ def _add_jobs(routes: Routes, leases: Leases) -> None:
         refuses=(404,),
     )
     async def cancel(request: Request, job_id: str) -> bytes:
-        await leases.cancel(*params.job_id(job_id))
+        await jobs.cancel(*params.job_id(job_id))
         return answer(request, 204, b"")
 
     @routes.at(
@@ -94,15 +94,15 @@ def _add_jobs(routes: Routes, leases: Leases) -> None:
         refuses=(404,),
         query=("state", "limit", "cursor"),
     )
-    async def jobs(request: Request, queue: str) -> bytes:
+    async def page(request: Request, queue: str) -> bytes:
         state = params.text(request, b"state") or "ready"
         if state not in STATES:
             raise BadRequest(f"state must be one of {', '.join(STATES)}")
         cursor = params.text(request, b"cursor") or "0"
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
             raise BadRequest("cursor must be the next of the page before")
-        page, following = await leases.page(queue, state, int(cursor), params.limit(request))
-        return json(request, models.JobPage(list(map(_view, page)), None if following is None else str(following)))
+        found, following = await jobs.page(queue, state, int(cursor), params.limit(request))
+        return json(request, models.JobPage(list(map(_view, found)), None if following is None else str(following)))
 
 
 def _view(job: Job) -> models.JobView:

@@ -11,19 +11,14 @@ from presque.web.v1 import queues as v1_queues
 from presque.web.v1 import settlements as v1_settlements
 
 if TYPE_CHECKING:
-    from presque.http.deliveries import Deliveries
     from presque.http.routes import Routes
-    from presque.jobs.leases import Leases
-    from presque.jobs.queues import Queues
-    from presque.jobs.waiters import Waiters
+    from presque.web.parts import Parts
 
 
-def add(
-    routes: Routes, queues: Queues, leases: Leases, waiting: Waiters, deliveries: Deliveries, max_body: int
-) -> None:
+def add(routes: Routes, parts: Parts) -> None:
     """Declare the routes of `/v1`."""
-    v1_about.add(routes, leases, max_body)
-    v1_jobs.add(routes, queues, leases)
-    v1_leases.add(routes, leases, waiting, deliveries)
-    v1_settlements.add(routes, leases)
-    v1_queues.add(routes, queues)
+    v1_about.add(routes, parts.leases, parts.max_body)
+    v1_jobs.add(routes, parts.queues, parts.jobs)
+    v1_leases.add(routes, parts.leases, parts.waiting, parts.deliveries)
+    v1_settlements.add(routes, parts.leases)
+    v1_queues.add(routes, parts.queues)

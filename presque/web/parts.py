@@ -1,0 +1,25 @@
+"""What routes call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from presque.http.deliveries import Deliveries
+    from presque.jobs.jobs import Jobs
+    from presque.jobs.leases import Leases
+    from presque.jobs.queues import Queues
+    from presque.jobs.waiters import Waiters
+    from presque.jobs.workers import Workers
+
+
+class Parts(NamedTuple):
+    """What routes call, and how many bytes a body may have."""
+
+    queues: Queues
+    jobs: Jobs
+    leases: Leases
+    workers: Workers
+    waiting: Waiters
+    deliveries: Deliveries
+    max_body: int
