@@ -50,7 +50,9 @@ def test_every_option_is_in_its_table():
             assert re.search(rf"^\| `--{row.name} .*\| `?{re.escape(row.default)}`? \|", README, re.MULTILINE), row.name
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/v1.md", "docs/operations.md", "benchmarks/README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/v1.md", "docs/operations.md", "benchmarks/README.md", "CONTRIBUTING.md"]
+)
 def test_every_file_and_heading_that_a_page_names_is_there(page):
     for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
         path, _, heading = target.partition("#")

@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 IDLE = 75  # seconds that a connection may stay open between requests; proxies close after 60
 AHEAD = 1 << 14  # bytes that a client may send ahead of what is answered, before we read no more
-PATIENCE = (
-    0.92  # of the time that a client may take no byte: we end it before the kernel does (TCP_USER_TIMEOUT), which
-)
-LOOK = 0.03  # would not tell the client; and how often we look meanwhile
+LOOK = 0.03  # of the time that a client may take no byte, between two looks whether it has
 LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
 NO_STORE = b"Cache-Control: no-store\r\n"  # a cache that keeps the answer to a GET hands a job out twice
 CLOSE = b"Connection: close\r\n"
@@ -172,7 +169,9 @@ class Connection(Protocol):
 
     def _go_on(self) -> None:
         """Read what has come meanwhile."""
-        self._more = None
+        more, self._more = self._more, None
+        if more is not None and more.active():  # it is earlier than that
+            more.cancel()
         if self.lost or self.finished or self.answering is not None or self._is_full:
             return
         if len(self._parser) <= AHEAD:
@@ -290,8 +289,7 @@ class Connection(Protocol):
         self._after(self.request_timeout * LOOK, self._look_whether_it_reads)
 
     def _look_whether_it_reads(self) -> None:
-        patience = self.request_timeout * PATIENCE
-        if self._takes_nothing_for(patience, patience):
+        if self._takes_nothing_for(self.request_timeout, self.request_timeout):
             self.abort()
         else:
             self._look_later()
@@ -341,7 +339,7 @@ class Connection(Protocol):
 
     def _look_at_the_end(self) -> None:
         """Whatever the client does, or does not (as to answer a close_notify), the connection ends."""
-        if self._takes_nothing_for(self.request_timeout * PATIENCE, LINGER):
+        if self._takes_nothing_for(self.request_timeout, LINGER):
             self.abort()
         else:
             self._look_at_the_end_later()

@@ -238,9 +238,9 @@ def test_a_client_that_does_not_read_is_answered_no_further_and_cut_off(bench):
     bench.clock.advance(0)
     assert bench.answers() == ["1"]
     assert not bench.transport.reads
-    bench.clock.pump([TIMEOUT / 50] * 44)
+    bench.clock.pump([TIMEOUT / 50] * 49)
     assert bench.transport.open
-    bench.clock.pump([TIMEOUT / 50] * 5)
+    bench.clock.pump([TIMEOUT / 50] * 3)
     assert bench.transport.aborted
 
 
