@@ -15,6 +15,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
+pytestmark = pytest.mark.rows
+
 
 class Account:
     """What was tried, acknowledged and delivered."""
