@@ -371,9 +371,15 @@ async def test_whoever_waits_is_woken_when_a_fetch_finds_more_than_it_asked_for(
     """Jobs come due, or their leases run out, and a fetch moves them all before the mover: nobody else will tell."""
     monkeypatch.setattr("presque.jobs.waiters.POLL", 600.0)
     redis, daemon, client = await with_slow_mover(redises)
+
+    async def has_looked():
+        """Else its first look may find what is there."""
+        return not any(connection.replyQueue.waiting for connection in daemon.store.pool.pool)
+
     for way in ("come due", "run out"):
         waiting = begin(client.get("/q/foo?wait=60"))
         await waiters(daemon, 1)
+        await eventually(has_looked, "the waiter's first look")
         if way == "come due":
             await insert(client, 1, 2, delay=SHORT)
         else:
