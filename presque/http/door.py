@@ -12,7 +12,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from presque.http.hosts import ANY, parse_host
+from presque.http.hosts import ANY, LONGEST, parse_host
 from presque.http.target import authority, in_origin_form
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from
 
-LONGEST_HOST = 262  # bytes: a name of DNS, and a port
 TELL_TALE = {b"sec-fetch-site", b"origin", b"referer"}  # headers by which a browser says whose page has sent a request
 
 _SITE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\s]+)(?:[/?#]\S*)?")
@@ -47,15 +46,13 @@ class Door:
     def __init__(self, hosts: Sequence[str]) -> None:
         self._any = ANY in hosts
         self._hosts = frozenset(hosts)
-        self._check = lru_cache(maxsize=256)(self._judge)  # nearly all requests are for the same host
+        self._judge = lru_cache(maxsize=256)(self._judge_anew)  # nearly all requests are for the same host
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why a request, of which the head is there, does not come in; None when it does."""
         target, headers = request.target, request.headers
-        host = headers.get(b"host", b"")
-        if len(host) > LONGEST_HOST:
-            return BAD_HOST  # before anything remembers it
-        if host and target.startswith(b"/") and not (request.repeated or TELL_TALE & headers.keys()):
+        host = headers.get(b"host")
+        if host is not None and target.startswith(b"/") and not (request.repeated or TELL_TALE & headers.keys()):
             return self._check(host)
         named = request.values(b"host")
         if len(named) > 1 or not (named or request.version == b"HTTP/1.0"):
@@ -70,7 +67,10 @@ class Door:
         is_page = request.method in (b"GET", b"HEAD") and in_origin_form(target).partition(b"?")[0] == b"/"
         return None if is_page else ANOTHER_SITE
 
-    def _judge(self, text: bytes) -> Refusal | None:
+    def _check(self, text: bytes) -> Refusal | None:
+        return self._judge(text) if len(text) <= LONGEST else BAD_HOST
+
+    def _judge_anew(self, text: bytes) -> Refusal | None:
         host = parse_host(text)
         if host is None:
             return BAD_HOST

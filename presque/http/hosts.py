@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 ANY = "*"  # allows any host
+LONGEST = 262  # bytes: a name of DNS and a port; nothing longer is remembered
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?))(?::(\d{0,5}))?")
 
@@ -26,9 +27,13 @@ class Host(NamedTuple):
         return self.is_address or "." not in self.name or name == "localhost" or name.endswith(".localhost")
 
 
-@lru_cache(maxsize=1024)
 def parse_host(text: bytes) -> Host | None:
     """What `Host: text` names; None when that is no host."""
+    return _parse_host(text) if len(text) <= LONGEST else None
+
+
+@lru_cache(maxsize=1024)
+def _parse_host(text: bytes) -> Host | None:
     found = _HOST.fullmatch(text.decode("latin-1"))
     if not found:
         return None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"<\w+>")  # Werkzeug's default converter: one segment that is not empty
 _ANY = b"<>"  # stands for a variable in the tree; no segment has these characters
+LONGEST_REMEMBERED = 512  # bytes of a method and a path: a queue's name has 128 at most
 _NOWHERE = IPv4Address("TCP", "127.0.0.1", 80)
 
 
@@ -85,7 +86,8 @@ class Table:
             else:
                 request.respond(self._refuse(request, HTTPStatus.BAD_REQUEST, "bad request"))
             return
-        request.path, found = self._routed(request.method, path)
+        routed = self._routed if len(request.method) + len(path) <= LONGEST_REMEMBERED else self._route
+        request.path, found = routed(request.method, path)
         if found is not None:
             self._call(request, *found)
         elif b"//" in path:

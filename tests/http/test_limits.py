@@ -391,3 +391,32 @@ async def test_small_answers_do_not_wait_for_an_acknowledgement(daemon, client):
     await connection.until(b"not found")
     assert all(each.transport.getTcpNoDelay() for each in daemon.site.connections)
     connection.transport.abortConnection()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /%s HTTP/1.1\r\nHost: x\r\n",
+        "%s / HTTP/1.1\r\nHost: x\r\n",
+        "GET / HTTP/1.1\r\nHost: %s\r\n",
+        "GET http://%s/q HTTP/1.1\r\nHost: x\r\n",
+        "POST /q/foo HTTP/1.1\r\nHost: x\r\nOrigin: http://%s\r\n",
+        "POST /q/foo HTTP/1.1\r\nHost: x\r\nReferer: http://%s/\r\n",
+    ],
+)
+@awaiting
+async def test_what_is_remembered_of_requests_is_short(processes, redis, head):
+    """Routes and hosts that were judged are remembered; long ones would fill the memory."""
+    process = processes("--redis", redis.url)
+    port = await process.listening
+
+    def ask(first, last):
+        for number in range(first, last):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall((head % (f"N{number:05}" + "A" * 15_000) + "Connection: close\r\n\r\n").encode())
+                while client.recv(1 << 16):
+                    pass
+        return resident(process)
+
+    before = await deferToThread(ask, 0, 50)
+    assert await deferToThread(ask, 50, 1050) - before < 6 * MIB
