@@ -35,7 +35,6 @@ class Arrival:
 
     def __init__(self, transport: Any, closing: Callable[[], object]) -> None:
         self.written = 0  # bytes, since we know the connection
-        self.hurries = False  # what is written now is to be acknowledged soon
         self.ended = False  # what has not arrived by now never will
         self._transport = transport
         self._raw = _below(transport)
@@ -55,15 +54,24 @@ class Arrival:
         # Twisted tells of the end of a connection once its socket is closed.
         self._raw.connectionLost = self._connection_lost
 
-    def write(self, data: bytes) -> int:
-        """Write to the client. Returns where in the stream `data` ends; NEVER when it was not taken."""
+    def write(self, data: bytes, hurries: bool = False) -> int:
+        """Write to the client. Returns where in the stream `data` ends; NEVER when it was not taken. What `hurries` is
+        acknowledged soon.
+        """
         # On a connection in use a kernel waits up to 40 ms for something to send its acknowledgement with, and a reset
         # within that time takes it along. What comes as a second piece since the last acknowledgement is acknowledged
         # as soon as it was read.
-        if self.hurries and self.written and len(data) > 1 and self.until() == self.written:
+        if hurries and self.written and len(data) > 1 and self._has_all():
             self._write(data[:-1])
-            return self._write(data[-1:])
+            data = data[-1:]
+        if self.is_plain:
+            self._send(data)
+            return self.written
         return self._write(data)
+
+    def _has_all(self) -> bool:
+        """Whether all has arrived; the kernel is not asked again for what it has told."""
+        return self._arrived == self.written or self.until() == self.written
 
     def _write(self, data: bytes) -> int:
         if self.is_plain:
@@ -88,9 +96,10 @@ class Arrival:
                 sent = self._handle.send(data)
             except OSError:  # it takes nothing now; or the client has left, and the transport finds that by itself
                 sent = 0
+            if sent == len(data):
+                return
             data = data[sent:]
-        if data:
-            self._write_raw(data)
+        self._write_raw(data)
 
     def until(self) -> int:
         """How much of the stream has arrived."""
@@ -99,7 +108,7 @@ class Arrival:
         if self._is_told:
             self._arrived = self._ask() - self._acknowledged_before
         elif not self._is_torn:
-            arrived = self.written - self._on_its_way()
+            arrived = self.written - self.on_its_way()
             # In this order: a peer that closes is noted as an error before what it has not read is thrown away.
             if self._is_local and self._handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 self._is_torn = True
@@ -119,7 +128,7 @@ class Arrival:
             self.ended = True
         return int.from_bytes(info[_BYTES_ACKED:], sys.byteorder)
 
-    def _on_its_way(self) -> int:
+    def on_its_way(self) -> int:
         """How many bytes were written and are not known to be with the client."""
         ours = len(self._raw.dataBuffer) - self._raw.offset + self._raw._tempDataLen  # as in _send
         if sys.platform != "linux":

@@ -9,8 +9,9 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from zope.interface import implementer
 
-from presque.http.arrival import NEVER, Arrival
-from presque.http.parser import Malformed, Parser, TooLarge
+from presque.http.arrival import Arrival
+from presque.http.head import Malformed, TooLarge
+from presque.http.parser import Parser
 from presque.http.target import in_origin_form, routed
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ class Connection(Protocol):
         self.answering: Request | None = None
         self.finished = False  # our last answer is written: what still comes is thrown away (RFC 9112, 9.6)
         self.lost = False
-        self.mark = NEVER  # the place in the stream to the client where what was written last ends
         self._ended = False  # the client sends no more
         self._is_full = False  # the client does not read what we write
         self._is_reading = False  # requests are being read, further up in the stack
@@ -120,25 +120,24 @@ class Connection(Protocol):
 
     def _read_head(self) -> Request | None:
         """The next request, unless its head refuses it."""
-        parser, site = self._parser, self.site
-        request = parser.read_head()
+        site = self.site
+        request = self._parser.read_head()
         if request is None:
             return None
+        head = request.head
         why = site.door.refusal(request)
         if why is not None:
             self.refuse(why.status, why.message)
-        elif parser.length > site.max_body:
-            raise TooLarge
-        if self.finished:
             return None
+        if head.length > site.max_body:
+            raise TooLarge
         is_new = request.version == b"HTTP/1.1"
         if not is_new:
             request.is_last = True
-        elif _closes(request):
+        elif head.closes:
             request.close()
-        expected = request.headers.get(b"expect")
-        if expected is not None and expected.lower() == b"100-continue" and is_new:
-            self.write(CONTINUE)
+        if head.expects and is_new:
+            self.arrival.write(CONTINUE)
         return request
 
     def _wait_for_the_rest(self) -> None:
@@ -156,16 +155,21 @@ class Connection(Protocol):
 
     def _answer(self, request: Request) -> None:
         self.answering = request
-        deliveries = self.site.deliveries
-        if not self._is_full:  # else it is the time in which the client has to read
+        site = self.site
+        if self._deadline is not None and not self._is_full:  # else it is the time in which the client has to read
             self._stop_deadline()
-        if deliveries.awaits(self):
-            deliveries.look_at(self)  # who asks again has most likely read the answer before
-        if (self.site.stopping or not self._parser.keeps_alive) and not request.is_last:
+        if site.deliveries.awaits(self):
+            site.deliveries.look_at(self)  # who asks again has most likely read the answer before
+        if site.stopping and not request.is_last:
             request.close()
-        self.site.answer(request)
-        if self._ended and deliveries.waits(self):
+        site.answer(request)
+        if self._ended and self._is_waiting():
             self._close()  # as readConnectionLost does with one that waits already
+
+    def _is_waiting(self) -> bool:
+        """Whether the client waits for a job."""
+        delivery = None if self.answering is None else self.answering.delivery
+        return delivery is not None and delivery.is_waiting
 
     def _go_on(self) -> None:
         """Read what has come meanwhile."""
@@ -185,15 +189,19 @@ class Connection(Protocol):
         if request.is_answered:
             raise RuntimeError("a request is answered once")
         request.is_answered = True
-        parts = [_head(request.code, request.content_type, request.version, not request.is_last), self.site.date()]
-        for name, value in request.answer_headers:
-            parts.append(b"%b: %b\r\n" % (name, value))
+        head = _head(request.code, request.content_type, request.version, not request.is_last)
+        fields = (
+            b"".join([b"%b: %b\r\n" % field for field in request.answer_headers]) if request.answer_headers else b""
+        )
         if request.code != 204:
-            parts.append(b"Content-Length: %d\r\n" % len(body))
-        parts.append(b"\r\n")
-        if request.method != b"HEAD":
-            parts.append(body)
-        self.write(b"".join(parts))
+            fields += b"Content-Length: %d\r\n" % len(body)
+        if request.method == b"HEAD":
+            body = b""
+        data, delivery = b"%b%b%b\r\n%b" % (head, self.site.date(), fields, body), request.delivery
+        if delivery is None:
+            self.arrival.write(data)
+        else:
+            delivery.written(self.arrival.write(data, delivery.has_jobs))
         self.answering = None
         if request.is_last:
             self.loseConnection()
@@ -207,10 +215,6 @@ class Connection(Protocol):
             else:
                 self._go_on()
 
-    def write(self, data: bytes) -> None:
-        """Write to the client."""
-        self.mark = self.arrival.write(data)
-
     def refuse(self, status: int, message: str) -> None:
         """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing
         with unread bytes would reset the connection, and the client would never see the answer.
@@ -222,7 +226,7 @@ class Connection(Protocol):
         body, content_type = self.site.explain(path, status, message)
         head = _head(status, content_type, b"HTTP/1.1", False)
         head += b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
-        self.write(head if method == b"HEAD" else head + body)
+        self.arrival.write(head if method == b"HEAD" else head + body)
         self._finish(True)
 
     # Deadlines.
@@ -359,7 +363,7 @@ class Connection(Protocol):
         deliveries = self.site.deliveries
         self._ended = True
         deliveries.look_at(self)
-        if deliveries.waits(self) or (self.finished and not deliveries.awaits(self)):
+        if self._is_waiting() or (self.finished and not deliveries.awaits(self)):
             self._close()
         elif not self._has_to_wait():
             self._go_on()
@@ -381,14 +385,6 @@ class Connection(Protocol):
         if request is not None:
             request.left()
         self.site.deliveries.look_at(self)  # at what was written since
-
-
-def _closes(request: Request) -> bool:
-    """Whether the client wants the connection closed after the answer."""
-    if b"connection" not in request.headers:
-        return False
-    options = b",".join(request.values(b"connection")).lower().split(b",")
-    return b"close" in map(bytes.strip, options)
 
 
 def _head(status: int, content_type: bytes, version: bytes, is_kept: bool) -> bytes:

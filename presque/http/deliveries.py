@@ -16,15 +16,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from presque.errors import StoreError, StoreUnavailable
-from presque.http.arrival import NEVER
 from presque.jobs.queues import HOLD, MOST_AT_ONCE
 
 if TYPE_CHECKING:
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from presque.http.request import Client, Request
     from presque.jobs.queues import Queues, Taken
 
-T = TypeVar("T", bound="Taken")
-
 # Seconds after which a delivery is looked at, for a client may leave without reading what it has received; what has
 # arrived by then is settled together.
 GATHER = 0.005
@@ -44,117 +40,226 @@ SLOWEST_LOOK = 0.1  # seconds between two looks at a connection that is slow to 
 RETRY = 0.1  # seconds between two tries while Redis is away, or something unexpected happens
 STALE = HOLD / 2  # seconds after which a hold is extended, or an answer that was not begun is not given any more
 
+# The states of the picture.
+ASKED, HELD, WRITTEN, REACHED, GIVEN_BACK = "asked", "held", "written", "reached", "given back"
+EMPTY = "empty"  # there was no job, or the store refused
 
-@dataclass(eq=False)
-class _Delivery:
-    """An answer with jobs that was written, and is not known to have reached its client."""
+
+class Delivery:
+    """The jobs that one request takes, from the question to Redis to the client's kernel. All of its state is here:
+    each method is an event, and what follows of it is asked of the Deliveries.
+    """
+
+    __slots__ = (
+        "_all",
+        "_asked_at",
+        "_compose",
+        "_held_at",
+        "_patience",
+        "_progress",
+        "_progressed_at",
+        "_taking",
+        "connection",
+        "has_left",
+        "mark",
+        "next_look",
+        "state",
+        "taken",
+        "waits",
+    )
 
     taken: Taken
-    held_at: float
-    next_look: float
-    mark: int = NEVER  # the place in the connection's stream where the answer ends; NEVER while it is being written
-    patience: float = GATHER  # seconds until the look after the next; doubles, for a client may be slow
-    arrived: int = -1  # how far the stream had come at the last look
-    arrived_at: float = 0.0  # when it was found there
+    next_look: float  # when to look at it, once it is written
+    _held_at: float
+    mark: int  # the place in the connection's stream where the answer ends
+    _patience: float  # seconds until the look after the next; doubles, for a client may be slow
+    _progress: int  # how far the stream had come at the last look,
+    _progressed_at: float  # and when it was found there
+
+    def __init__(
+        self,
+        every: Deliveries,
+        connection: Client,
+        taking: Deferred[Any],
+        waits: bool,
+        compose: Callable[[Any], bytes],
+    ) -> None:
+        self._all = every
+        self._taking = taking
+        self._compose = compose
+        self._asked_at = every.clock.seconds()
+        self.connection = connection
+        self.waits = waits
+        self.has_left = False
+        self.state = ASKED
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the client waits for a job."""
+        return self.waits and self.state is ASKED
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether the answer that is written now has jobs in it."""
+        return self.state is HELD
+
+    def took(self, taken: Taken) -> bytes:
+        """Redis has answered. The answer to the client; StoreUnavailable when it is too late for one."""
+        self._all.asked -= 1
+        self.taken = taken
+        if not taken.numbers:
+            self.state = EMPTY
+            return b"" if self.has_left else self._compose(taken)
+        self.state, self._held_at = HELD, self._all.clock.seconds()
+        if self.has_left:
+            self._give_back()
+            return b""
+        if not self.waits and self._held_at - self._asked_at > STALE:
+            self._give_back()
+            raise StoreUnavailable
+        try:
+            return self._compose(taken)
+        except Exception:
+            self._give_back()
+            raise
+
+    def refused(self, failure: Failure) -> Failure:
+        """The store has refused, or the client has left while it waited."""
+        self._all.asked -= 1
+        self.state = EMPTY
+        return failure
+
+    def left(self) -> None:
+        """The client has left before it was answered."""
+        self.has_left = True
+        if self.state is HELD:
+            self._give_back()
+        elif self.state is ASKED and self.waits:
+            self._taking.cancel()
+
+    def written(self, mark: int) -> None:
+        """The answer is in the stream to the client, and ends at this place."""
+        if self.state is HELD:
+            self.state, self.mark = WRITTEN, mark
+            self._patience, self._progress, self._progressed_at = GATHER, -1, 0.0
+            self.next_look = self._held_at + GATHER
+            self._all.watch(self)
+
+    def look(self) -> bool:
+        """Decide what has become of the answer, as far as one can; whether it is decided."""
+        reached = self.connection.arrival.reached(self.mark)
+        if reached:
+            self.state = REACHED
+            self._all.settle(self.taken)
+        elif reached is False:
+            self._give_back()
+        elif self._takes_nothing():
+            self._give_back()
+            self.connection.abort()
+        else:
+            self._look_again_later()
+            return False
+        return True
+
+    def _takes_nothing(self) -> bool:
+        """Whether no byte has reached the client for too long: it may be gone without a word."""
+        now, progress = self._all.clock.seconds(), self.connection.arrival.until()
+        if progress > self._progress:
+            self._progress, self._progressed_at = progress, now
+        return now + SLOWEST_LOOK > self._progressed_at + self.connection.request_timeout
+
+    def _look_again_later(self) -> None:
+        now = self._all.clock.seconds()
+        self.next_look = now + self._patience
+        self._patience = min(self._patience * 2, SLOWEST_LOOK)
+        if now - self._held_at > STALE:
+            self.hold()
+
+    def hold(self) -> None:
+        """Hold the jobs for longer, before anybody takes them for run out."""
+        if self.taken.on_arrival != "nothing":
+            self._held_at = self._all.clock.seconds()
+            self._all.hold(self.taken)
+
+    def look_failed(self) -> None:
+        """Looking at it failed as nobody expects: the jobs go back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self.state = GIVEN_BACK
+        self._all.give_back(self.taken)
 
 
 class Deliveries:
-    """All deliveries of one daemon."""
+    """All deliveries of one daemon: what is asked and not answered, written and not known to have arrived, and settled
+    or given back without Redis' word for it.
+    """
 
     _log = Logger()
 
     def __init__(self, queues: Queues, clock: IReactorTime) -> None:
+        self.clock = clock
+        self.asked = 0  # takes that Redis has not answered
         self._queues = queues
-        self._clock = clock
-        self._waits: set[Client] = set()  # whose client waits for a job
-        self._written: dict[Client, list[_Delivery]] = {}  # not known to have arrived
+        self._written: dict[Client, list[Delivery]] = {}  # not known to have arrived
         self._arrived: list[Taken] = []  # to be settled
         self._returned: list[Taken] = []  # to be given back, since that failed
+        self._calls = 0  # settlements that Redis has not answered
         self._complaint = ""  # what went wrong last, unexpectedly
         self._next_look: IDelayedCall | None = None
-        self._asked = 0  # takes and settlements that Redis has not answered
 
     def deliver(
-        self, request: Request, taking: Deferred[T], waits: bool, compose: Callable[[T], bytes]
+        self, request: Request, taking: Deferred[Any], waits: bool, compose: Callable[[Any], bytes]
     ) -> Deferred[bytes]:
         """Answer `request` with `compose(taken)`. When the client leaves before that, the jobs go back, and when it
         `waits` the taking itself is cancelled.
         """
-        connection = request.connection
-        asked_at = self._clock.seconds()
-
-        def client_left(_: Deferred[bytes]) -> None:
-            if waits:
-                taking.cancel()
-
-        answered: Deferred[bytes] = Deferred(client_left)
-        request.when_left = answered.cancel
-
-        def ended(result: T | Failure) -> T | Failure:
-            self._asked -= 1
-            self._waits.discard(connection)
-            return result
-
-        def took(taken: T) -> None:
-            stale = not waits and self._clock.seconds() - asked_at > STALE
-            if taken.numbers and (answered.called or stale):
-                self.give_back(taken)
-                if not answered.called:
-                    answered.errback(StoreUnavailable())
-            elif not answered.called:
-                self._compose_and_answer(connection, taken, compose, answered)
-
-        def refused(failure: Failure) -> None:
-            if not answered.called:
-                answered.errback(failure)
-
-        self._asked += 1
-        if waits:
-            self._waits.add(connection)
-        taking.addBoth(ended).addCallback(took).addErrback(refused)
+        request.delivery = delivery = Delivery(self, request.connection, taking, waits, compose)
+        self.asked += 1
+        answered: Deferred[bytes] = taking.addCallbacks(delivery.took, delivery.refused)
         return answered
-
-    def _compose_and_answer(
-        self, connection: Client, taken: T, compose: Callable[[T], bytes], answered: Deferred[bytes]
-    ) -> None:
-        try:
-            body = compose(taken)
-        except Exception:
-            if taken.numbers:
-                self.give_back(taken)
-            raise
-        if not taken.numbers:
-            answered.callback(body)
-            return
-        now = self._clock.seconds()
-        delivery = _Delivery(taken, now, now + GATHER)
-        self._written.setdefault(connection, []).append(delivery)  # before the answer, which may want to close
-        connection.mark, connection.arrival.hurries = NEVER, True
-        answered.callback(body)
-        connection.arrival.hurries = False
-        delivery.mark = connection.mark
-        self._look_later(GATHER)
-
-    def waits(self, connection: Client) -> bool:
-        """Whether this client waits for a job."""
-        return connection in self._waits
 
     def awaits(self, connection: Client) -> bool:
         """Whether something written to this connection is not known to have arrived."""
         return connection in self._written
 
+    @property
+    def written(self) -> list[Delivery]:
+        """Those whose answer is written, and not known to have arrived."""
+        return [delivery for deliveries in self._written.values() for delivery in deliveries]
+
+    def watch(self, delivery: Delivery) -> None:
+        """An answer was written: look at it until it is decided."""
+        self._written.setdefault(delivery.connection, []).append(delivery)
+        self._look_later(GATHER)
+
     def look_at(self, connection: Client) -> None:
         """Something has happened to the connection: decide now, as far as one can, about what was written to it."""
-        for delivery in self._written.pop(connection, []):
+        for delivery in self._written.pop(connection, ()):
             try:
-                self._decide(delivery, connection)
+                is_decided = delivery.look()
             except Exception:
                 self._complain("looking at a delivery failed, its jobs go back")
-                self.give_back(delivery.taken)
+                delivery.look_failed()
+            else:
+                if not is_decided:
+                    self.watch(delivery)
+
+    def settle(self, taken: Taken) -> None:
+        """Jobs have reached their client."""
+        if taken.on_arrival == "keep":
+            ensureDeferred(self._settle([taken]))  # before the worker comes again
+        elif taken.on_arrival == "deliver":
+            self._arrived.append(taken)
+            self._look_later(GATHER)
+
+    def hold(self, taken: Taken) -> None:
+        """Hold jobs for longer. That is tried again soon when it fails."""
+        ensureDeferred(self._hold(taken))
 
     def _look_later(self, seconds: float) -> None:
         if self._next_look is None:
-            self._next_look = self._clock.callLater(seconds, self._look)
+            self._next_look = self.clock.callLater(seconds, self._look)
 
     def _look(self) -> None:
         self._next_look = None
@@ -166,7 +271,7 @@ class Deliveries:
             self._look_later(GATHER)
 
     def _look_at_all(self) -> None:
-        now = self._clock.seconds()
+        now = self.clock.seconds()
         returned, self._returned = self._returned, []
         for taken in returned:
             self.give_back(taken)
@@ -186,50 +291,12 @@ class Deliveries:
         for several in alike.values():
             ensureDeferred(self._settle(several))
 
-    def _decide(self, delivery: _Delivery, connection: Client) -> None:
-        reached = connection.arrival.reached(delivery.mark)
-        if reached:
-            if delivery.taken.on_arrival == "keep":
-                ensureDeferred(self._settle([delivery.taken]))  # before the worker comes again
-            elif delivery.taken.on_arrival == "deliver":
-                self._arrived.append(delivery.taken)
-                self._look_later(GATHER)
-        elif reached is False:
-            self.give_back(delivery.taken)
-        elif self._takes_nothing(delivery, connection):
-            self.give_back(delivery.taken)
-            connection.abort()
-        else:
-            self._go_on(delivery, connection)
-
-    def _takes_nothing(self, delivery: _Delivery, connection: Client) -> bool:
-        """Whether no byte has reached the client for too long: it may be gone without a word."""
-        now, arrived = self._clock.seconds(), connection.arrival.until()
-        if arrived > delivery.arrived:
-            delivery.arrived, delivery.arrived_at = arrived, now
-        return now + SLOWEST_LOOK > delivery.arrived_at + connection.request_timeout
-
-    def _go_on(self, delivery: _Delivery, connection: Client) -> None:
-        """Look again later, and hold the jobs until then."""
-        now = self._clock.seconds()
-        delivery.next_look = now + delivery.patience
-        delivery.patience = min(delivery.patience * 2, SLOWEST_LOOK)
-        self._written.setdefault(connection, []).append(delivery)
-        self._look_later(GATHER)
-        if delivery.taken.on_arrival != "nothing" and now - delivery.held_at > STALE:
-            delivery.held_at = now
-            ensureDeferred(self._hold(delivery.taken))
-
     def hold_all(self) -> None:
         """Redis' clock was set forward: hold anew what is on its way, before anybody takes it for run out."""
-        now = self._clock.seconds()
-        for deliveries in self._written.values():
-            for delivery in deliveries:
-                if delivery.taken.on_arrival != "nothing":
-                    delivery.held_at = now
-                    ensureDeferred(self._hold(delivery.taken))
+        for delivery in self.written:
+            delivery.hold()
         for taken in self._arrived:
-            ensureDeferred(self._hold(taken))
+            self.hold(taken)
 
     async def _hold(self, taken: Taken) -> None:
         try:
@@ -243,7 +310,7 @@ class Deliveries:
         """Settle deliveries that are settled alike. While Redis is away they are kept: settling late is harmless, and
         receipts tell whose the jobs are.
         """
-        self._asked += 1
+        self._calls += 1
         some: list[Taken] = []
         try:
             while several:
@@ -256,7 +323,7 @@ class Deliveries:
             self._arrived += some + several
             self._look_later(RETRY)
         finally:
-            self._asked -= 1
+            self._calls -= 1
 
     def give_back(self, taken: Taken) -> None:
         """Put jobs that did not reach their consumer back to the front, and try until that is done."""
@@ -264,7 +331,7 @@ class Deliveries:
 
     async def _return(self, taken: Taken) -> None:
         """Put jobs back to the front. While Redis is away they are kept, as when they are settled."""
-        self._asked += 1
+        self._calls += 1
         try:
             await self._queues.give_back(taken)
             self._complaint = ""
@@ -274,7 +341,7 @@ class Deliveries:
             self._returned.append(taken)
             self._look_later(RETRY)
         finally:
-            self._asked -= 1
+            self._calls -= 1
 
     def _complain(self, what: str) -> None:
         """Log the exception that is being handled, which nobody expected: once, and not at each try."""
@@ -286,7 +353,8 @@ class Deliveries:
     @property
     def pending(self) -> int:
         """How much there is whose end is not recorded in Redis yet."""
-        return sum(map(len, self._written.values())) + len(self._arrived) + len(self._returned) + self._asked
+        unsettled = len(self._arrived) + len(self._returned) + self._calls
+        return self.asked + len(self.written) + unsettled
 
 
 def _a_script_full(several: list[Taken]) -> tuple[list[Taken], list[Taken]]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from
 
-TELL_TALE = {b"sec-fetch-site", b"origin", b"referer"}  # headers by which a browser says whose page has sent a request
-
 _SITE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\s]+)(?:[/?#]\S*)?")
 _PORTS = {"http": 80, "https": 443}
 
@@ -50,10 +48,9 @@ class Door:
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why a request, of which the head is there, does not come in; None when it does."""
-        target, headers = request.target, request.headers
-        host = headers.get(b"host")
-        if host is not None and target.startswith(b"/") and not (request.repeated or TELL_TALE & headers.keys()):
-            return self._check(host)
+        target = request.target
+        if request.head.is_plain and target.startswith(b"/"):
+            return self._check(request.headers[b"host"])
         named = request.values(b"host")
         if len(named) > 1 or not (named or request.version == b"HTTP/1.0"):
             return BAD_HOST

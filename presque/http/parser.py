@@ -1,9 +1,6 @@
-"""One connection's bytes, taken apart by llhttp: a message at a time, so that what follows it is not looked at before
-it was answered.
-
-We split off each head, and look at its first line ourselves: llhttp knows methods of other protocols, and those that we
-do not know are for the routes to answer. All else is llhttp's to judge, in its strict mode: names and values, what a
-head says of the body's length, and the body's framing (RFC 9112, 6).
+"""One connection's bytes, taken apart: a message at a time, so that what follows it is not looked at before it was
+answered. The first line is ours to read: methods that llhttp does not know are for the routes to answer. The headers
+(presque.http.head) and a body in chunks are llhttp's.
 """
 
 from __future__ import annotations
@@ -11,8 +8,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError, HttpRequestParser
 
+from presque.http.head import CHUNKED, Malformed, TooLarge, check_target, read_headers
 from presque.http.request import Request
 
 if TYPE_CHECKING:
@@ -20,26 +18,12 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 1 << 14  # bytes of a request line
 LONGEST_HEADERS = 1 << 14  # bytes of all headers together
-MOST_HEADERS = 500
-LONGEST_NUMBER = 100  # digits of a length; what matters are 20
 FRAMING = 1 << 16  # bytes beside its data, in chunk extensions and trailers, that a body may have,
 FRAMING_EACH = 8  # and so many more for each byte of data: a body in chunks of one byte has five
 
-METHODS = frozenset([b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])  # read by llhttp as they are
-FRAMED = (b"content-length", b"transfer-encoding")  # headers that say how long a body is
-
 _END = b"\r\n\r\n"
-# A token, and what is visible (RFC 9110, 5.6.2; RFC 9112, 3). llhttp skips line feeds before a method, and takes a
-# target that ends in one for HTTP/0.9.
-_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) (HTTP/1\.[01])")
-
-
-class Malformed(Exception):
-    """What has come is not HTTP."""
-
-
-class TooLarge(Exception):
-    """The body is longer than it may be."""
+# A token, and what is visible (RFC 9110, 5.6.2; RFC 9112, 3).
+_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) (HTTP/1\.[01])\r\n")
 
 
 class Parser:
@@ -47,15 +31,18 @@ class Parser:
 
     def __init__(self, connection: Client, most: int) -> None:
         self.request: Request | None = None
-        self.keeps_alive = True  # llhttp would read another request behind the last
         self.line = (b"", b"")  # method and target of what is being read, once they are known
+        self._version = b""
         self._connection = connection
         self._most = most  # bytes of a body
         self._kept = b""  # bytes that were not looked at
         self._searched = 0  # how many of them have no end of a head
         self._has_skipped = False  # an empty line before what is kept
-        self._body: bytes | bytearray = b""
-        self._parser: Any = HttpRequestParser(self)
+        self._body = bytearray()  # what has come of a body that comes in pieces
+        self._left = 0  # bytes of the body that have not come, where its length was said
+        self._chunks: Any = None  # llhttp, for a body in chunks
+        self._fed = 0  # bytes that it was given
+        self._is_complete = False
 
     def __len__(self) -> int:
         """How many bytes are kept for later."""
@@ -63,8 +50,9 @@ class Parser:
 
     def end(self) -> None:
         """Nothing more will be read: let go of what has come, and of llhttp, which holds us as we hold it."""
-        self._kept = self._body = b""
-        self.request = self._parser = None
+        self._kept = b""
+        self._body = bytearray()
+        self.request = self._chunks = None
 
     def feed(self, data: bytes) -> None:
         """Bytes have come."""
@@ -76,11 +64,7 @@ class Parser:
         """
         self.line = (b"", b"")
         if self._kept.startswith(b"\r\n"):  # some clients end a body with a line too many (RFC 9112, 2.2)
-            if self._has_skipped:
-                raise Malformed
-            self._kept, self._searched, self._has_skipped = self._kept[2:], 0, True
-            if self._kept.startswith(b"\r\n"):
-                raise Malformed
+            self._skip_empty_line()
         kept = self._kept
         end = kept.find(_END, self._searched)
         if end < 0:
@@ -88,27 +72,33 @@ class Parser:
             self._check_begun(kept)
             return None
         end += len(_END)
-        head, self._kept, self._searched = kept[:end], kept[end:], 0
-        line_end = head.index(b"\r\n")
-        method, target, version = self._split(head[:line_end])
-        if end - line_end > LONGEST_HEADERS:
+        start = self._read_line(kept)
+        if end - start > LONGEST_HEADERS:
             raise Malformed
-        self.request = request = Request(self._connection, method, target, version)
-        self._headers = self._fed = 0
-        self._body, self._has_skipped = b"", False
-        self.is_complete = False
-        self._read(request, head)
-        self._check_framing(request)
+        head = read_headers(self._version, kept[start:end])
+        self._kept, self._searched, self._has_skipped = kept[end:], 0, False
+        self.request = request = Request(self._connection, *self.line, self._version, head)
+        self._left = head.length
+        if head.is_chunked:
+            self._chunks, self._fed, self._is_complete = HttpRequestParser(self), 0, False
+            self._chunks.feed_data(CHUNKED)
         return request
 
-    def _split(self, line: bytes) -> tuple[bytes, bytes, bytes]:
-        """The method, the target and the version of a request line."""
-        found = _LINE.fullmatch(line)
-        if found is None or len(line) > LONGEST_LINE:
+    def _skip_empty_line(self) -> None:
+        if self._has_skipped or self._kept.startswith(b"\r\n", 2):
             raise Malformed
-        method, target, version = found.groups()
+        self._kept, self._searched, self._has_skipped = self._kept[2:], 0, True
+
+    def _read_line(self, kept: bytes) -> int:
+        """Note the method, the target and the version of a request line. Returns where the headers begin."""
+        found = _LINE.match(kept)
+        if found is None or found.end() - 2 > LONGEST_LINE:
+            raise Malformed
+        method, target, self._version = found.groups()
         self.line = (method, target)
-        return method, target, version
+        if target[0] != 47:  # '/'
+            check_target(target)
+        return found.end()
 
     def _check_begun(self, kept: bytes) -> None:
         """Refuse a head that is too long already, or whose first line is none."""
@@ -117,70 +107,47 @@ class Parser:
             if len(kept) > LONGEST_LINE or (kept not in (b"", b"\r") and not 32 < kept[0] < 127):
                 raise Malformed
             return
-        if kept[line_end - 1 : line_end] != b"\r":
+        if len(kept) - self._read_line(kept) > LONGEST_HEADERS:
             raise Malformed
-        self._split(kept[: line_end - 1])
-        if len(kept) - line_end > LONGEST_HEADERS:
-            raise Malformed
-
-    def _read(self, request: Request, head: bytes) -> None:
-        if request.method not in METHODS:
-            head = b"POST" + head[len(request.method) :]
-        try:
-            self._parser.feed_data(head)
-        except HttpParserUpgrade:
-            self._ignore_upgrade(request)
-        except HttpParserError as wrong:
-            raise (TooLarge if "overflow" in str(wrong) else Malformed) from None
-
-    def _ignore_upgrade(self, request: Request) -> None:
-        """The client offers another protocol, and we go on with this one (RFC 9110, 7.8). llhttp stops there, before
-        the body; a new one reads that.
-        """
-        self._parser = HttpRequestParser(self)
-        self.is_complete = False
-        framing = b"".join(b"%b: %b\r\n" % (name, request.headers[name]) for name in FRAMED if name in request.headers)
-        self.request = None  # its headers are known
-        try:
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
-        except HttpParserError:
-            raise Malformed from None
-        self.request = request
-
-    def _check_framing(self, request: Request) -> None:
-        """What llhttp takes and we do not: a transfer coding before `chunked`, one in HTTP/1.0 (RFC 9112, 6.1), and
-        lengths beyond the limit.
-        """
-        headers = request.headers
-        coding = headers.get(b"transfer-encoding")
-        if coding is not None and (
-            request.version != b"HTTP/1.1" or coding.lower() != b"chunked" or b"transfer-encoding" in request.repeated
-        ):
-            raise Malformed
-        self._is_chunked = coding is not None
-        length = headers.get(b"content-length", b"0")  # digits, as llhttp has seen
-        if len(length) > LONGEST_NUMBER:
-            raise Malformed
-        self.length = int(length)
 
     def read_body(self, request: Request) -> bool:
         """Take what has come of the body of `request`, whose head was read; whether it is complete. Raises Malformed
         and TooLarge.
         """
+        if self._chunks is not None:
+            if not self._read_chunks():
+                return False
+            request.body, self._chunks = bytes(self._body), None
+        elif self._left > self._most:
+            raise TooLarge
+        elif self._left:
+            some, self._kept = self._kept[: self._left], self._kept[self._left :]
+            self._left -= len(some)
+            if not self._left and not self._body:
+                request.body = some
+            else:
+                self._body += some
+                if self._left:
+                    return False
+                request.body = bytes(self._body)
+        if self._body:
+            self._body = bytearray()
+        self.request = None
+        return True
+
+    def _read_chunks(self) -> bool:
+        """Give llhttp what has come of a body in chunks; whether it has come to its end. The end is an empty line:
+        beyond the next one nothing is looked at, and one that has come in part is kept until it has come whole.
+        """
         kept, at, end = memoryview(self._kept), 0, len(self._kept)
         try:
-            while not self.is_complete and at < end:
-                if self._is_chunked:
-                    # The end of a chunked body is an empty line: beyond the next one nothing is looked at, and one
-                    # that has come in part is kept until it has come whole.
-                    found = self._kept.find(_END, at)
-                    until = found + len(_END) if found >= 0 else end - len(_END) + 1
-                    if until <= at:
-                        break
-                else:
-                    until = min(end, at + self.length - len(self._body))
+            while not self._is_complete and at < end:
+                found = self._kept.find(_END, at)
+                until = found + len(_END) if found >= 0 else end - len(_END) + 1
+                if until <= at:
+                    break
                 self._fed += until - at
-                self._parser.feed_data(kept[at:until])
+                self._chunks.feed_data(kept[at:until])
                 at = until
                 if len(self._body) > self._most:
                     raise TooLarge
@@ -189,31 +156,16 @@ class Parser:
         except HttpParserError:
             raise Malformed from None
         self._kept = self._kept[at:]
-        if self.is_complete:
-            request.body = bytes(self._body)
-            self.request = None
-        return self.is_complete
+        return self._is_complete
 
     # What llhttp calls.
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header is complete; or a trailer, which nothing here reads."""
-        if self.request is not None and not self._fed:
-            self._headers += 1
-            if self._headers > MOST_HEADERS:
-                raise Malformed
-            self.request.add_header(name.lower(), value.strip(b" \t"))
-
     def on_body(self, data: bytes) -> None:
-        """A part of the body."""
-        if not self._body:
-            self._body = data
-        elif isinstance(self._body, bytearray):
-            self._body += data
-        else:
-            self._body = bytearray(self._body) + data
+        """A part of a body in chunks."""
+        self._body += data
 
     def on_message_complete(self) -> None:
-        """The request is complete."""
-        self.is_complete = True
-        self.keeps_alive = self._parser.should_keep_alive()
+        """The body is complete."""
+        self._is_complete = True
+        if self.request is not None and not self._chunks.should_keep_alive():  # a trailer has said so
+            self.request.close()

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.web.http import parse_qs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from presque.http.arrival import Arrival
+    from presque.http.head import Head
 
 
 class Client(Protocol):
     """A client's connection, as others know it: presque.http.connection."""
 
     arrival: Arrival
-    mark: int
     request_timeout: float
 
     @property
@@ -39,57 +39,50 @@ class Client(Protocol):
 JSON = b"application/json"
 
 
+class Delivery(Protocol):
+    """Jobs that go out with an answer, as the connection knows them: presque.http.deliveries."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the client waits for a job."""
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether the answer that is written now has jobs in it."""
+
+    def written(self, mark: int) -> None:
+        """The answer is in the stream to the client, and ends at this place."""
+
+    def left(self) -> None:
+        """The client has left before it was answered."""
+
+
 class Request:
     """One request. Its `target` is as the client sent it; its `path` is plain ASCII, as it is routed. Headers have
     their names in lower case.
     """
 
-    __slots__ = (
-        "_query",
-        "answer_headers",
-        "body",
-        "code",
-        "connection",
-        "content_type",
-        "has_left",
-        "headers",
-        "is_answered",
-        "is_last",
-        "method",
-        "path",
-        "repeated",
-        "target",
-        "version",
-        "when_left",
-    )
+    is_last = False  # the connection closes after the answer
+    has_left = False  # the client, before it was answered
+    delivery: Delivery | None = None
+    is_answered = False
+    code = 200
+    content_type = JSON
+    answer_headers: Sequence[tuple[bytes, bytes]] = ()
+    body = b""
+    _query: dict[bytes, list[bytes]] | None = None
 
-    def __init__(self, connection: Client, method: bytes, target: bytes, version: bytes) -> None:
+    def __init__(self, connection: Client, method: bytes, target: bytes, version: bytes, head: Head) -> None:
         self.connection = connection
         self.method = method
-        self.target = target
-        self.path = target
+        self.target = self.path = target
         self.version = version
-        self.headers: dict[bytes, bytes] = {}  # name -> value, the last where there are several
-        self.repeated: dict[bytes, list[bytes]] = {}  # name -> all values, of headers that are there several times
-        self.body = b""
-        self.is_last = False  # the connection closes after the answer
-        self.has_left = False  # the client, before it was answered
-        self.when_left: Callable[[], object] | None = None  # called then
-        self.is_answered = False
-        self.code = 200
-        self.content_type = JSON
-        self.answer_headers: list[tuple[bytes, bytes]] = []
-        self._query: dict[bytes, list[bytes]] | None = None
+        self.head = head
+        self.headers = head.headers  # name -> value, the last where there are several
 
-    def add_header(self, name: bytes, value: bytes) -> None:
-        """A header has come; its name is in lower case."""
-        if name in self.headers:
-            self.repeated.setdefault(name, [self.headers[name]]).append(value)
-        self.headers[name] = value
-
-    def values(self, name: bytes) -> list[bytes]:
+    def values(self, name: bytes) -> Sequence[bytes]:
         """All values of a header, in their order."""
-        several = self.repeated.get(name)
+        several = self.head.repeated.get(name)
         if several is not None:
             return several
         value = self.headers.get(name)
@@ -105,12 +98,13 @@ class Request:
 
     def set_header(self, name: bytes, value: bytes) -> None:
         """Set a header of the answer."""
-        self.answer_headers.append((name, value))
+        self.answer_headers = [*self.answer_headers, (name, value)]
 
     def close(self) -> None:
         """The connection closes after the answer, and the answer says so."""
-        self.is_last = True
-        self.answer_headers.append((b"Connection", b"close"))
+        if not self.is_last:
+            self.is_last = True
+            self.set_header(b"Connection", b"close")
 
     def respond(self, body: bytes) -> None:
         """Send the answer, `body` being its body; nobody is told when the client has left."""
@@ -120,5 +114,5 @@ class Request:
     def left(self) -> None:
         """The client has left before it was answered."""
         self.has_left = True
-        if self.when_left is not None:
-            self.when_left()
+        if self.delivery is not None:
+            self.delivery.left()

@@ -77,26 +77,33 @@ class Table:
 
     def answer(self, request: Request) -> None:
         """Answer a request, now or once the route's Deferred has fired."""
-        path = in_origin_form(request.target.partition(b"?")[0])
-        if not path.startswith(b"/") or not request.method.isupper():
-            request.path = path
-            if path == b"*" and request.method == b"OPTIONS":
-                request.code = HTTPStatus.NO_CONTENT
-                request.respond(b"")
-            else:
-                request.respond(self._refuse(request, HTTPStatus.BAD_REQUEST, "bad request"))
-            return
-        routed = self._routed if len(request.method) + len(path) <= LONGEST_REMEMBERED else self._route
-        request.path, found = routed(request.method, path)
+        path, method = request.target, request.method
+        if b"?" in path:
+            path = path[: path.index(b"?")]
+        routed = self._routed if len(method) + len(path) <= LONGEST_REMEMBERED else self._route
+        request.path, found = routed(method, path)
         if found is not None:
             self._call(request, *found)
-        elif b"//" in path:
+        else:
+            self._answer_without_route(request)
+
+    def _answer_without_route(self, request: Request) -> None:
+        path = request.path
+        if path == b"*" and request.method == b"OPTIONS":
+            request.code = HTTPStatus.NO_CONTENT
+            request.respond(b"")
+        elif not (path.startswith(b"/") and request.method.isupper()):
+            request.respond(self._refuse(request, HTTPStatus.BAD_REQUEST, "bad request"))
+        elif b"//" in in_origin_form(request.target.partition(b"?")[0]):
             request.respond(self._refuse(request, HTTPStatus.NOT_FOUND, "not found"))
         else:
-            _AtKlein(request, segments_of(path)).render(self._klein)
+            _AtKlein(request, path[1:].split(b"/")).render(self._klein)
 
     def _route(self, method: bytes, path: bytes) -> tuple[bytes, tuple[Route, list[str]] | None]:
         """A path as it is routed, and what is found for it."""
+        path = in_origin_form(path)
+        if not path.startswith(b"/") or not method.isupper():
+            return path, None
         segments = segments_of(path)
         return b"/" + b"/".join(segments), None if b"//" in path else self.find(method, segments)
 

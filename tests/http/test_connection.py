@@ -1,7 +1,6 @@
 """A connection alone, with a clock and a transport in memory: what it reads, when it answers, and how it ends."""
 
 import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -46,12 +45,11 @@ class Arrival:
     """Everything that is written has arrived, unless the client takes nothing."""
 
     is_plain = True
-    hurries = False
 
     def __init__(self, transport, closing):
         self.transport, self.taken, self.takes, self.written = transport, 0, True, 0
 
-    def write(self, data):
+    def write(self, data, hurries=False):
         assert self.transport.open
         self.transport.written += data
         self.written += len(data)
@@ -63,14 +61,20 @@ class Arrival:
         return self.taken
 
 
+class Delivery:
+    """A client that waits for a job."""
+
+    is_waiting, has_left = True, False
+
+    def left(self):
+        self.has_left = True
+
+
 class Deliveries:
     """No answer has jobs."""
 
     def __init__(self):
-        self.waiting, self.awaited = set(), set()
-
-    def waits(self, connection):
-        return connection in self.waiting
+        self.awaited = set()
 
     def awaits(self, connection):
         return connection in self.awaited
@@ -216,17 +220,16 @@ def test_a_client_that_closes_its_half_in_a_request_is_refused_at_once(bench):
 
 def test_a_waiting_client_that_closes_its_half_has_left(bench):
     bench.send(GET % b"later")
-    bench.deliveries.waiting.add(bench.connection)
+    bench.asked[0].delivery = Delivery()
     bench.connection.readConnectionLost()
     assert not bench.transport.open
 
 
 def test_a_request_is_told_that_its_client_has_left_and_answers_nobody(bench):
-    left = Deferred()
     bench.send(GET % b"later")
-    bench.asked[0].when_left = lambda: left.callback(None)
+    delivery = bench.asked[0].delivery = Delivery()
     bench.leave()
-    assert left.called
+    assert delivery.has_left
     bench.asked[0].respond(b"<0>")
     assert bench.answers() == []
 
@@ -380,7 +383,7 @@ def test_a_client_that_has_closed_its_half_before_it_waits_has_left(bench):
     def wait(request):
         bench.asked.append(request)
         if len(bench.asked) > 1:
-            bench.deliveries.waiting.add(bench.connection)
+            request.delivery = Delivery()
 
     bench.site.answer = wait
     bench.send(GET % b"later" + GET % b"wait")

@@ -331,7 +331,7 @@ async def test_the_place_where_an_answer_ends_is_the_kernels_whatever_was_writte
         await connection.until(answer)
         (channel,) = (each for each in daemon.site.connections if each.transport.getPeer() == ours)
         arrival = channel.arrival
-        assert channel.mark == arrival.until() + arrival._on_its_way(), head
+        assert arrival.written == arrival.until() + arrival.on_its_way(), head
     connection.transport.loseConnection()
 
 
@@ -414,7 +414,7 @@ async def test_a_job_for_a_client_that_vanished_without_a_word_comes_back_in_tim
         client.sendall(request_)
 
         async def waits():
-            return hasty.deliveries._waits
+            return hasty.deliveries.asked
 
         await eventually(waits, "the client")
         deafen(client)
@@ -441,10 +441,10 @@ async def test_a_waiting_client_that_vanished_without_a_word_is_noticed_before_t
         client.sendall(GET.replace(b"foo", b"foo?wait=50"))
 
         async def waits():
-            return hasty.deliveries._waits
+            return hasty.deliveries.asked
 
         async def forgotten():
-            return not hasty.deliveries._waits and not hasty.site.connections
+            return not hasty.deliveries.asked and not hasty.site.connections
 
         await eventually(waits, "the client")
         deafen(client)
@@ -529,7 +529,7 @@ async def test_jobs_that_cannot_be_given_back_now_are_given_back_later(
     await leased(redis, 8)
 
     async def written():
-        return daemon.deliveries._written
+        return daemon.deliveries.written
 
     await eventually(written, "the answer")
     connection.transport.abortConnection()
@@ -617,7 +617,7 @@ async def test_on_a_unix_socket_a_job_that_was_not_read_goes_back(local, redis):
             client.sendall(GET)
 
             async def written():
-                return daemon.deliveries._written
+                return daemon.deliveries.written
 
             await eventually(written, "the answer")  # whole, and in our kernel: nobody has read it
 

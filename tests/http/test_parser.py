@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from presque.http.parser import LONGEST_HEADERS, LONGEST_LINE, MOST_HEADERS, Malformed, Parser, TooLarge
+from presque.http.head import MOST_HEADERS, Malformed, TooLarge
+from presque.http.parser import LONGEST_HEADERS, LONGEST_LINE, Parser
 
 MOST = 1000  # bytes of a body
 HOST = b"Host: x\r\n"

@@ -148,10 +148,10 @@ async def test_a_client_that_ends_tls_while_its_job_is_taken_has_not_received_it
     redis.signal(signal.SIGCONT)
 
     async def answered():
-        return daemon.deliveries._written
+        return daemon.deliveries.written
 
-    await eventually(answered, "the answer")
-    assert channel.mark == NEVER
+    (delivery,) = await eventually(answered, "the answer")
+    assert delivery.mark == NEVER
     connection.transport.abortConnection()
     await left(redis, leased=0, front=1)
 

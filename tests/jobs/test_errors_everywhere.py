@@ -205,8 +205,8 @@ class Channel:
     request_timeout = 60.0
 
     def __init__(self):
-        self.mark, self.arrival, self.when_left, self.has_reached = 0, self, None, None
-        self.hurries, self.connection, self.bytes = False, self, 0
+        self.arrival = self.connection = self
+        self.has_reached, self.bytes = None, 0
 
     def reached(self, mark):
         return self.has_reached
@@ -227,6 +227,7 @@ def deliver_in_many_ways(clock, fake):
         jobs[fate] = taken("foo", number, on_arrival="keep" if fate == "keep" else "deliver")
         channels[fate] = Channel()
         deliveries.deliver(channels[fate], succeed(jobs[fate]), False, lambda taken: b"{}").addErrback(lambda _: None)
+        channels[fate].delivery.written(0)
     clock.advance(0.001)
     for fate, reached in fates.items():
         channels[fate].has_reached = reached

@@ -120,8 +120,7 @@ async def test_settling_waits_for_redis_to_come_back(daemon, client, redis):
     await client.post("/q/foo", JOB)
     taken = await daemon.queues.take("foo")
     redis.kill()
-    daemon.deliveries._arrived.append(taken)
-    daemon.deliveries._look_later(0)
+    daemon.deliveries.settle(taken)
 
     async def noticed():
         return not daemon.store.is_up

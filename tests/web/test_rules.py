@@ -528,7 +528,7 @@ async def test_every_answer_says_that_it_is_not_to_be_stored_and_one_on_a_kept_c
         ("GET", "/", 200),
         ("HEAD", "/", 200),
         ("GET", "/q/foo", 200),
-        ("GET", "/q/foo", 404),
+        ("GET", "/q/none", 404),
         ("GET", "/openapi.json", 200),
         ("OPTIONS", "/q/foo", 204),
         ("OPTIONS", "*", 204),
