@@ -20,6 +20,7 @@ from presque.http.deliveries import Deliveries
 from presque.http.door import Door
 from presque.http.site import Site
 from presque.http.table import Table
+from presque.jobs.events import Events
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases
 from presque.jobs.queues import MOST_AT_ONCE, Queues
@@ -38,7 +39,7 @@ from presque.web.app import explain, make_routes
 from presque.web.parts import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from twisted.internet.interfaces import IListeningPort
 
@@ -66,22 +67,29 @@ class Daemon(Root):
         self.store.checks.append(fitness(private=self.server is not None))
         self.record = Record(settings.partitions)
         self.store.checks.append(self.record.check)
-        self.store.pool.on_unfit = self._end
+        self.store.topology.commands.on_unfit = self._end
         self.queues = Queues(self.store, secrets.token_hex(6))
         self.jobs = Jobs(self.store)
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
         self.deliveries = Deliveries(self.queues, reactor)
-        self.store.pool.stepped = self._redis_stepped
-        self.waiting = Waiters(self.queues, self.store.listener, reactor, self.deliveries.give_back)
+        self.store.topology.commands.stepped = self._redis_stepped
+        self.events = Events(self.store.topology.listener)
+        self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
         rules = self.queues, self.jobs, self.leases, self.workers
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
         self.table = Table(self.routes, explain, error)
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
         self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
-        self.beat = Loop("the beat", self.store.beat, BEAT, sys.maxsize, reactor)
-        self.mover = Loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE, reactor)
+        self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
+        self.conversion = Conversion(self.store, self.record)
+        self.loops: dict[str, Loop] = {}  # by name; each keeps how its last turn has ended
+        self._register_parts()
+
+    def _register_parts(self) -> None:
+        """Each part in its order: what comes later needs what was there before."""
+        settings = self.settings
 
         def keep() -> Coroutine[Any, Any, int]:
             return self.record.keep(self.store)
@@ -89,34 +97,56 @@ class Daemon(Root):
         def forget() -> Coroutine[Any, Any, int]:
             return forget_silent(self.store, settings.worker_keep)
 
-        self.recorder = Loop("the record of the store", keep, LOOK_EVERY, sys.maxsize, reactor)
-        self.forgetting = Loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE, reactor)
-        self.conversion = Conversion(self.store, self.record)
-        self.converting = Loop("conversion", self.conversion.run_once, CONVERT, 1, reactor)
-        self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
-
-    async def _start(self) -> None:
         if self.server is not None:
-            await self.server.own(lambda: bool(self.running))
-            self.server.startService()
+            self.server.became_ready = self.changed
+            self.register("the private Redis", self._start_server, self.server.stop)
+        self.store.topology.commands.changed = self.changed
+        self.register("the store", self.store.start, self.store.stop)
+        self._register_loop("the beat", self.store.beat, BEAT, sys.maxsize)
+        self.register("the wait for the store", self._await_store, lambda: None)
+        self._register_loop("conversion", self.conversion.run_once, CONVERT, 1)
+        self.register("the wait for the conversion", self._await_conversion, lambda: None)
+        self._register_loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE)
+        self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
+        self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
+        self.site.changed = self.deliveries.changed = self.changed
+        self.register("the site", self._listen, self._drain)
+        self.register("the garbage collector", _freeze, lambda: None)
+
+    def _register_loop(self, name: str, work: Callable[[], Coroutine[Any, Any, int]], tick: float, full: int) -> None:
+        loop = self.loops[name] = Loop(name, work, tick, full, self._reactor)
+        loop.turned = self.changed
+        self.register(name, loop.start, loop.stop)
+
+    async def _start_server(self) -> None:
+        if self.server is not None:
+            await self.server.start()
             await self._until(self.server.is_ready, FIRST_CONNECTION)
-        self.store.start()
-        self.beat.startService()
+
+    async def _await_store(self) -> None:
         await self._until(lambda: self.store.is_up, FIRST_CONNECTION)
-        self.converting.startService()
+
+    async def _await_conversion(self) -> None:
         await self._until(lambda: self.conversion.done or not self.store.is_up, FIRST_CONNECTION)
+
+    async def _listen(self) -> None:
         for endpoint in self._endpoints:
             if self.running:
                 port = await endpoint.listen(self.site)
                 notice_vanished(port, self.settings.request_timeout)
                 self.ports.append(port)
                 self._log.info("presque listens on {address}", address=port.getHost())
-        if self.running:
-            self.mover.startService()
-            self.recorder.startService()
-            self.forgetting.startService()
-        gc.collect()
-        gc.freeze()  # what lives as long as we do is not looked through at each collection, which took 25 ms
+
+    async def _drain(self) -> None:
+        """Listen no more, answer those who wait, and end what is in flight."""
+        for port in self.ports:
+            await maybeDeferred(port.stopListening)
+        self.site.stopping = True
+        self.waiting.stop()
+        await self._until(lambda: not self.site.connections, IDLE_PATIENCE)
+        await self._until(lambda: not self.site.busy and not self.deliveries.pending, STOP_PATIENCE)
+        for connection in list(self.site.connections):
+            connection.loseConnection()
 
     def _redis_stepped(self, seconds: float) -> None:
         self._log.warn("Redis' clock was set forward by {seconds} s: leases run out by it", seconds=round(seconds, 1))
@@ -126,22 +156,11 @@ class Daemon(Root):
         if self.server is not None:
             self.server.writing.hurry()
 
-    async def _stop(self) -> None:
-        """Listen no more, answer those who wait, end what is in flight, then all below."""
-        for port in self.ports:
-            await maybeDeferred(port.stopListening)
-        self.site.stopping = True
-        self.waiting.stop()
-        await self._until(lambda: not self.site.connections, IDLE_PATIENCE)
-        await self._until(lambda: not self.site.busy and not self.deliveries.pending, STOP_PATIENCE)
-        for connection in list(self.site.connections):
-            connection.loseConnection()
-        for loop in (self.mover, self.recorder, self.forgetting, self.converting, self.beat):
-            if loop.running:
-                await loop.stopService()
-        await self.store.stop()
-        if self.server is not None and self.server.running:
-            await maybeDeferred(self.server.stopService)
+
+def _freeze() -> None:
+    """What lives as long as we do is not looked through at each collection, which took 25 ms."""
+    gc.collect()
+    gc.freeze()
 
 
 def make_service(settings: Settings, reactor: Any = None) -> Root:

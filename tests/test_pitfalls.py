@@ -30,7 +30,7 @@ def test_txredisapi_turns_bytes_into_numbers_unless_told_not_to():
 
 @awaiting
 async def test_redis_answers_in_bytes_whatever_they_look_like(daemon):
-    (connection, *_) = daemon.store.pool.pool
+    (connection, *_) = daemon.store.topology.connections
     for value in (b"123", b"007", b"1.50", b"QUEUED", b"\xff\x00"):
         await connection.execute_command("SET", "x", value)
         assert await connection.execute_command("GET", "x") == value
@@ -41,15 +41,15 @@ def test_hiredis_is_what_parses_replies():
 
 
 def test_the_pool_has_neither_password_nor_database_for_then_it_would_give_up(daemon):
-    assert daemon.store.pool.password is None
-    assert daemon.store.pool.dbid is None
+    assert daemon.store.topology.commands.password is None
+    assert daemon.store.topology.commands.dbid is None
     assert "stopTrying" in inspect.getsource(txredisapi.BaseRedisProtocol.connectionMade)
 
 
 @awaiting
 async def test_too_many_unanswered_commands_are_refused_and_not_sent(daemon, client):
-    waiting = daemon.store.pool.pool[0].replyQueue.waiting
-    others = [connection.replyQueue for connection in daemon.store.pool.pool]
+    waiting = daemon.store.topology.connections[0].replyQueue.waiting
+    others = [connection.replyQueue for connection in daemon.store.topology.connections]
     for queue in others:
         queue.waiting = [None] * MOST_WAITING
     try:

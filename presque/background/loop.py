@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -18,8 +17,18 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 
-class Loop(Service):
-    """Calls `work` every `tick` seconds. It returns how much it did; `full` or more means that there is more to do."""
+class Turn(NamedTuple):
+    """How a turn of a loop has ended: when (seconds, by the loop's clock), how much it did, and what went wrong."""
+
+    at: float
+    done: int
+    error: str
+
+
+class Loop:
+    """Calls `work` every `tick` seconds. It returns how much it did; `full` or more means that there is more to do.
+    `last` is the last turn that has ended, and `turned` is called at each end.
+    """
 
     _log = Logger()
 
@@ -39,15 +48,18 @@ class Loop(Service):
         self._call.clock = clock
         self._done: Deferred[Any] = succeed(None)
         self._complaint = ""  # the exception of the last turn, if nobody expected it
+        self.running = False
+        self.last: Turn | None = None
+        self.turned: Callable[[], object] = lambda: None
 
-    def startService(self) -> None:
+    def start(self) -> None:
         """Begin with the first turn now."""
-        super().startService()
+        self.running = True
         self._done = self._call.start(self._tick)
 
-    def stopService(self) -> Deferred[Any]:
+    def stop(self) -> Deferred[Any]:
         """Fires once the turn in progress has ended."""
-        super().stopService()
+        self.running = False
         if self._call.running:
             self._call.stop()
         return self._done
@@ -56,13 +68,20 @@ class Loop(Service):
         return ensureDeferred(self._work_while_there_is_more())
 
     async def _work_while_there_is_more(self) -> None:
+        count, error = 0, ""
         try:
-            while self.running and await self._work() >= self._full:
-                pass
+            while self.running:
+                some = await self._work()
+                count += some
+                if some < self._full:
+                    break
             self._complaint = ""
-        except StoreError:
-            pass  # Redis is away: presque.redis.connection says so in the log, and the next turn tries again
+        except StoreError as wrong:
+            error = wrong.message  # Redis is away: presque.redis.connection says so in the log, and it is tried again
         except Exception as wrong:
-            if (complaint := repr(wrong)) != self._complaint:  # and not at each turn
-                self._complaint = complaint
+            error = repr(wrong)
+            if error != self._complaint:  # and not at each turn
+                self._complaint = error
                 self._log.failure("{name} failed; it will be tried again", name=self.name)
+        self.last = Turn(self._call.clock.seconds(), count, error)
+        self.turned()

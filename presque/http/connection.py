@@ -205,6 +205,7 @@ class Connection(Protocol):
         self.answering = None
         if request.is_last:
             self.loseConnection()
+            self.site.changed()
             return
         self._idle_since = self.site.clock.seconds()
         if self._idle_look is None:
@@ -376,6 +377,7 @@ class Connection(Protocol):
         """The connection is gone."""
         self.lost = True
         self.site.connections.discard(self)
+        self.site.changed()
         self._stop_deadline()
         for call in (self._idle_look, self._more):
             if call is not None and call.active():

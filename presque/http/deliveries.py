@@ -109,6 +109,7 @@ class Delivery:
         self.taken = taken
         if not taken.numbers:
             self.state = EMPTY
+            self._all.changed()
             return b"" if self.has_left else self._compose(taken)
         self.state, self._held_at = HELD, self._all.clock.seconds()
         if self.has_left:
@@ -127,6 +128,7 @@ class Delivery:
         """The store has refused, or the client has left while it waited."""
         self._all.asked -= 1
         self.state = EMPTY
+        self._all.changed()
         return failure
 
     def left(self) -> None:
@@ -200,6 +202,7 @@ class Deliveries:
     def __init__(self, queues: Queues, clock: IReactorTime) -> None:
         self.clock = clock
         self.asked = 0  # takes that Redis has not answered
+        self.changed: Callable[[], object] = lambda: None  # called when something has come to its end
         self._queues = queues
         self._written: dict[Client, list[Delivery]] = {}  # not known to have arrived
         self._arrived: list[Taken] = []  # to be settled
@@ -269,6 +272,8 @@ class Deliveries:
             self._complain("looking at deliveries failed, it is tried again")
         if self._written or self._returned or self._arrived:
             self._look_later(GATHER)
+        else:
+            self.changed()
 
     def _look_at_all(self) -> None:
         now = self.clock.seconds()
@@ -324,6 +329,7 @@ class Deliveries:
             self._look_later(RETRY)
         finally:
             self._calls -= 1
+            self.changed()
 
     def give_back(self, taken: Taken) -> None:
         """Put jobs that did not reach their consumer back to the front, and try until that is done."""
@@ -342,6 +348,7 @@ class Deliveries:
             self._look_later(RETRY)
         finally:
             self._calls -= 1
+            self.changed()
 
     def _complain(self, what: str) -> None:
         """Log the exception that is being handled, which nobody expected: once, and not at each try."""

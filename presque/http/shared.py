@@ -40,6 +40,7 @@ class Shared:
         self.request_timeout = request_timeout  # seconds
         self.clock = clock
         self.connections: set[Client] = set()
+        self.changed: Callable[[], object] = lambda: None  # called when one has ended, or while we stop was answered
         self.stopping = False  # each connection is closed after its next answer
         self._date = b""  # the header, as it is during the second `_dated`
         self._dated = 0

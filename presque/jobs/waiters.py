@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+    from presque.jobs.events import Events
     from presque.jobs.queues import Queues, Taken
-    from presque.redis.connection import ListenerFactory
 
 
 POLL = 2.0  # seconds after which a queue that is waited on is looked at again, whatever was heard
@@ -68,20 +68,19 @@ class Waiters:
     def __init__(
         self,
         queues: Queues,
-        listener: ListenerFactory,
+        events: Events,
         clock: IReactorTime,
         give_back: Callable[[Taken], object],
     ) -> None:
         self._queues = queues
-        self._listener = listener
+        self._events = events
         self._clock = clock
         self._give_back = give_back  # puts back what was taken for a consumer who has left
         self._complaint = ""  # what nobody expected, the last time
         self._lines: OrderedDict[bytes, _Line] = OrderedDict()  # channel -> line, in the order of their last looks
         self._next_poll: IDelayedCall | None = None
         self._stopping = False
-        listener.heard = self._heard
-        listener.told = self._told
+        events.unclaimed = self._pass_on  # we were woken, and nobody waits any more
 
     def __len__(self) -> int:
         return len({waiter for line in self._lines.values() for waiter in line.waiters})
@@ -146,13 +145,14 @@ class Waiters:
             channel = self._queues.channel(queue)
             if channel not in self._lines:
                 self._lines[channel] = _Line(queue, channel, self._clock.seconds())
-                self._listener.subscribe(channel)
+                self._events.subscribe(channel, self)
             self._lines[channel].waiters[waiter] = None
         self._poll_later()
         for queue in waiter.queues:
-            self._heard(self._queues.channel(queue))
+            self.heard(self._queues.channel(queue))
 
-    def _heard(self, channel: bytes) -> None:
+    def heard(self, channel: bytes) -> None:
+        """There may be a job: look."""
         line = self._lines.get(channel)
         if line is None:
             return
@@ -161,14 +161,11 @@ class Waiters:
             line.serving = True
             ensureDeferred(self._serve(line))
 
-    def _told(self, channel: bytes) -> None:
-        """We are woken: look, or where nobody waits any more let another daemon look."""
-        line = self._lines.get(channel)
-        if line is None:
-            self._pass_on(channel)
-            return
-        line.woken = True
-        self._heard(channel)
+    def told(self, channel: bytes) -> None:
+        """We are woken: look."""
+        if (line := self._lines.get(channel)) is not None:
+            line.woken = True
+            self.heard(channel)
 
     def _pass_on(self, channel: bytes) -> None:
         maybeDeferred(self._queues.wake_another, channel).addErrback(self._not_passed_on)
@@ -216,7 +213,7 @@ class Waiters:
         before = self._clock.seconds() - POLL
         unheard = takewhile(lambda line: line.looked_at <= before, self._lines.values())
         for line in list(islice(unheard, POLLED)):
-            self._heard(line.channel)
+            self.heard(line.channel)
         self._poll_later()
 
     def _poll_later(self) -> None:
@@ -250,7 +247,7 @@ class Waiters:
             del line.waiters[waiter]
             if not line.waiters:
                 del self._lines[channel]
-                self._listener.unsubscribe(channel)
+                self._events.unsubscribe(channel, self)
         if not self._lines and self._next_poll is not None:
             self._next_poll.cancel()
             self._next_poll = None

@@ -6,11 +6,11 @@ import atexit
 import os
 import signal
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
 from twisted.logger import Logger
 
 from presque.errors import one_line
@@ -21,16 +21,25 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-LOOK = 0.02  # seconds between two looks at something that is waited for at start and stop
-
 
 def is_main_thread() -> bool:
     """Whether signals may be handled here."""
     return threading.current_thread() is threading.main_thread()
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a process. What `start` and `stop` return is waited for, if it is a Deferred or a coroutine."""
+
+    name: str
+    start: Callable[[], Any]
+    stop: Callable[[], Any]
+
+
 class Root(Service):
-    """The whole of a process. A subclass says how it starts (`_start`) and how it stops (`_stop`)."""
+    """The whole of a process: its parts, which start in the order in which they were registered and stop in the other.
+    A part that fails to start ends the program; one that fails to stop keeps no other from it.
+    """
 
     name = "presque"
     _log = Logger()
@@ -39,15 +48,29 @@ class Root(Service):
         self._reactor = reactor
         self._ending = False
         self._asked_to_stop = False  # by a signal
+        self.parts: list[Part] = []
+        self._begun: list[Part] = []  # those that were told to start
+        self._waiting: Deferred[None] | None = None  # fires when something has happened that may be waited for
         self.started: Deferred[None] = succeed(None)
 
+    def register(self, name: str, start: Callable[[], Any], stop: Callable[[], Any]) -> None:
+        """Add a part."""
+        self.parts.append(Part(name, start, stop))
+
     async def _start(self) -> None:
-        """Start all, as long as `running`. What it raises ends the program."""
-        raise NotImplementedError
+        for part in self.parts:
+            if not self.running:
+                return
+            self._begun.append(part)
+            await maybeDeferred(part.start)
 
     async def _stop(self) -> None:
-        """Stop all, in order, whatever of it has started."""
-        raise NotImplementedError
+        while self._begun:
+            part = self._begun.pop()
+            try:
+                await maybeDeferred(part.stop)
+            except Exception:
+                self._log.failure("{name} did not stop as it should", name=part.name)
 
     def _hurry(self) -> None:
         """SIGTERM has come again while we stop."""
@@ -89,11 +112,23 @@ class Root(Service):
         if self.running:  # else it failed because we stop
             self._end(failure.value)
 
+    def changed(self) -> None:
+        """Something has happened that may be waited for: to be called by parts."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._reactor.callLater(0, waiting.callback, None)  # not within what has happened
+
     async def _until(self, condition: Callable[[], object], patience: float) -> None:
-        """Wait until `condition()`, but no longer than `patience` seconds, nor when we begin to stop meanwhile."""
+        """Wait until `condition()`, which is looked at when something has changed; but no longer than `patience`
+        seconds, nor when we begin to stop meanwhile.
+        """
         ends, began_running = self._reactor.seconds() + patience, self.running
+        overdue = self._reactor.callLater(patience, self.changed)
         while not condition() and self._reactor.seconds() < ends and self.running == began_running:
-            await deferLater(self._reactor, LOOK)
+            self._waiting = Deferred()
+            await self._waiting
+        if overdue.active():
+            overdue.cancel()
 
     def _end(self, reason: object) -> None:
         """What cannot be mended by waiting: say it in one line, and end with status 1."""
@@ -109,4 +144,5 @@ class Root(Service):
     def stopService(self) -> Deferred[None]:
         """Stop, and fire when all has ended."""
         super().stopService()
+        self.changed()
         return ensureDeferred(self._stop())

@@ -51,23 +51,41 @@ class Supervisor(Root):
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
         self._reasons: dict[int, str] = {}  # pid -> why it said that it ends
 
-    async def _start(self) -> None:
         if self.server is not None:
-            await self.server.own(lambda: bool(self.running))
-            self.server.startService()
+            self.server.became_ready = self.changed
+            self.register("the private Redis", self._start_server, self.server.stop)
+        self.register("the listening sockets", self._hold, self._release)
+        self.register("the processes", self._start_children, self._stop_children)
+
+    async def _start_server(self) -> None:
+        if self.server is not None:
+            await self.server.start()
             await self._until(self.server.is_ready, READY_PATIENCE)
+
+    async def _hold(self) -> None:
         for endpoint in self._endpoints:
             if self.running:
                 port = await hold(endpoint)
                 notice_vanished(port, self.settings.request_timeout)
                 self.ports.append(port)
                 self._log.info("presque holds {address}", address=port.getHost())
-        if self.running:
-            command = self._command()
-            for number in range(1, self.settings.processes + 1):
-                child = Child(f"process {number}", command, self._patience, self._reactor, self._heard, self._gave_up)
-                self.children.append(child)
-                child.start()
+
+    async def _release(self) -> None:
+        for port in self.ports:
+            await maybeDeferred(port.stopListening)
+
+    def _start_children(self) -> None:
+        command = self._command()
+        for number in range(1, self.settings.processes + 1):
+            child = Child(f"process {number}", command, self._patience, self._reactor, self._heard, self._gave_up)
+            self.children.append(child)
+            child.start()
+
+    async def _stop_children(self) -> None:
+        """Each as it stops alone; no connection is left waiting for us meanwhile."""
+        stopped = [child.stop() for child in self.children]
+        await self._release()
+        await gatherResults(stopped)
 
     def _command(self) -> Command:
         families = [port.socket.family.name.removeprefix("AF_") for port in self.ports]
@@ -96,12 +114,3 @@ class Supervisor(Root):
     def _hurry(self) -> None:
         if self.server is not None:
             self.server.writing.hurry()
-
-    async def _stop(self) -> None:
-        """Stop the children, each as it stops alone; no connection is left waiting for us. Then stop Redis."""
-        stopped = [child.stop() for child in self.children]
-        for port in self.ports:
-            await maybeDeferred(port.stopListening)
-        await gatherResults(stopped)
-        if self.server is not None and self.server.running:
-            await self.server.stopService()

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 import txredisapi
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
-from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -30,7 +29,7 @@ from presque.redis.scripts import SCRIPTS, Script
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
 
     from presque.redis.url import RedisURL
 
@@ -52,13 +51,34 @@ def bulk(value: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
-class Replies:
-    """Who waits for the replies on a connection, in the order of their commands. It stands in for txredisapi's queue,
-    which moves all who wait at each reply, and looks for one of them when a command is cancelled.
+class Call:
+    """A script on its way to Redis. `until` is the moment (epoch ms, by Redis' clock) from which it must refuse; with
+    None that is the `deadline`, by our clock in seconds.
     """
 
-    def __init__(self) -> None:
-        self.waiting: deque[Deferred[Reply]] = deque()
+    __slots__ = ("answered", "args", "count", "deadline", "names", "script", "until")
+
+    def __init__(
+        self, script: Script, names: bytes, count: int, args: bytes, until: bytes | None, deadline: float
+    ) -> None:
+        self.script = script
+        self.names = names  # its keys, and what always follows them
+        self.count = count  # parts of the command
+        self.args = args
+        self.until = until
+        self.deadline = deadline
+        self.answered: Deferred[Reply] = Deferred()
+
+
+class Replies:
+    """What waits for the replies on a connection, in the order of the commands: scripts, and the Deferreds of commands
+    of txredisapi's. It stands in for txredisapi's queue, which moves all that wait at each reply, and looks for one of
+    them when a command is cancelled.
+    """
+
+    def __init__(self, failed: Callable[[Call, Exception], None]) -> None:
+        self.waiting: deque[Call | Deferred[Reply]] = deque()
+        self._failed = failed  # told of the scripts whose reply is an error
 
     def get(self) -> Deferred[Reply]:
         """Fires with the reply to the command that is sent now."""
@@ -68,7 +88,13 @@ class Replies:
 
     def put(self, reply: Reply) -> None:
         """The next reply has come."""
-        self.waiting.popleft().callback(reply)
+        waiter = self.waiting.popleft()
+        if not isinstance(waiter, Call):
+            waiter.callback(reply)
+        elif isinstance(reply, Exception):
+            self._failed(waiter, reply)
+        else:
+            waiter.answered.callback(reply)
 
 
 class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi has no types
@@ -79,17 +105,18 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.replyQueue = Replies()
+        self.replyQueue = Replies(self._failed)
         self._parser = hiredis.Reader(protocolError=txredisapi.InvalidData, replyError=txredisapi.ResponseError)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """Take replies as they are: txredisapi looks for numbers, texts and transactions in them."""
         self._parser.feed(data)
+        replies = self.replyQueue
         while (reply := self._parser.gets()) is not False:
-            if not self.replyQueue.waiting:  # nobody has asked: it cannot be told any more what belongs to what
+            if not replies.waiting:  # nobody has asked: it cannot be told any more what belongs to what
                 self.transport.abortConnection()
                 return
-            self.replyQueue.put(reply)
+            replies.put(reply)
 
     def connectionMade(self) -> None:
         """Shake hands before anybody else may use the connection; on failure only drop it: it is tried again."""
@@ -99,7 +126,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         self.ended: Deferred[bool] = Deferred()  # fires when it is lost, with whether it was of use
         self.asked_at: float | None = None
         self.offset: float | None = None  # Redis' clock less ours, seconds, once it is known
-        self._refused_as_late: list[Deferred[None]] = []
+        self._refused_as_late: list[Call] = []
         self._of_use = False
         self._clock = self.factory.clock
         overdue = self._clock.callLater(TIME_LIMIT, self.transport.abortConnection)
@@ -151,22 +178,6 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         if before is not None and self.offset - before > STEP:
             self.factory.stepped(self.offset - before)
 
-    def _ask_time_again(self) -> Deferred[None]:
-        """Fires when Redis has told its time after now; those who ask at once share the question."""
-        told: Deferred[None] = Deferred()
-        self._refused_as_late.append(told)
-        if len(self._refused_as_late) == 1:
-            self.ask_time().addBoth(self._told_again)
-        return told
-
-    def _told_again(self, result: object) -> None:
-        waiting, self._refused_as_late = self._refused_as_late, []
-        for told in waiting:
-            if isinstance(result, Failure):
-                told.errback(StoreUnavailable())  # what was refused did not run
-            else:
-                told.callback(None)
-
     def beat(self) -> None:
         """Drop the connection when it owes us an answer for too long, else ask again."""
         if self.asked_at is None:
@@ -175,64 +186,65 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             self._log.warn("Redis has not answered for {limit} s: dropping the connection", limit=TIME_LIMIT)
             self.transport.abortConnection()
 
-    def run(self, script: Script, names: bytes, args: Iterable[bytes], until: bytes | None) -> Deferred[Reply]:
-        """Send one script; `names` are its keys, encoded, and `until` the moment (epoch ms) from which it must refuse;
-        without one that is TIME_LIMIT from now.
+    @property
+    def owed(self) -> int:
+        """How many replies have not come."""
+        return len(self.replyQueue.waiting)
+
+    def run(self, script: Script, names: bytes, count: int, args: bytes, until: bytes | None) -> Deferred[Reply]:
+        """Send one script: `names` are its keys and `args` what follows the moment from which it must refuse, encoded,
+        and `count` how many parts they have together. That moment is `until` (epoch ms), or TIME_LIMIT from now.
         """
-        parts = [b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args]
-        count, tail = 4 + len(script.keys) + len(parts), b"".join(parts)
-        if until is not None:
-            return self._send(script, count, b"%b$%d\r\n%b\r\n%b" % (names, len(until), until, tail))
-        deadline = self._clock.seconds() + TIME_LIMIT
-        sent = self._send_until(deadline, script, count, names, tail)
-        return sent.addErrback(self._late, deadline, script, count, names, tail)
+        call = Call(script, names, 4 + count, args, until, 0.0 if until else self._clock.seconds() + TIME_LIMIT)
+        self._send(call, script.head)
+        return call.answered
 
-    def _send_until(self, deadline: float, script: Script, count: int, names: bytes, tail: bytes) -> Deferred[Reply]:
-        until = b"%d" % ((deadline + (self.offset or 0.0)) * 1000)
-        return self._send(script, count, b"%b$%d\r\n%b\r\n%b" % (names, len(until), until, tail))
+    def _send(self, call: Call, head: bytes) -> None:
+        until = call.until or b"%d" % ((call.deadline + (self.offset or 0.0)) * 1000)
+        self.transport.write(
+            b"*%d\r\n%b%b$%d\r\n%b\r\n%b" % (call.count, head, call.names, len(until), until, call.args)
+        )
+        self.replyQueue.waiting.append(call)
 
-    def _late(self, failure: Failure, deadline: float, *call: Any) -> Failure | Deferred[Reply]:
-        """It was refused as late and did not run: while there is time, Redis' clock was stepped, so send it again."""
-        if not failure.check(Late) or self._clock.seconds() >= deadline or not self.connected:
-            return failure
-        sent = self._ask_time_again().addCallback(lambda _: self._send_until(deadline, *call))
-        return sent.addErrback(self._late, deadline, *call)
+    def _failed(self, call: Call, error: Exception) -> None:
+        """A script was refused, or the connection is lost. What did not run is sent again, while there is time."""
+        word = word_of(error)
+        if word == "NOSCRIPT" and self.connected:
+            script = call.script
+            self._send(call, b"$4\r\nEVAL\r\n%b%b" % (bulk(script.source), bulk(b"%d" % len(script.keys))))
+        elif word == "LATE" and call.until is None and self.connected and self._clock.seconds() < call.deadline:
+            self._ask_time_for(call)
+        else:
+            call.answered.errback(self._meant(word, error))
 
-    def _send(self, script: Script, count: int, tail: bytes) -> Deferred[Reply]:
-        self.transport.write(b"*%d\r\n%b%b" % (count, script.head, tail))
-        answered: Deferred[Reply] = self.replyQueue.get()
-        return answered.addCallback(self._interpret, script, count, tail)
+    def _ask_time_for(self, call: Call) -> None:
+        """There is time left, so Redis' clock was stepped: ask it for its time, once for all that was refused."""
+        self._refused_as_late.append(call)
+        if len(self._refused_as_late) == 1:
+            self.ask_time().addBoth(self._told_again)
 
-    def _interpret(self, reply: Reply, script: Script, count: int, tail: bytes) -> Reply:
-        if not isinstance(reply, Exception):
-            return reply
-        if _word(reply) == "NOSCRIPT" and self.connected:
-            numkeys = b"%d" % len(script.keys)
-            head = b"*%d\r\n$4\r\nEVAL\r\n%b%b" % (count, bulk(script.source), bulk(numkeys))
-            self.transport.write(head + tail)
-            return self.replyQueue.get().addCallback(self._raise_error)
-        return self._raise_error(reply)
+    def _told_again(self, result: object) -> None:
+        refused, self._refused_as_late = self._refused_as_late, []
+        for call in refused:
+            if isinstance(result, Failure):
+                call.answered.errback(StoreUnavailable())  # it did not run
+            else:
+                self._send(call, call.script.head)
 
-    def _raise_error(self, reply: Reply) -> Reply:
-        if not isinstance(reply, Exception):
-            return reply
-        if isinstance(reply, txredisapi.ConnectionError):
-            raise OutcomeUnknown
-        word = _word(reply)
-        if word == "OOM" or (word == "MISCONF" and "No space left" in str(reply)):
-            raise StoreFull
+    def _meant(self, word: str, error: Exception) -> Exception:
+        """What an error of Redis' means to whoever has asked."""
+        if isinstance(error, txredisapi.ConnectionError):
+            return OutcomeUnknown()
+        if word == "OOM" or (word == "MISCONF" and "No space left" in str(error)):
+            return StoreFull()
         if word == "LATE":
-            raise Late
+            return StoreUnavailable()
         if word in _LEAVE:
             self.transport.abortConnection()
         if word in _UNAVAILABLE:
-            raise StoreUnavailable(str(reply))
-        self.factory.puzzled(reply)
-        raise OutcomeUnknown
-
-
-class Late(StoreUnavailable):
-    """The script was refused because its time was over: nothing was done."""
+            return StoreUnavailable(str(error))
+        self.factory.puzzled(error)
+        return OutcomeUnknown()
 
 
 def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
@@ -245,14 +257,14 @@ def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
     return gatherResults(list(asked), consumeErrors=True).addErrback(first)
 
 
-def _word(error: Exception) -> str:
+def word_of(error: Exception) -> str:
     """The word by which Redis tells its errors apart; 6.2 puts that of a command inside a script behind others."""
     inner = _INNER_ERROR.search(str(error))
     return inner[1] if inner else str(error).partition(" ")[0]
 
 
 class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txredisapi has no types
-    """Keeps `size` connections to one Redis, and the reason why there are none."""
+    """Makes the connection to one Redis, and keeps the reason why there is none."""
 
     protocol = Connection
     initialDelay = 0.05  # seconds
@@ -261,11 +273,9 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
 
     _log = Logger()
 
-    def __init__(
-        self, clock: IReactorTime, url: RedisURL, size: int, check: Callable[[Connection], Deferred[None]]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, url: RedisURL, check: Callable[[Connection], Deferred[None]]) -> None:
         # Neither password nor database: on their failure txredisapi would stop trying for good. We send them ourselves.
-        super().__init__(str(url), None, size, isLazy=True, charset=None, convertNumbers=False)
+        super().__init__(str(url), None, 1, isLazy=True, charset=None, convertNumbers=False)
         self.clock = clock
         self.url = url
         self.check = check
@@ -275,6 +285,22 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         self._puzzles: dict[str, float] = {}  # errors that nobody expected -> when the last such came
         self.on_unfit: Callable[[StoreUnfit], None] = lambda reason: None  # called when it can never be used
         self.stepped: Callable[[float], None] = lambda seconds: None  # called when Redis' clock was set forward
+        self.changed: Callable[[], object] = lambda: None  # called when there is a connection, and when it is lost
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, once Redis has let us in."""
+        return self.pool[0] if self.pool else None
+
+    def addConnection(self, conn: Connection) -> None:
+        """A connection is of use from now on."""
+        super().addConnection(conn)
+        self.changed()
+
+    def delConnection(self, conn: Connection) -> None:
+        """A connection that was of use is lost."""
+        super().delConnection(conn)
+        self.changed()
 
     def refused(self, failure: Failure) -> None:
         """Note why Redis did not let us in, once a reason."""
@@ -302,98 +328,3 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         if self.trouble:
             self.trouble = ""
             self._log.info("{url} is back", url=str(self.url))
-
-
-class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisapi has no types
-    """The one connection that hears publications. After a reconnect it subscribes again to what is wanted."""
-
-    factory: ListenerFactory
-    _log = Logger()
-
-    def connectionMade(self) -> None:
-        """Let us in, then ask for every channel that somebody waits on."""
-        self.ended: Deferred[bool] = Deferred()  # fires when it is lost, with whether it was of use
-        self._of_use = False
-        self._asked_at: float | None = None  # when we have asked for a sign of life that has not come
-        if hasattr(self.transport, "setTcpNoDelay"):
-            self.transport.setTcpNoDelay(True)
-            self.transport.setTcpKeepAlive(True)
-        url = self.factory.url
-        if url.password is not None:
-            login = ["AUTH", *([url.user] if url.user else []), url.password]
-            self.execute_command(*login).addErrback(lambda refusal: self.transport.abortConnection())
-        self.factory.listener = self
-        if self.factory.channels:
-            self.transport.write(_command(b"SUBSCRIBE", *self.factory.channels))
-            for channel in list(self.factory.channels):
-                self.factory.heard(channel)
-        self.beat()
-
-    def beat(self) -> None:
-        """Drop the connection when it gives no sign of life for too long, else ask for one."""
-        now = self.factory.clock.seconds()
-        if self._asked_at is None:
-            self._asked_at = now
-            self.transport.write(_command(b"PING"))
-        elif now - self._asked_at > TIME_LIMIT:
-            self._log.warn("the subscribing connection has been silent for {limit} s: dropping it", limit=TIME_LIMIT)
-            self.transport.abortConnection()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Forget the connection; another one is made."""
-        if self.factory.listener is self:
-            self.factory.listener = None
-        super().connectionLost(reason)
-        self.ended.callback(self._of_use)
-
-    def replyReceived(self, reply: Reply) -> None:
-        """Pass on what was published, and that a subscription has begun: both may mean a job."""
-        self._asked_at = None
-        if isinstance(reply, list):
-            self._of_use = True
-            if reply[0] == b"message":
-                self.factory.told(reply[1])
-            elif reply[0] == b"subscribe":
-                self.factory.heard(reply[1])
-        elif self.replyQueue.waiting:  # AUTH is answered
-            self.replyQueue.put(reply)
-        elif isinstance(reply, Exception) and _word(reply) != "NOPERM":  # else we poll
-            self.transport.abortConnection()
-        else:
-            self._of_use = True
-
-
-class ListenerFactory(Factory):
-    """Makes the Listener. `channels` are those that somebody waits on now."""
-
-    noisy = False
-
-    def __init__(self, clock: IReactorTime, url: RedisURL) -> None:
-        self.clock = clock
-        self.url = url
-        self.channels: set[bytes] = set()
-        self.listener: Listener | None = None
-        self.heard: Callable[[bytes], None] = lambda channel: None
-        self.told: Callable[[bytes], None] = lambda channel: None
-
-    def buildProtocol(self, addr: IAddress | None) -> Listener:
-        """A Listener that speaks bytes."""
-        listener = Listener(charset=None, convertNumbers=False)
-        listener.factory = self
-        return listener
-
-    def subscribe(self, channel: bytes) -> None:
-        """Hear `channel` from now on."""
-        self.channels.add(channel)
-        if self.listener is not None:
-            self.listener.transport.write(_command(b"SUBSCRIBE", channel))
-
-    def unsubscribe(self, channel: bytes) -> None:
-        """Hear `channel` no longer."""
-        self.channels.discard(channel)
-        if self.listener is not None:
-            self.listener.transport.write(_command(b"UNSUBSCRIBE", channel))
-
-
-def _command(*parts: bytes) -> bytes:
-    return b"*%d\r\n%b" % (len(parts), b"".join(bulk(part) for part in parts))

@@ -70,7 +70,6 @@ from __future__ import annotations
 
 import re
 from binascii import crc_hqx
-from functools import lru_cache
 
 from presque.errors import InvalidName
 
@@ -144,13 +143,11 @@ def queue_of_channel(channel: bytes) -> str:
     return channel.partition(b"}:")[2].rpartition(b":")[0].decode()
 
 
-@lru_cache(maxsize=16384)
 def queue_keys(names: tuple[str, ...], queue: str, partitions: int) -> bytes:
     """The keys `names` of `queue`, ready to be put into a command: Redis bulk strings, one after another."""
     return b"".join(_bulk(queue_key(name, queue, partitions)) for name in names)
 
 
-@lru_cache(maxsize=1024)
 def partition_keys(names: tuple[str, ...], partition: int) -> bytes:
     """As `queue_keys`, for a script that touches no queue's own keys."""
     return b"".join(_bulk(partition_key(name, partition)) for name in names)

@@ -97,7 +97,7 @@ class Record:
     async def note_new_workers(self, store: Store) -> None:
         """Record that what is known of workers has been converted."""
         self.has_new_workers = True  # for this daemon, whether it can be noted or not
-        for connection in store.pool.pool[:1]:
+        for connection in store.topology.connections[:1]:
             try:
                 await connection.execute_command("HSET", keys.STORE, "workers", NEW_WORKERS)
             except Exception as refusal:  # the store is full, or away: the next start looks once more
@@ -105,7 +105,7 @@ class Record:
 
     async def keep(self, store: Store) -> int:
         """Make it again when it is gone. Returns how often, 1 or 0. What it raises is told by the loop around it."""
-        connection = next(iter(store.pool.pool), None)
+        connection = next(iter(store.topology.connections), None)
         if connection is None:
             return 0
         try:

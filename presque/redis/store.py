@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from time import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks
 
 from presque.errors import StoreError, StoreUnavailable
 from presque.redis import keys
-from presque.redis.connection import Connection, ConnectionFactory, ListenerFactory, bulk
+from presque.redis.connection import bulk
 from presque.redis.connection import gather as gather  # the rest of presque knows the store alone
-from presque.redis.reconnecting import Reconnecting
-from presque.redis.scripts import SCRIPTS, Script
+from presque.redis.scripts import SCRIPTS
+from presque.redis.topology import OneRedis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Sequence
 
     from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
     from twisted.python.failure import Failure
 
-    from presque.redis.connection import Reply
+    from presque.redis.connection import Connection, Reply
+    from presque.redis.scripts import Script
     from presque.redis.url import RedisURL
 
 BEAT = 0.5  # seconds between two looks at each connection
@@ -36,18 +37,12 @@ class Store:
     (perhaps it was done) or StoreFull (nothing was done). With `until=NO_LIMIT` it runs however late it gets there.
     """
 
-    def __init__(
-        self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, partitions: int, size: int = 1
-    ) -> None:
+    def __init__(self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, partitions: int) -> None:
         self.partitions = partitions
         self.checks: list[Callable[[Connection], Deferred[None]]] = []
-        self.pool = ConnectionFactory(clock, url, size, self._check)
-        self.listener = ListenerFactory(clock, url)
-
-        def keep(factory: Any) -> Reconnecting:
-            return Reconnecting(endpoint, factory, clock, self.pool.retryDelay, self.pool.refused)
-
-        self._kept = [*(keep(self.pool) for _ in range(size)), keep(self.listener)]
+        self.topology = OneRedis(clock, url, endpoint, self._check)
+        self._queue_calls = lru_cache(maxsize=16384)(self._queue_call)
+        self._partition_calls = lru_cache(maxsize=1024)(self._partition_call)
 
     @inlineCallbacks
     def _check(self, connection: Connection) -> Generator[Deferred[None], None, None]:
@@ -56,28 +51,24 @@ class Store:
 
     def start(self) -> None:
         """Begin to connect, and keep connected."""
-        for each in self._kept:
-            each.startService()
+        self.topology.start()
 
-    @inlineCallbacks
-    def stop(self) -> Generator[Deferred[Any], None, None]:
+    def stop(self) -> Deferred[list[Any]]:
         """Close all connections. Fires when they are closed."""
-        yield gather(each.stopService() for each in self._kept if each.running)
+        return self.topology.stop()
 
     @property
     def is_up(self) -> bool:
         """Whether a command could be sent now."""
-        return bool(self.pool.pool)
+        return bool(self.topology.connections)
 
     def now(self) -> float:
         """The time (epoch seconds) by Redis' clock, as it was last told; by ours while no connection is there."""
-        connection = next(iter(self.pool.pool), None)
-        return time() if connection is None else self.pool.clock.seconds() + (connection.offset or 0.0)
+        return self.topology.now()
 
     async def beat(self) -> int:
         """Look at each connection whether it still serves; to be called each BEAT."""
-        for connection in [*self.pool.pool, *([self.listener.listener] if self.listener.listener else [])]:
-            connection.beat()
+        self.topology.beat()
         return 0
 
     def on_queue(
@@ -87,16 +78,26 @@ class Store:
 
         `key` is one that only this call knows; the script has to name it last.
         """
+        partition, script, names, last, name = self._queue_calls(verb, queue)
+        return self._run(partition, script, names + (bulk(key) if key else last), 1, name, args, until)
+
+    def _queue_call(self, verb: str, queue: str) -> tuple[int, Script, bytes, bytes, bytes]:
+        """What calls of a script for one queue have in common: among others its keys but the last, and the last, which
+        a call may replace. Raises InvalidName.
+        """
         keys.check_name(queue)
         script = SCRIPTS[verb]
-        known = script.keys[:-1] if key else script.keys
-        names = keys.queue_keys(known, queue, self.partitions) + (bulk(key) if key else b"")
-        return self._run(script, names, (queue.encode(), *args), until)
+        names, last = (keys.queue_keys(some, queue, self.partitions) for some in (script.keys[:-1], script.keys[-1:]))
+        return keys.partition_of(queue, self.partitions), script, names, last, bulk(queue.encode())
 
     def in_partition(self, verb: str, partition: int, *args: bytes) -> Deferred[Reply]:
         """Run a script with the keys of a partition."""
+        script, names = self._partition_calls(verb, partition)
+        return self._run(partition, script, names, 0, b"", args, None)
+
+    def _partition_call(self, verb: str, partition: int) -> tuple[Script, bytes]:
         script = SCRIPTS[verb]
-        return self._run(script, keys.partition_keys(script.keys, partition), args, None)
+        return script, keys.partition_keys(script.keys, partition)
 
     @inlineCallbacks
     def everywhere(self, verb: str, *args: bytes) -> Generator[Deferred[Any], Any, list[Reply]]:
@@ -131,12 +132,19 @@ class Store:
         whole = range(self.partitions)
         return [whole[first : first + TOGETHER] for first in whole[::TOGETHER]]
 
-    def _run(self, script: Script, names: bytes, args: Iterable[bytes], until: bytes | None) -> Deferred[Reply]:
-        connection = min(self.pool.pool, key=_owed, default=None)
-        if connection is None or _owed(connection) >= MOST_WAITING:
+    def _run(
+        self,
+        partition: int,
+        script: Script,
+        names: bytes,
+        count: int,
+        first: bytes,
+        args: Sequence[bytes],
+        until: bytes | None,
+    ) -> Deferred[Reply]:
+        """Run a script with those keys; `first` are the first `count` of its arguments, encoded, and `args` follow."""
+        connection = self.topology.connection(partition)
+        if connection is None or connection.owed >= MOST_WAITING:
             return fail(StoreUnavailable())
-        return connection.run(script, names, args, until)  # type: ignore[no-any-return]  # txredisapi
-
-
-def _owed(connection: Connection) -> int:
-    return len(connection.replyQueue.waiting)
+        encoded = first + b"".join([b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args])
+        return connection.run(script, names, len(script.keys) + count + len(args), encoded, until)

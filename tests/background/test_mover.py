@@ -126,9 +126,9 @@ def test_the_loop_repeats_at_once_while_there_is_more_and_survives_errors():
 
     loop = Loop("test", work, tick=1, full=10, clock=clock)
     loop._log = type("Silent", (), {"failure": lambda *args, **kwargs: None})()
-    loop.startService()
+    loop.start()
     clock.pump([1, 1, 1])
     assert turns == [0, 0, 0, 1, 2, 3]
-    loop.stopService()
+    loop.stop()
     clock.advance(10)
     assert len(turns) == 6

@@ -15,6 +15,7 @@ from presque.background.loop import Loop
 from presque.background.mover import Mover
 from presque.errors import PresqueError
 from presque.http.deliveries import Deliveries
+from presque.jobs.events import Events
 from presque.jobs.queues import Taken
 from presque.jobs.waiters import Waiters
 
@@ -152,7 +153,7 @@ def ended(deferred):
 
 def wait_in_many_ways(clock, fake):
     listener, back = Listener(), []
-    waiting = Waiters(fake, listener, clock, back.append)
+    waiting = Waiters(fake, Events(listener), clock, back.append)
     consumers = [waiting.take(queues, fake.take, 3) for queues in (["a"], ["a"], ["b", "a"], ["b"])]
     left = waiting.take(["c"], fake.take, 3)
     left.addErrback(lambda failure: None)
@@ -188,7 +189,7 @@ def test_whatever_a_look_raises_each_waiting_consumer_is_answered():
 def test_whatever_a_look_raises_who_waits_when_the_daemon_stops_is_answered():
     def stop_meanwhile(clock, fake):
         listener = Listener()
-        waiting = Waiters(fake, listener, clock, lambda taken: None)
+        waiting = Waiters(fake, Events(listener), clock, lambda taken: None)
         consumers = [waiting.take(queues, fake.take, 30) for queues in (["a"], ["a", "b"], ["c"])]
         waiting.stop()
         pass_time(clock, 1)
@@ -249,10 +250,10 @@ def test_whatever_settling_raises_each_job_is_settled_or_given_back():
 def test_whatever_moving_raises_each_queue_is_moved():
     def move(clock, fake):
         loop = Loop("mover", Mover(fake).run_once, 1.0, 1000, clock)
-        loop.startService()
+        loop.start()
         pass_time(clock, 4)
         assert sorted(fake.moved) == ["a", "b", "c", "d"]
-        stopped = loop.stopService()
+        stopped = loop.stop()
         assert stopped.called
 
     everywhere(move)
@@ -265,7 +266,7 @@ def test_a_look_that_fails_again_and_again_is_logged_once():
     def take(queue, daemon):
         return fail(RuntimeError("always"))
 
-    waiting = Waiters(fake, Listener(), clock, lambda taken: None)
+    waiting = Waiters(fake, Events(Listener()), clock, lambda taken: None)
     with failures() as logged:
         for _ in range(20):
             waiters = [waiting.take(queues, take, 3) for queues in (["a"], ["a", "b"])]

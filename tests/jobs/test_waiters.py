@@ -174,7 +174,7 @@ async def test_what_was_not_heard_is_found_by_looking_at_one_queue_after_the_oth
         redis.command("HSET", f"presque:{{0}}:{name}:jobs", n, b"0000000000001-%b" % JOB)
         redis.command("RPUSH", f"presque:{{0}}:{name}:ready", n)
     assert {(await answer).body for answer in waiting} == {JOB}
-    assert daemon.waiting._next_poll is None
+    assert len(daemon.waiting) == 0
 
 
 @awaiting
@@ -315,7 +315,7 @@ async def test_a_wake_up_that_finds_nobody_is_passed_on(redis, daemon, client, m
     command = redis.session()
     command("HSET", "presque:{0}:foo:jobs", 1, b"0000000000001-%b" % JOB)
     command("RPUSH", "presque:{0}:foo:ready", 1)  # without a publication
-    daemon.waiting._told(daemon.queues.channel("foo"))
+    daemon.store.topology.listener.told(daemon.queues.channel("foo"))
     assert (await waiting).body == JOB
     await consumer.close()
     await other.stopService()

@@ -74,7 +74,7 @@ async def test_who_still_looks_into_several_queues_when_the_daemon_stops_is_answ
     waiting = begin(client.post("/v1/queues/foo,bar,baz/reservations", b'{"wait":50}'))
 
     async def looks():
-        return any(connection.replyQueue.waiting for connection in daemon.store.pool.pool) and daemon.site.busy
+        return any(connection.owed for connection in daemon.store.topology.connections) and daemon.site.busy
 
     await eventually(looks, "the look")
     assert len(daemon.waiting) == 0

@@ -78,7 +78,7 @@ async def test_redis_writes_before_it_answers_and_its_file_is_synced_every_secon
     daemon.startService()
     await daemon.started
     client = Client(port_of(daemon))
-    (connection,) = daemon.store.pool.pool
+    (connection,) = daemon.store.topology.connections
     asked = await connection.execute_command("CONFIG", "GET", "appendfsync")
     assert asked[1] == (b"no" if fsync == "everysec" else b"always")
 

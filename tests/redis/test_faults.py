@@ -235,14 +235,14 @@ async def test_a_replica_is_not_used_until_it_is_a_master_again(daemon, client, 
     await eventually(refused, "the refusal")
     redis.command("REPLICAOF", "NO", "ONE")
     assert await works(client) < 2.5
-    assert "slave" in daemon.store.pool.trouble or daemon.store.pool.trouble == ""
+    assert "slave" in daemon.store.topology.commands.trouble or daemon.store.topology.commands.trouble == ""
 
 
 @awaiting
 async def test_a_redis_that_does_not_let_us_in_is_tried_until_it_does(daemon, client, redis):
     admin = redis.session()
     admin("CONFIG", "SET", "requirepass", "secret")
-    for connection in list(daemon.store.pool.pool):
+    for connection in list(daemon.store.topology.connections):
         connection.transport.abortConnection()
 
     async def refused():
@@ -251,7 +251,7 @@ async def test_a_redis_that_does_not_let_us_in_is_tried_until_it_does(daemon, cl
     await eventually(refused, "the refusal")
 
     async def told():
-        return "NOAUTH" in daemon.store.pool.trouble
+        return "NOAUTH" in daemon.store.topology.commands.trouble
 
     await eventually(told, "the reason")
     admin("CONFIG", "SET", "requirepass", "")
@@ -280,7 +280,7 @@ async def test_user_password_and_database_are_used(redis, redises):
 async def test_an_error_of_redis_in_the_middle_of_a_handshake_heals(daemon, client, redis):
     admin = redis.session()
     admin("CONFIG", "SET", "maxclients", "1")
-    for connection in list(daemon.store.pool.pool):
+    for connection in list(daemon.store.topology.connections):
         connection.transport.abortConnection()
 
     async def refused():

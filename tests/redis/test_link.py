@@ -143,7 +143,7 @@ async def test_a_redis_that_refuses_is_not_asked_in_haste_is_named_once_and_heal
     client = Client(port_of(daemon))
     refused, let_in = refuse(word)
     admin(*refused)
-    for connection in [*daemon.store.pool.pool, daemon.store.listener.listener]:
+    for connection in [*daemon.store.topology.connections, daemon.store.topology.listener.listener]:
         connection.transport.abortConnection()
 
     async def is_refused():
@@ -155,7 +155,7 @@ async def test_a_redis_that_refuses_is_not_asked_in_haste_is_named_once_and_heal
     assert await connected(admin) - before <= 2 * (WATCHED / 0.3 + 5)
     told = [line for line in said if line and "cannot use" in line]
     assert len(told) == len(set(told)) <= 2, told
-    assert daemon.store.pool.trouble
+    assert daemon.store.topology.commands.trouble
     admin(*let_in)
     assert await works(client) < 2.5
     assert not [line for line in said if line and "Traceback" in line]

@@ -374,7 +374,7 @@ async def test_whoever_waits_is_woken_when_a_fetch_finds_more_than_it_asked_for(
 
     async def has_looked():
         """Else its first look may find what is there."""
-        return not any(connection.replyQueue.waiting for connection in daemon.store.pool.pool)
+        return not any(connection.owed for connection in daemon.store.topology.connections)
 
     for way in ("come due", "run out"):
         waiting = begin(client.get("/q/foo?wait=60"))

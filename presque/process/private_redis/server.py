@@ -16,8 +16,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -52,12 +51,11 @@ _TORN = re.compile(r"Truncating the AOF .*at offset (\d+)")
 LOCK_FD = 3  # the child's number for the inherited lock
 
 
-class PrivateServer(Service):
-    """Runs the server for as long as the service runs, and starts it again when it dies. `give_up(reason)` is called
-    when it cannot be used.
+class PrivateServer:
+    """Runs the server from `start` to `stop`, and starts it again when it dies. `give_up(reason)` is called when it
+    cannot be used, and `became_ready` when it has answered.
     """
 
-    name = "redis-server"
     _log = Logger()
 
     def __init__(self, reactor: Any, settings: Settings, give_up: Callable[[object], None]) -> None:
@@ -67,6 +65,8 @@ class PrivateServer(Service):
         if settings.redis_server:
             engine_of(settings.redis_server)  # refused before anything is done
         self.folder = Folder(settings.data_dir)
+        self.running = False
+        self.became_ready: Callable[[], object] = lambda: None
         self._ready = False
         self.engine: Engine | None = None
         self.control = Control(reactor, self.folder.socket)
@@ -85,36 +85,37 @@ class PrivateServer(Service):
         """Whether it has answered, and the folder's note is written."""
         return self._ready
 
-    async def own(self, wanted: Callable[[], bool]) -> None:
-        """Lock the folder, for which a predecessor's server may first have to end, and look at what is in it. Raises
-        StoreUnfit when it cannot be used, and when this is not `wanted` any more.
+    async def start(self) -> None:
+        """Lock the folder, for which a predecessor's server may first have to end, look at what is in it, and start the
+        child. Raises StoreUnfit when the folder cannot be used.
         """
+        self.running = True
         ends = self._reactor.seconds() + LOCK_PATIENCE
-        while not self.folder.take():
-            if self._reactor.seconds() >= ends or not wanted():
+        while self.running and not self.folder.take():
+            if self._reactor.seconds() >= ends:
                 raise StoreUnfit(f"{self.folder} is in use by another presque (pid {self.folder.holder()})")
             await deferLater(self._reactor, LOCK_LOOK)
+        if not self.running:  # we were stopped meanwhile
+            self.folder.leave()
+            return
         self.engine = self.folder.engine(self._settings.redis_server)
         self._mend()
+        self._start_child(self.engine)
 
     def _mend(self) -> None:
         path, cut = self.folder.mend()
         if cut:
             self._log.warn("{path} ended with {cut} zeros, as after a power cut: cut off", path=str(path), cut=cut)
 
-    def startService(self) -> None:
-        """Start the child; the folder must be locked."""
-        super().startService()
-        if self.engine is None:
-            raise RuntimeError("the folder is not ours yet")
+    def _start_child(self, engine: Engine) -> None:
         if self._settings.min_free:
             self.room.start()
-        name = one_line(f"the private {self.engine} ({self.engine.program}) in {self.folder}")
+        name = one_line(f"the private {engine} ({engine.program}) in {self.folder}")
         self.child = Child(name, self._command(), STOP_PATIENCE, self._reactor, self._heard)
         self.child.born, self.child.on_hopeless = self._born, self._hopeless
         self.child.start()
         if self._settings.fsync == "everysec":
-            self._syncing.startService()
+            self._syncing.start()
 
     def _command(self) -> Command:
         if self.engine is None or self.folder.lock is None:
@@ -148,6 +149,7 @@ class PrivateServer(Service):
             await self._note(found)
             self.child.is_ready()
             self._ready = True
+            self.became_ready()
             return
 
     async def _note(self, found: str) -> None:
@@ -219,12 +221,9 @@ class PrivateServer(Service):
         }
         return "".join(f"{name} {value}\n" for name, value in values.items()).encode()
 
-    def stopService(self) -> Deferred[None]:
-        """Stop the child, once all that it has answered is written. Fires when it has ended."""
-        super().stopService()
-        return ensureDeferred(self._stop())
-
-    async def _stop(self) -> None:
+    async def stop(self) -> None:
+        """Stop the child, once all that it has answered is written."""
+        self.running = False
         try:
             if self.child is not None and self.child.pid and self._ready:
                 await self.writing.finish(lambda: bool(self.child is not None and self.child.pid))
@@ -232,7 +231,7 @@ class PrivateServer(Service):
             self._log.failure("it is not known whether all was written that Redis has answered")
         finally:
             if self._syncing.running:
-                self._syncing.stopService()
+                self._syncing.stop()
             if self.room.running:
                 self.room.stop()
             if self.child is not None:

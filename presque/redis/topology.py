@@ -1,0 +1,66 @@
+"""Where a store's partitions are. There is one Redis so far, which has them all."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from presque.redis.connection import Connection, ConnectionFactory, gather
+from presque.redis.listener import ListenerFactory
+from presque.redis.reconnecting import Reconnecting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+
+    from presque.redis.url import RedisURL
+
+
+class OneRedis:
+    """One Redis: a connection for scripts, and one that hears publications. Both are made again when they are lost."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        url: RedisURL,
+        endpoint: IStreamClientEndpoint,
+        check: Callable[[Connection], Deferred[None]],
+    ) -> None:
+        self.commands = ConnectionFactory(clock, url, check)
+        self.listener = ListenerFactory(clock, url)
+        self._clock = clock
+        delay, failed = self.commands.retryDelay, self.commands.refused
+        factories: tuple[Any, ...] = (self.commands, self.listener)
+        self._kept = [Reconnecting(endpoint, factory, clock, delay, failed) for factory in factories]
+
+    def start(self) -> None:
+        """Begin to connect, and keep connected."""
+        for each in self._kept:
+            each.startService()
+
+    def stop(self) -> Deferred[list[Any]]:
+        """Close all connections. Fires when they are closed."""
+        return gather(each.stopService() for each in self._kept if each.running)
+
+    def connection(self, partition: int) -> Connection | None:
+        """The connection to the Redis that has this partition; None while there is none."""
+        return self.commands.connection
+
+    @property
+    def connections(self) -> list[Connection]:
+        """One connection to each Redis that can be reached."""
+        return list(self.commands.pool)
+
+    def now(self) -> float:
+        """The time (epoch seconds) by Redis' clock, as it was last told; by ours while no connection is there."""
+        connection = self.connection(0)
+        return time() if connection is None else self._clock.seconds() + (connection.offset or 0.0)
+
+    def beat(self) -> None:
+        """Look at each connection whether it still serves."""
+        for connection in self.connections:
+            connection.beat()
+        if self.listener.listener is not None:
+            self.listener.listener.beat()
