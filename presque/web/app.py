@@ -57,7 +57,7 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
 def make_routes(parts: Parts) -> Routes:
     """The application over these, and the list of its routes."""
     routes = Routes(_strict)
-    routes2010.add(routes, parts.queues, parts.workers, parts.waiting, parts.deliveries)
+    routes2010.add(routes, parts)
     routes_v1.add(routes, parts)
     dashboard.add(routes, parts.queues)
     openapi.add(routes)

@@ -1,0 +1,150 @@
+"""Workers on the routes of 2010: `/w`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from presque.web import params
+from presque.web.answers import answer, encode, joined, json, missing_partitions
+from presque.web.parameters import WORKER
+from presque.web.params import BadRequest
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from presque.http.request import Request
+    from presque.http.routes import Routes
+    from presque.jobs.workers import Worker, Workers
+
+
+class Worker2010(Struct):
+    """A worker that registers."""
+
+    worker_id: str
+
+
+class WorkerView(Struct):
+    """One worker; its counters are strings, as in 2010."""
+
+    worker_id: str
+    started_at: float
+    processed: str
+    failed: str
+    queues: list[str]
+    last_seen: float
+    missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer
+
+
+class QueueWorkers(Struct):
+    """The workers of a queue, with the queue's counters."""
+
+    queue_name: str
+    workers_list: list[str]
+    processed: int
+    failed: int
+
+
+class AllWorkers(Struct):
+    """All workers, with the sums over all queues."""
+
+    workers_list: list[str]
+    workers: list[WorkerView]
+    processed: int
+    failed: int
+    missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer
+
+
+def add(routes: Routes, workers: Workers) -> None:
+    """Declare the routes."""
+
+    @routes.at(
+        "POST",
+        "/w/<queue>",
+        summary="Register a worker. What the queue kept in its name goes back to the front.",
+        name="registerWorker",
+        body=Worker2010,
+        needs_body=False,
+        answers={201: None},
+        query=("worker_id",),
+        headers=(WORKER,),
+    )
+    async def register(request: Request, queue: str) -> bytes:
+        await workers.register(queue, _named(params.worker_or_body(request)))
+        return answer(request, 201, b"")
+
+    @routes.at(
+        "DELETE",
+        "/w/<queue>",
+        summary="Take a worker off a queue.",
+        name="unregisterWorker",
+        answers={204: None},
+        query=("worker_id",),
+        headers=(WORKER,),
+    )
+    def unregister(request: Request, queue: str) -> Deferred[bytes]:
+        unregistered = workers.unregister(queue, _named(params.worker_or_body(request)))
+        return unregistered.addCallback(lambda _: answer(request, 204, b""))
+
+    @routes.at(
+        "GET",
+        "/w/<queue>",
+        summary="The workers of a queue.",
+        name="listQueueWorkers",
+        answers={200: QueueWorkers},
+    )
+    async def on_queue(request: Request, queue: str) -> bytes:
+        return await _of_queue(request, workers, queue)
+
+    @routes.at(
+        "GET",
+        "/w",
+        "/w/",
+        summary="Workers: all, one, or those of a queue.",
+        name="listWorkers",
+        answers={200: AllWorkers | QueueWorkers | WorkerView},
+        refuses=(404,),
+        query=("worker_id", "queue_name"),
+    )
+    async def look(request: Request) -> bytes:
+        if worker_id := params.text(request, b"worker_id"):
+            worker, missing = await workers.one(worker_id)
+            return answer(request, 200, encode(_description(worker))[:-1] + missing_partitions(missing) + b"}")
+        if queue := params.text(request, b"queue_name"):
+            return await _of_queue(request, workers, queue)
+        return await _all(request, workers)
+
+
+async def _of_queue(request: Request, workers: Workers, queue: str) -> bytes:
+    ids, processed, failed = await workers.on_queue(queue)
+    return json(request, {"queue_name": queue, "workers_list": ids, "processed": processed, "failed": failed})
+
+
+async def _all(request: Request, workers: Workers) -> bytes:
+    """All workers, one after another, so that others have their turn while they are read."""
+    ids, descriptions, missing = [], [], list[int]()
+    async for worker in workers.all(missing):
+        ids.append(encode(worker.worker_id))
+        descriptions.append(encode(_description(worker)))
+    processed, failed, more_missing = await workers.sums()
+    lists, absent = (joined(ids), joined(descriptions)), missing_partitions([*missing, *more_missing])
+    body = b'{"workers_list":[%b],"workers":[%b],"processed":%d,"failed":%d%b}' % (*lists, processed, failed, absent)
+    return answer(request, 200, body)
+
+
+def _named(worker: str) -> str:
+    if not worker:
+        raise BadRequest("worker_id is missing")
+    return worker
+
+
+def _description(worker: Worker) -> dict[str, Any]:
+    return {
+        "worker_id": worker.worker_id,
+        "started_at": worker.started_at,
+        "processed": str(worker.processed),
+        "failed": str(worker.failed),
+        "queues": list(worker.queues),
+        "last_seen": worker.last_seen,
+    }
