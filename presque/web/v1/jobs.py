@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from presque.jobs.queues import STATES, NewJob
 from presque.web import params, surrogates
 from presque.web.answers import answer, json
+from presque.web.fingerprint import fingerprint
 from presque.web.parameters import IDEMPOTENCY_KEY
 from presque.web.params import BadRequest
 from presque.web.v1 import models
@@ -46,8 +46,7 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
         if any(spec.unique and "\ufffd" in spec.unique for spec in specs) and surrogates.has_lone(body):
             raise BadRequest("unique must have no lone surrogates")
         key = params.idempotency_key(request)
-        fingerprint = blake2b(body, digest_size=16).hexdigest().encode()
-        inserted = await queues.insert(queue, [_new_job(spec) for spec in specs], key, fingerprint)
+        inserted = await queues.insert(queue, [_new_job(spec) for spec in specs], key, fingerprint(body))
         if several:
             return json(request, {"jobs": [{"id": job_id, "state": state} for job_id, state in inserted]}, 201)
         ((job_id, state),) = inserted

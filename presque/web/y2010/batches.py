@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from presque.web import params
-from presque.web.answers import answer, error, json
+from presque.web.answers import error, json
 from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
 from presque.web.y2010.insertion import insert
+from presque.web.y2010.taking import take
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.defer import Deferred
 
-    from presque.http.deliveries import Deliveries
     from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.jobs.queues import Queues, Taken
-    from presque.jobs.waiters import Waiters
+    from presque.web.parts import Parts
 
 
 class Batch2010(Struct):
@@ -27,7 +28,7 @@ class Batch2010(Struct):
     jobs: list[dict[str, Any]]
 
 
-def add(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries) -> None:
+def add(routes: Routes, parts: Parts) -> None:
     """Declare the routes."""
 
     @routes.at(
@@ -42,8 +43,7 @@ def add(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries
         headers=(IDEMPOTENCY_KEY,),
     )
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        pushed = insert(request, queues, queue, params.jobs(request), b"")
-        return pushed.addCallback(lambda ids: answer(request, 201, b""))
+        return insert(request, parts, queue, params.jobs(request))
 
     @routes.at(
         "GET",
@@ -56,15 +56,9 @@ def add(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries
         query=("batch_size", "wait", "worker_id"),
         headers=(WORKER,),
     )
-    def take(request: Request, queue: str) -> Deferred[bytes]:
-
-        def compose(taken: Taken) -> bytes:
-            texts = [payload.decode() for payload in taken.payloads]
-            return json(request, texts) if texts else error(request, 404, "no job")
-
-        wait, worker, most = params.wait(request), params.worker(request), params.batch_size(request)
-        taking = waiting.take([queue], lambda name, daemon: queues.take(name, most, worker, daemon), wait)
-        return deliveries.deliver(request, taking, wait > 0, compose)
+    def take_several(request: Request, queue: str) -> Deferred[bytes]:
+        wait, worker, limit = params.wait(request), params.worker(request), params.batch_size(request)
+        return take(request, parts, queue, _compose, wait=wait, worker=worker, limit=limit)
 
     @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
     def fail(request: Request, queue: str = "") -> bytes:
@@ -73,3 +67,7 @@ def add(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries
     @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
     def delete(request: Request, queue: str = "") -> bytes:
         return error(request, 400, "DELETE is not supported in batch mode")
+
+
+def _compose(request: Request, payloads: Sequence[bytes]) -> bytes:
+    return json(request, [payload.decode() for payload in payloads])

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.jobs.queues import Counts, Queues
+    from presque.jobs.queues import Counts
+    from presque.web.parts import Parts
 
 
 class Control2010(Struct):
@@ -37,7 +38,7 @@ class PolicyChanged(Struct):
     queue: str
 
 
-def add(routes: Routes, queues: Queues) -> None:
+def add(routes: Routes, parts: Parts) -> None:
     """Declare the routes."""
 
     @routes.at(
@@ -52,7 +53,7 @@ def add(routes: Routes, queues: Queues) -> None:
         def compose(counts: Counts) -> bytes:
             return json(request, {"queue": queue, "status": "0" if counts.paused else "1"})
 
-        return queues.counts(queue).addCallback(compose)
+        return parts.queues.counts(queue).addCallback(compose)
 
     @routes.at(
         "POST",
@@ -63,5 +64,5 @@ def add(routes: Routes, queues: Queues) -> None:
         answers={200: PolicyChanged},
     )
     def control(request: Request, queue: str) -> Deferred[bytes]:
-        change = {"stop": queues.pause, "start": queues.resume}[params.status(request)]
+        change = {"stop": parts.queues.pause, "start": parts.queues.resume}[params.status(request)]
         return change(queue).addCallback(lambda _: json(request, {"response": "updated", "queue": queue}))

@@ -1,33 +1,37 @@
-"""What all insertions on the routes of 2010 do."""
+"""Inserting jobs on the routes of 2010: what `/q` and `/qb` have in common."""
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from presque.jobs.queues import NewJob
 from presque.web import params
+from presque.web.answers import answer
+from presque.web.fingerprint import fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.defer import Deferred
 
     from presque.http.request import Request
-    from presque.jobs.queues import Queues
+    from presque.web.parts import Parts
 
 
-def insert(request: Request, queues: Queues, queue: str, jobs: list[bytes], uniq: bytes) -> Deferred[Any]:
-    """Insert jobs, all or none, once for an idempotency key."""
+def insert(request: Request, parts: Parts, queue: str, jobs: Sequence[bytes], uniq: bytes = b"") -> Deferred[bytes]:
+    """Insert jobs, all or none, once for an idempotency key. Fires with the answer."""
     due, key = params.delayed(request), params.idempotency_key(request)
-    if not key:
-        return queues.push(queue, jobs, due, uniq)
-    specs = [NewJob(job, due, uniq=uniq) for job in jobs]
-    return queues.insert(queue, specs, key, fingerprint(request, jobs))
+    inserted: Deferred[Any]
+    if key:
+        new = [NewJob(job, due, uniq=uniq) for job in jobs]
+        inserted = parts.queues.insert(queue, new, key, fingerprint_of(request, jobs))
+    else:
+        inserted = parts.queues.push(queue, jobs, due, uniq)
+    return inserted.addCallback(lambda _: answer(request, 201, b""))
 
 
-def fingerprint(request: Request, jobs: list[bytes]) -> bytes:
-    """What tells this request from another with its idempotency key: the verb, the parameters and the jobs."""
-    said = blake2b(digest_size=16)
+def fingerprint_of(request: Request, jobs: Sequence[bytes]) -> bytes:
+    """The fingerprint of an insertion: of its verb, its parameters and its jobs."""
     verb = request.method + request.path.partition(b"/")[2].partition(b"/")[0]
-    for part in (verb, params.query(request, b"delayed"), params.uniq(request), *jobs):
-        said.update(b"%d:%b" % (len(part), part))
-    return said.hexdigest().encode()
+    parts = (verb, params.query(request, b"delayed"), params.uniq(request), *jobs)
+    return fingerprint(b"".join(b"%d:%b" % (len(part), part) for part in parts))

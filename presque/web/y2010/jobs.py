@@ -5,23 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from presque.web import params
-from presque.web.answers import answer, error
+from presque.web.answers import answer
 from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
-from presque.web.y2010.insertion import fingerprint, insert
+from presque.web.y2010.insertion import fingerprint_of, insert
+from presque.web.y2010.taking import take
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.defer import Deferred
 
-    from presque.http.deliveries import Deliveries
     from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.jobs.queues import Queues, Taken
-    from presque.jobs.waiters import Waiters
+    from presque.web.parts import Parts
 
 Job = dict[str, Any]  # any JSON object
 
 
-def add(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries) -> None:
+def add(routes: Routes, parts: Parts) -> None:
     """Declare the routes."""
 
     @routes.at(
@@ -36,8 +37,7 @@ def add(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries
         headers=(IDEMPOTENCY_KEY,),
     )
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        pushed = insert(request, queues, queue, [params.job(request)], params.uniq(request))
-        return pushed.addCallback(lambda ids: answer(request, 201, b""))
+        return insert(request, parts, queue, [params.job(request)], params.uniq(request))
 
     @routes.at(
         "PUT",
@@ -53,9 +53,9 @@ def add(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries
     def fail(request: Request, queue: str) -> Deferred[bytes]:
         job, due, uniq = params.job(request), params.delayed(request), params.uniq(request)
         key = params.idempotency_key(request)
-        said = fingerprint(request, [job]) if key else b""
-        failed = queues.fail(queue, job, due, uniq, params.worker(request), key, said)
-        return failed.addCallback(lambda ids: answer(request, 201, b""))
+        fingerprint = fingerprint_of(request, [job]) if key else b""
+        failed = parts.queues.fail(queue, job, due, uniq, params.worker(request), key, fingerprint)
+        return failed.addCallback(lambda _: answer(request, 201, b""))
 
     @routes.at(
         "GET",
@@ -68,17 +68,16 @@ def add(routes: Routes, queues: Queues, waiting: Waiters, deliveries: Deliveries
         query=("wait", "worker_id"),
         headers=(WORKER,),
     )
-    def take(request: Request, queue: str) -> Deferred[bytes]:
-
-        def compose(taken: Taken) -> bytes:
-            return answer(request, 200, taken.payloads[0]) if taken.payloads else error(request, 404, "no job")
-
+    def take_one(request: Request, queue: str) -> Deferred[bytes]:
         wait, worker = params.wait(request), params.worker(request)
-        taking = waiting.take([queue], lambda name, daemon: queues.take(name, 1, worker, daemon), wait)
-        return deliveries.deliver(request, taking, wait > 0, compose)
+        return take(request, parts, queue, _compose, wait=wait, worker=worker, limit=1)
 
     @routes.at(
         "DELETE", "/q/<queue>", summary="Delete a queue with everything in it.", name="dropQueue", answers={204: None}
     )
     def delete(request: Request, queue: str) -> Deferred[bytes]:
-        return queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
+        return parts.queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
+
+
+def _compose(request: Request, payloads: Sequence[bytes]) -> bytes:
+    return answer(request, 200, payloads[0])

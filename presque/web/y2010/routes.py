@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def add(routes: Routes, parts: Parts) -> None:
     """Declare the routes of 2010."""
-    jobs.add(routes, parts.queues, parts.waiting, parts.deliveries)
-    batches.add(routes, parts.queues, parts.waiting, parts.deliveries)
-    status.add(routes, parts.queues)
-    control.add(routes, parts.queues)
-    workers.add(routes, parts.workers)
+    jobs.add(routes, parts)
+    batches.add(routes, parts)
+    status.add(routes, parts)
+    control.add(routes, parts)
+    workers.add(routes, parts)
     nameless.add(routes)

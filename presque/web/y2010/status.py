@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.jobs.queues import Counts, Queues
+    from presque.jobs.queues import Counts
+    from presque.web.parts import Parts
 
 
 class QueueNames(Struct):
@@ -43,7 +44,7 @@ class JobCounts(Struct):
     job_processed: int
 
 
-def add(routes: Routes, queues: Queues) -> None:
+def add(routes: Routes, parts: Parts) -> None:
     """Declare the routes."""
 
     @routes.at(
@@ -56,7 +57,7 @@ def add(routes: Routes, queues: Queues) -> None:
     )
     async def names(request: Request) -> bytes:
         pages, size, missing = [], 0, list[int]()
-        async for names in queues.all_names(missing):
+        async for names in parts.queues.all_names(missing):
             pages.append(encode(names)[1:-1])
             size += len(names)
         return answer(request, 200, b'{"queues":[%b],"size":%d%b}' % (joined(pages), size, missing_partitions(missing)))
@@ -71,10 +72,10 @@ def add(routes: Routes, queues: Queues) -> None:
     )
     async def status(request: Request, queue: str) -> bytes:
         if params.flag(request, b"with_desc"):
-            counts, payloads = await queues.peek(queue)
+            counts, payloads = await parts.queues.peek(queue)
             jobs = {"jobs": [payload.decode() for payload in payloads]}
         else:
-            counts, jobs = await queues.counts(queue), {}
+            counts, jobs = await parts.queues.counts(queue), {}
         policy = "closed" if counts.paused else "open"
         return json(request, {"queue": queue, "size": counts.ready, "policy": policy, **jobs})
 
@@ -91,4 +92,4 @@ def add(routes: Routes, queues: Queues) -> None:
             figures = {"job_count": counts.ready, "job_failed": counts.failed, "job_processed": counts.processed}
             return json(request, {"queue_name": queue, **figures})
 
-        return queues.counts(queue).addCallback(compose)
+        return parts.queues.counts(queue).addCallback(compose)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.workers import Worker, Workers
+    from presque.web.parts import Parts
 
 
 class Worker2010(Struct):
@@ -56,7 +57,7 @@ class AllWorkers(Struct):
     missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer
 
 
-def add(routes: Routes, workers: Workers) -> None:
+def add(routes: Routes, parts: Parts) -> None:
     """Declare the routes."""
 
     @routes.at(
@@ -71,7 +72,7 @@ def add(routes: Routes, workers: Workers) -> None:
         headers=(WORKER,),
     )
     async def register(request: Request, queue: str) -> bytes:
-        await workers.register(queue, _named(params.worker_or_body(request)))
+        await parts.workers.register(queue, _named(params.worker_or_body(request)))
         return answer(request, 201, b"")
 
     @routes.at(
@@ -84,7 +85,7 @@ def add(routes: Routes, workers: Workers) -> None:
         headers=(WORKER,),
     )
     def unregister(request: Request, queue: str) -> Deferred[bytes]:
-        unregistered = workers.unregister(queue, _named(params.worker_or_body(request)))
+        unregistered = parts.workers.unregister(queue, _named(params.worker_or_body(request)))
         return unregistered.addCallback(lambda _: answer(request, 204, b""))
 
     @routes.at(
@@ -94,8 +95,8 @@ def add(routes: Routes, workers: Workers) -> None:
         name="listQueueWorkers",
         answers={200: QueueWorkers},
     )
-    async def on_queue(request: Request, queue: str) -> bytes:
-        return await _of_queue(request, workers, queue)
+    async def list_of_queue(request: Request, queue: str) -> bytes:
+        return await _of_queue(request, parts.workers, queue)
 
     @routes.at(
         "GET",
@@ -107,13 +108,17 @@ def add(routes: Routes, workers: Workers) -> None:
         refuses=(404,),
         query=("worker_id", "queue_name"),
     )
-    async def look(request: Request) -> bytes:
+    async def list_workers(request: Request) -> bytes:
         if worker_id := params.text(request, b"worker_id"):
-            worker, missing = await workers.one(worker_id)
-            return answer(request, 200, encode(_description(worker))[:-1] + missing_partitions(missing) + b"}")
+            return await _one(request, parts.workers, worker_id)
         if queue := params.text(request, b"queue_name"):
-            return await _of_queue(request, workers, queue)
-        return await _all(request, workers)
+            return await _of_queue(request, parts.workers, queue)
+        return await _all(request, parts.workers)
+
+
+async def _one(request: Request, workers: Workers, worker_id: str) -> bytes:
+    worker, missing = await workers.one(worker_id)
+    return answer(request, 200, encode(_description(worker))[:-1] + missing_partitions(missing) + b"}")
 
 
 async def _of_queue(request: Request, workers: Workers, queue: str) -> bytes:
@@ -122,7 +127,7 @@ async def _of_queue(request: Request, workers: Workers, queue: str) -> bytes:
 
 
 async def _all(request: Request, workers: Workers) -> bytes:
-    """All workers, one after another, so that others have their turn while they are read."""
+    """All workers, one after another, so that other requests are served in between."""
     ids, descriptions, missing = [], [], list[int]()
     async for worker in workers.all(missing):
         ids.append(encode(worker.worker_id))
