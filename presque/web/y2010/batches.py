@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from presque.web import params
 from presque.web.answers import error, json
+from presque.web.bad_request import BadRequest
+from presque.web.bodies import Object, decode
 from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
-from presque.web.y2010.insertion import insert
+from presque.web.y2010.insertion import NOT_AN_OBJECT, body_of, insert
 from presque.web.y2010.taking import take
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.web.parts import Parts
+
+LARGEST_INSERTION = 10_000  # jobs in one request, so that no script blocks Redis for long
 
 
 class Batch2010(Struct):
@@ -43,7 +47,7 @@ def add(routes: Routes, parts: Parts) -> None:
         headers=(IDEMPOTENCY_KEY,),
     )
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        return insert(request, parts, queue, params.jobs(request))
+        return insert(request, parts, queue, jobs_of(request))
 
     @routes.at(
         "GET",
@@ -67,6 +71,16 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
     def delete(request: Request, queue: str = "") -> bytes:
         return error(request, 400, "DELETE is not supported in batch mode")
+
+
+def jobs_of(request: Request) -> list[bytes]:
+    """The jobs in the body `{"jobs":[…]}`, checked; each is a slice of the body."""
+    listed = bytes(decode(body_of(request), dict[str, Raw], NOT_AN_OBJECT).get("jobs", b"null"))
+    jobs = decode(listed, list[Raw], "jobs should be an array of job")
+    if len(jobs) > LARGEST_INSERTION:
+        raise BadRequest(f"jobs should be at most {LARGEST_INSERTION}")
+    decode(listed, list[Object], NOT_AN_OBJECT)
+    return [bytes(job) for job in jobs]
 
 
 def _compose(request: Request, payloads: Sequence[bytes]) -> bytes:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from presque.web import params
 from presque.web.answers import json
+from presque.web.bad_request import BadRequest
+from presque.web.bodies import decode
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -64,5 +65,20 @@ def add(routes: Routes, parts: Parts) -> None:
         answers={200: PolicyChanged},
     )
     def control(request: Request, queue: str) -> Deferred[bytes]:
-        change = {"stop": parts.queues.pause, "start": parts.queues.resume}[params.status(request)]
+        change = {"stop": parts.queues.pause, "start": parts.queues.resume}[_wanted(request.body)]
         return change(queue).addCallback(lambda _: json(request, {"response": "updated", "queue": queue}))
+
+
+def _wanted(body: bytes) -> str:
+    """What the body `{"status":"stop"}` or `{"status":"start"}` wants: `stop` or `start`."""
+    if not body:
+        raise BadRequest("content is missing")
+    try:
+        status = bytes(decode(body, dict[str, Raw], by_msgspec=True).get("status", b""))
+        if status[:1] == b'"':
+            status = decode(status, str, by_msgspec=True).encode()
+    except BadRequest:
+        status = body
+    if status not in (b"stop", b"start"):
+        raise BadRequest(f"invalid status {status[:100].decode(errors='replace')}")
+    return status.decode()

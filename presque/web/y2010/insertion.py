@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from presque.http.request import JSON
 from presque.jobs.queues import NewJob
 from presque.web import params
 from presque.web.answers import answer
+from presque.web.bad_request import BadRequest
 from presque.web.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -16,6 +18,18 @@ if TYPE_CHECKING:
 
     from presque.http.request import Request
     from presque.web.parts import Parts
+
+NOT_AN_OBJECT = "job must be a valid JSON object"
+
+
+def body_of(request: Request) -> bytes:
+    """The body of an insertion: declared as JSON, and not empty."""
+    declared = request.headers.get(b"content-type", b"")
+    if declared != JSON and declared.partition(b";")[0].strip().lower() != JSON:
+        raise BadRequest("content-type must be set to application/json")
+    if not request.body:
+        raise BadRequest("job is missing")
+    return request.body
 
 
 def insert(request: Request, parts: Parts, queue: str, jobs: Sequence[bytes], uniq: bytes = b"") -> Deferred[bytes]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from presque.web import params
 from presque.web.answers import answer
+from presque.web.bodies import Object, decode
 from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
-from presque.web.y2010.insertion import fingerprint_of, insert
+from presque.web.y2010.insertion import NOT_AN_OBJECT, body_of, fingerprint_of, insert
 from presque.web.y2010.taking import take
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def add(routes: Routes, parts: Parts) -> None:
         headers=(IDEMPOTENCY_KEY,),
     )
     def push(request: Request, queue: str) -> Deferred[bytes]:
-        return insert(request, parts, queue, [params.job(request)], params.uniq(request))
+        return insert(request, parts, queue, [job_of(request)], params.uniq(request))
 
     @routes.at(
         "PUT",
@@ -51,7 +52,7 @@ def add(routes: Routes, parts: Parts) -> None:
         headers=(WORKER, IDEMPOTENCY_KEY),
     )
     def fail(request: Request, queue: str) -> Deferred[bytes]:
-        job, due, uniq = params.job(request), params.delayed(request), params.uniq(request)
+        job, due, uniq = job_of(request), params.delayed(request), params.uniq(request)
         key = params.idempotency_key(request)
         fingerprint = fingerprint_of(request, [job]) if key else b""
         failed = parts.queues.fail(queue, job, due, uniq, params.worker(request), key, fingerprint)
@@ -77,6 +78,13 @@ def add(routes: Routes, parts: Parts) -> None:
     )
     def delete(request: Request, queue: str) -> Deferred[bytes]:
         return parts.queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
+
+
+def job_of(request: Request) -> bytes:
+    """The body: one job, checked and as it came."""
+    job = body_of(request)
+    decode(job, Object, NOT_AN_OBJECT)
+    return job
 
 
 def _compose(request: Request, payloads: Sequence[bytes]) -> bytes:

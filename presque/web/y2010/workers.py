@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from presque.jobs.workers import check_worker
 from presque.web import params
 from presque.web.answers import answer, encode, joined, json, missing_partitions
+from presque.web.bad_request import BadRequest
+from presque.web.bodies import decode
 from presque.web.parameters import WORKER
-from presque.web.params import BadRequest
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -72,7 +74,7 @@ def add(routes: Routes, parts: Parts) -> None:
         headers=(WORKER,),
     )
     async def register(request: Request, queue: str) -> bytes:
-        await parts.workers.register(queue, _named(params.worker_or_body(request)))
+        await parts.workers.register(queue, _worker_of(request))
         return answer(request, 201, b"")
 
     @routes.at(
@@ -85,7 +87,7 @@ def add(routes: Routes, parts: Parts) -> None:
         headers=(WORKER,),
     )
     def unregister(request: Request, queue: str) -> Deferred[bytes]:
-        unregistered = parts.workers.unregister(queue, _named(params.worker_or_body(request)))
+        unregistered = parts.workers.unregister(queue, _worker_of(request))
         return unregistered.addCallback(lambda _: answer(request, 204, b""))
 
     @routes.at(
@@ -138,10 +140,22 @@ async def _all(request: Request, workers: Workers) -> bytes:
     return answer(request, 200, body)
 
 
-def _named(worker: str) -> str:
-    if not worker:
+def _worker_of(request: Request) -> str:
+    """The worker that a request names: in a header, in its query, or else in its body, whatever its content type."""
+    if name := params.worker(request):
+        return name
+    if not (name := _worker_in(request.body)):
         raise BadRequest("worker_id is missing")
-    return worker
+    check_worker(name)
+    return name
+
+
+def _worker_in(body: bytes) -> str:
+    try:
+        name = decode(body, dict[str, Any], by_msgspec=True).get("worker_id")
+    except BadRequest:
+        return ""
+    return str(name) if isinstance(name, str | int) and not isinstance(name, bool) else ""
 
 
 def _description(worker: Worker) -> dict[str, Any]:
