@@ -25,7 +25,7 @@ from presque.http.routes import Routes
 from presque.web import openapi
 from presque.web.answers import answer, error, is_modern
 from presque.web.dashboard import page as dashboard
-from presque.web.params import BadRequest, refuse_unknown
+from presque.web.params import QUESTION_MARK, BadRequest, refuse_unknown
 from presque.web.v1 import routes as routes_v1
 from presque.web.y2010 import routes as routes2010
 
@@ -73,7 +73,7 @@ def _strict(function: Any, path: str, query: tuple[str, ...]) -> Any:
         return function
 
     def strict(request: Request, *values: str) -> Any:
-        if b"?" in request.target:
+        if QUESTION_MARK in request.target:
             refuse_unknown(request, query)
         return function(request, *values)
 

@@ -1,4 +1,4 @@
-"""JSON bodies: the only place where they are decoded, and where what is wrong with them is named."""
+"""JSON bodies are decoded here and nowhere else, and this module says what is wrong with one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FAILURES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # all that decoding can raise
+FAILURES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # everything that decoding can raise
 
 # Type -> its decoder, which takes longer to make than to use on a small body.
 _decoder: Callable[[Any], Any] = lru_cache(maxsize=None)(msgspec.json.Decoder)
 
 
 class Object(msgspec.Struct, gc=False):
-    """Any JSON object: its members are checked and not kept."""
+    """Any JSON object. Its members are checked, not kept."""
 
 
 def decode(content: bytes, kind: type[T], wrong: str = "", *, by_msgspec: bool = False) -> T:
@@ -31,8 +31,8 @@ def decode(content: bytes, kind: type[T], wrong: str = "", *, by_msgspec: bool =
 
     Raises BadRequest, whose text is `wrong` or else says what is wrong.
 
-    With `by_msgspec` there are no rules but msgspec's: it refuses lone surrogates, and does not look at the encoding of
-    text that `kind` passes over.
+    With `by_msgspec` only the rules of msgspec hold, as they always have for `/control` and `/w`: it refuses lone
+    surrogates, and does not check the encoding of text that `kind` leaves undecoded.
     """
     decoder: msgspec.json.Decoder[T] = _decoder(kind)
     try:

@@ -1,4 +1,4 @@
-"""What tells a request from another one that came with the same idempotency key."""
+"""What distinguishes a request from another one with the same idempotency key."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PERHAPS = re.compile(rb"\\u[dD][89a-fA-F]")
-# A pair, a lone surrogate, or any other escape, which is passed over so that none is looked for within it.
+# A pair, a lone surrogate, or any other escape, which is matched so that the search goes on behind it.
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
@@ -23,12 +23,12 @@ _REPLACEMENT = rb"\ufffd"
 
 
 def has_lone(content: bytes) -> bool:
-    """Whether JSON has a lone surrogate in it."""
+    """Whether JSON contains a lone surrogate."""
     return bool(_PERHAPS.search(content)) and any(found["lone"] for found in _ESCAPE.finditer(content))
 
 
 def decode(content: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode JSON with lone surrogates in it. Fails as msgspec does."""
+    """Decode JSON that contains lone surrogates. Raises what msgspec raises."""
     buffer = bytearray(_ESCAPE.sub(lambda found: _REPLACEMENT if found["lone"] else found[0], content))
     decoded = decoder.decode(buffer)
     buffer[:] = content

@@ -74,7 +74,7 @@ def add(routes: Routes, parts: Parts) -> None:
 
 
 def jobs_of(request: Request) -> list[bytes]:
-    """The jobs in the body `{"jobs":[…]}`, checked; each is a slice of the body."""
+    """The jobs in the body `{"jobs":[…]}`, checked. Each is a slice of the body."""
     listed = bytes(decode(body_of(request), dict[str, Raw], NOT_AN_OBJECT).get("jobs", b"null"))
     jobs = decode(listed, list[Raw], "jobs should be an array of job")
     if len(jobs) > LARGEST_INSERTION:

@@ -81,7 +81,7 @@ def add(routes: Routes, parts: Parts) -> None:
 
 
 def job_of(request: Request) -> bytes:
-    """The body: one job, checked and as it came."""
+    """The body, which is one job: checked, and returned as it came."""
     job = body_of(request)
     decode(job, Object, NOT_AN_OBJECT)
     return job

@@ -1,4 +1,4 @@
-"""The routes of 2010 without the name of a queue, which they need."""
+"""The routes of 2010 that need the name of a queue, without it."""
 
 from __future__ import annotations
 

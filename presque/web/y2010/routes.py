@@ -1,7 +1,7 @@
 """The routes of 2010, which existing producers and workers use: `/q /qb /status /j /control /w`. A module a noun.
 
-What each of them answers, to the byte, is in the README. They parse, call and answer; what a queue is and does is in
-`presque.jobs.queues`.
+docs/http-2010.md says what each of them answers, to the byte. They parse, call and answer; the rules of queues
+are in `presque.jobs.queues`.
 """
 
 from __future__ import annotations

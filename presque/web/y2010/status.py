@@ -1,4 +1,4 @@
-"""What the routes of 2010 tell of queues: `/status` and `/j/<queue>`."""
+"""What the routes of 2010 report about queues: `/status` and `/j/<queue>`."""
 
 from __future__ import annotations
 
