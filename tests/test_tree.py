@@ -106,6 +106,12 @@ def test_the_two_trees_of_routes_do_not_know_each_other():
         assert not {name for module in found for name in imported_modules(module) if within(name, other)}
 
 
+def test_one_module_of_the_web_decodes_json_and_catches_what_that_raises():
+    words = r"json\.(decode|loads)\(|\w*(Msgspec|Decode|Validation|Recursion)Error"
+    web = {module for module in MODULES if within(module, "presque.web")}
+    assert {module for module in web if re.search(words, ast.unparse(MODULES[module]))} == {"presque.web.bodies"}
+
+
 def test_only_the_connection_imports_txredisapi():
     importing = {module for module in MODULES for name in imports(module) if name.split(".")[0] == "txredisapi"}
     assert importing == {"presque.redis.connection"}

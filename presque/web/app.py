@@ -24,8 +24,9 @@ from presque.errors import (
 from presque.http.routes import Routes
 from presque.web import openapi
 from presque.web.answers import answer, error, is_modern
+from presque.web.bad_request import BadRequest
 from presque.web.dashboard import page as dashboard
-from presque.web.params import QUESTION_MARK, BadRequest, refuse_unknown
+from presque.web.params import QUESTION_MARK, refuse_unknown
 from presque.web.v1 import routes as routes_v1
 from presque.web.y2010 import routes as routes2010
 

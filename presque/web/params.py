@@ -8,8 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 from presque.errors import UnknownJob
 from presque.jobs.workers import check_worker
-from presque.web import bodies, limits
-from presque.web.bad_request import BadRequest as BadRequest
+from presque.web import limits
+from presque.web.bad_request import BadRequest
 from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ LONGEST_WAIT = 55.0  # seconds; proxies with a limit of 60 do not cut it
 DEFAULT_BATCH = 10  # jobs
 LARGEST_BATCH = 1000  # jobs fetched by one request
 
-parse = bodies.decode
 _WORKER, _IDEMPOTENCY_KEY = WORKER.lower().encode(), IDEMPOTENCY_KEY.lower().encode()
 _NUMBER = re.compile(rb"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})")
 
@@ -91,11 +90,6 @@ def worker(request: Request, in_body: str | None = None) -> str:
     name = named.decode(errors="surrogateescape")  # what is not UTF-8 becomes unprintable, and is refused
     check_worker(name)
     return name
-
-
-def body(request: Request) -> bytes:
-    """The body, whole."""
-    return request.body
 
 
 def job_id(text: str) -> tuple[str, bytes]:
