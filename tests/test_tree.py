@@ -98,6 +98,20 @@ def test_every_room_is_there_and_has_its_rule():
     assert {room_of(module) for module in MODULES} == set(MAY_IMPORT)
 
 
+def test_the_two_trees_of_routes_do_not_know_each_other():
+    trees = ("presque.web.y2010", "presque.web.v1")
+    for tree, other in (trees, trees[::-1]):
+        found = {module for module in MODULES if within(module, tree)}
+        assert found
+        assert not {name for module in found for name in imported_modules(module) if within(name, other)}
+
+
+def test_one_module_of_the_web_decodes_json_and_catches_what_that_raises():
+    words = r"json\.(decode|loads)\(|\w*(Msgspec|Decode|Validation|Recursion)Error"
+    web = {module for module in MODULES if within(module, "presque.web")}
+    assert {module for module in web if re.search(words, ast.unparse(MODULES[module]))} == {"presque.web.bodies"}
+
+
 def test_only_the_connection_imports_txredisapi():
     importing = {module for module in MODULES for name in imports(module) if name.split(".")[0] == "txredisapi"}
     assert importing == {"presque.redis.connection"}

@@ -82,6 +82,12 @@ def joined(pieces: Iterable[bytes]) -> bytes:
     return b",".join(filter(None, pieces))
 
 
+def missing_partitions(partitions: Iterable[int]) -> bytes:
+    """The last member of an object that lists what all partitions know: which gave no answer. Nothing if all did."""
+    missing = sorted(set(partitions))
+    return b',"missing_partitions":%b' % encode(missing) if missing else b""
+
+
 def json(request: Request, value: Any, status: int = 200) -> bytes:
     """`value` as JSON, compact, its keys in their order."""
     return answer(request, status, encode(value))

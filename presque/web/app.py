@@ -24,8 +24,9 @@ from presque.errors import (
 from presque.http.routes import Routes
 from presque.web import openapi
 from presque.web.answers import answer, error, is_modern
+from presque.web.bad_request import BadRequest
 from presque.web.dashboard import page as dashboard
-from presque.web.params import BadRequest, refuse_unknown
+from presque.web.params import QUESTION_MARK, refuse_unknown
 from presque.web.v1 import routes as routes_v1
 from presque.web.y2010 import routes as routes2010
 
@@ -57,7 +58,7 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
 def make_routes(parts: Parts) -> Routes:
     """The application over these, and the list of its routes."""
     routes = Routes(_strict)
-    routes2010.add(routes, parts.queues, parts.workers, parts.waiting, parts.deliveries)
+    routes2010.add(routes, parts)
     routes_v1.add(routes, parts)
     dashboard.add(routes, parts.queues)
     openapi.add(routes)
@@ -73,7 +74,7 @@ def _strict(function: Any, path: str, query: tuple[str, ...]) -> Any:
         return function
 
     def strict(request: Request, *values: str) -> Any:
-        if b"?" in request.target:
+        if QUESTION_MARK in request.target:
             refuse_unknown(request, query)
         return function(request, *values)
 

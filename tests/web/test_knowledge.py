@@ -163,7 +163,15 @@ async def test_control_takes_any_content_type(client, content_type):
     assert (await client.get("/control/foo")).json["status"] == "0"
 
 
-@pytest.mark.parametrize("body", [b' {"status" : "stop"}\n', b'{"x":[1],"status":"stop"}', b'{"status":"s\\u0074op"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b' {"status" : "stop"}\n',
+        b'{"x":[1],"status":"stop"}',
+        b'{"status":"s\\u0074op"}',
+        b'{"status":"stop","x":"\xff"}',
+    ],
+)
 @awaiting
 async def test_control_reads_json_however_it_is_written(client, body):
     assert (await client.post("/control/foo", body)).status == 200
@@ -217,6 +225,7 @@ async def test_control_names_the_status_that_it_refuses(client, said, what):
         b'{"status":"stop\xff"}',
         b'{"status":"\xff"}',
         b'{"status":"\\ud800"}',
+        b'{"status":"start","x":"\\ud800"}',
         b'{"status":"stop',
         STOP.decode().encode("utf-16"),
         b'{"status":' + b"[" * 100_000,

@@ -158,7 +158,7 @@ NAMELESS += (
 
 @pytest.mark.parametrize("body", NAMELESS.split(b"|"), ids=lambda body: repr(body[:24]))
 @awaiting
-async def test_who_names_no_worker_is_refused(client, body):
+async def test_a_request_that_names_no_worker_is_refused(client, body):
     answer = await client.post("/w/foo", body)
     assert (answer.status, answer.body) == MISSING
     answer = await client.delete("/w/foo?worker_id=")

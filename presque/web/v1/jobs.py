@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,8 +9,10 @@ import msgspec
 from presque.jobs.queues import STATES, NewJob
 from presque.web import params, surrogates
 from presque.web.answers import answer, json
+from presque.web.bad_request import BadRequest
+from presque.web.bodies import decode
+from presque.web.fingerprint import fingerprint
 from presque.web.parameters import IDEMPOTENCY_KEY
-from presque.web.params import BadRequest
 from presque.web.v1 import models
 
 if TYPE_CHECKING:
@@ -40,14 +41,13 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
         tells=("Location",),
     )
     async def insert(request: Request, queue: str) -> bytes:
-        body = params.body(request)
-        several = isinstance(params.parse(body, dict[str, msgspec.Raw]).get("jobs"), msgspec.Raw)
-        specs = params.parse(body, models.NewJobs).jobs if several else [params.parse(body, models.NewJob)]
+        body = request.body
+        several = isinstance(decode(body, dict[str, msgspec.Raw]).get("jobs"), msgspec.Raw)
+        specs = decode(body, models.NewJobs).jobs if several else [decode(body, models.NewJob)]
         if any(spec.unique and "\ufffd" in spec.unique for spec in specs) and surrogates.has_lone(body):
             raise BadRequest("unique must have no lone surrogates")
         key = params.idempotency_key(request)
-        fingerprint = blake2b(body, digest_size=16).hexdigest().encode()
-        inserted = await queues.insert(queue, [_new_job(spec) for spec in specs], key, fingerprint)
+        inserted = await queues.insert(queue, [_new_job(spec) for spec in specs], key, fingerprint(body))
         if several:
             return json(request, {"jobs": [{"id": job_id, "state": state} for job_id, state in inserted]}, 201)
         ((job_id, state),) = inserted

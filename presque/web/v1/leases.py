@@ -11,8 +11,9 @@ from presque.errors import LeaseLost, UnknownJob
 from presque.jobs.leases import Settlement
 from presque.web import limits, params, surrogates
 from presque.web.answers import answer, json
+from presque.web.bad_request import BadRequest
+from presque.web.bodies import decode
 from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
-from presque.web.params import BadRequest
 from presque.web.v1 import models
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiters, deliverie
 
 
 def _asked(request: Request) -> models.Reserve:
-    body = params.body(request) or b"{}"
-    asked = params.parse(body, models.Reserve)
+    body = request.body or b"{}"
+    asked = decode(body, models.Reserve)
     if surrogates.has_lone(body):
         raise BadRequest("worker_id must have no lone surrogates")
     return asked
@@ -107,7 +108,7 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         refuses=GONE,
     )
     async def ack(request: Request, job_id: str) -> bytes:
-        await _settle(leases, job_id, "ack", params.parse(params.body(request), models.Ack))
+        await _settle(leases, job_id, "ack", decode(request.body, models.Ack))
         return answer(request, 204, b"")
 
     @routes.at(
@@ -120,7 +121,7 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         refuses=GONE,
     )
     async def nack(request: Request, job_id: str) -> bytes:
-        said = params.parse(params.body(request), models.Nack)
+        said = decode(request.body, models.Nack)
         settled = await _settle(leases, job_id, "final" if said.final else "nack", said)
         state: Any = settled.word
         if state != "delayed":
@@ -137,7 +138,7 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         refuses=GONE,
     )
     async def release(request: Request, job_id: str) -> bytes:
-        await _settle(leases, job_id, "release", params.parse(params.body(request), models.Release))
+        await _settle(leases, job_id, "release", decode(request.body, models.Release))
         return answer(request, 204, b"")
 
 
@@ -163,7 +164,7 @@ def _add_extension(routes: Routes, leases: Leases) -> None:
     )
     async def extend(request: Request, job_id: str) -> bytes:
         queue, number = params.job_id(job_id)
-        asked = params.parse(params.body(request), models.Extend)
+        asked = decode(request.body, models.Extend)
         (extended,) = await leases.extend(queue, [(number, asked.receipt.encode())], asked.lease)
         _raise_refusal(extended.word)
         return json(request, models.Extended(extended.lease / 1000, extended.ends_at / 1000))

@@ -4,7 +4,7 @@ seconds; decimals are allowed in both.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
@@ -379,21 +379,3 @@ class Error(Struct):
     """An error of the routes of 2010."""
 
     error: str
-
-
-class Batch2010(Struct):
-    """Jobs to insert, all or none."""
-
-    jobs: list[dict[str, Any]]
-
-
-class Control2010(Struct):
-    """What a queue's policy is to be."""
-
-    status: Literal["stop", "start"]
-
-
-class Worker2010(Struct):
-    """A worker that registers."""
-
-    worker_id: str

@@ -10,7 +10,8 @@ from presque.errors import UnknownJob, UnknownQueue
 from presque.jobs.queues import PURGED
 from presque.web import params
 from presque.web.answers import answer, json
-from presque.web.params import BadRequest
+from presque.web.bad_request import BadRequest
+from presque.web.bodies import decode
 from presque.web.v1 import models
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         answers={200: models.QueueView},
     )
     async def configure(request: Request, queue: str) -> bytes:
-        changes = _changes(params.parse(params.body(request), models.QueueSettings))
+        changes = _changes(decode(request.body, models.QueueSettings))
         return json(request, _queue_view(queue, await queues.configure(queue, changes)))
 
     @routes.at(
@@ -162,7 +163,7 @@ def _add_upkeep(routes: Routes, queues: Queues) -> None:
         answers={200: models.Purged},
     )
     async def purge(request: Request, queue: str) -> bytes:
-        state = params.parse(params.body(request), models.Purge).state
+        state = decode(request.body, models.Purge).state
         return json(request, models.Purged(await queues.purge(queue, PURGED if state == "all" else [state])))
 
     @routes.at(
@@ -175,7 +176,7 @@ def _add_upkeep(routes: Routes, queues: Queues) -> None:
         answers={200: models.Moved},
     )
     async def retry_dead(request: Request, queue: str) -> bytes:
-        asked = params.parse(params.body(request), models.RetryDead)
+        asked = decode(request.body, models.RetryDead)
         if [asked.ids is not None, asked.limit is not None, asked.all].count(True) != 1:
             raise BadRequest("give exactly one of ids, limit and all")
         if asked.ids is None:

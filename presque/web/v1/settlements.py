@@ -10,7 +10,8 @@ from presque.errors import StoreUnavailable, UnknownJob
 from presque.jobs.leases import Settlement
 from presque.web import params
 from presque.web.answers import json
-from presque.web.params import BadRequest
+from presque.web.bad_request import BadRequest
+from presque.web.bodies import decode
 from presque.web.v1 import models
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add(routes: Routes, leases: Leases) -> None:
         answers={200: models.SettleResults},
     )
     async def settle(request: Request) -> bytes:
-        raws = params.parse(params.body(request), models.SettlementItems).settlements
+        raws = decode(request.body, models.SettlementItems).settlements
         items = [_read(raw, models.Settle) for raw in raws]
         results = await _carry_out(items, _settlement, leases.settle_several)
         return json(request, {"results": [_settled(*each) for each in zip(items, results, strict=True)]})
@@ -53,7 +54,7 @@ def add(routes: Routes, leases: Leases) -> None:
         answers={200: models.ExtendResults},
     )
     async def extend_several(request: Request) -> bytes:
-        asked = params.parse(params.body(request), models.ExtensionItems)
+        asked = decode(request.body, models.ExtensionItems)
         items = [_read(raw, models.LeasedJob) for raw in asked.jobs]
         results = await _carry_out(items, _pair, lambda by_queue: leases.extend_several(by_queue, asked.lease))
         return json(request, {"results": [_extended(*each) for each in zip(items, results, strict=True)]})
@@ -65,7 +66,7 @@ class Wrong:
     def __init__(self, raw: bytes, detail: str) -> None:
         self.detail = detail
         try:
-            named: Any = params.parse(raw, dict[str, Any]).get("id")
+            named: Any = decode(raw, dict[str, Any]).get("id")
         except BadRequest:
             named = None
         self.id = named if isinstance(named, str) else None
@@ -73,7 +74,7 @@ class Wrong:
 
 def _read(raw: msgspec.Raw, kind: type[T]) -> T | Wrong:
     try:
-        return params.parse(bytes(raw), kind)
+        return decode(bytes(raw), kind)
     except BadRequest as wrong:
         return Wrong(bytes(raw), str(wrong))
 

@@ -1,0 +1,28 @@
+"""The routes of 2010 that need the name of a queue, without it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from presque.web.answers import error
+
+if TYPE_CHECKING:
+    from presque.http.request import Request
+    from presque.http.routes import Routes
+
+
+def add(routes: Routes) -> None:
+    """Declare the routes."""
+    paths = {
+        "/q": ("GET", "POST", "PUT", "DELETE"),
+        "/qb": ("GET", "POST"),
+        "/j": ("GET",),
+        "/control": ("GET", "POST"),
+        "/w": ("POST", "DELETE"),
+    }
+    for path, methods in paths.items():
+        for method in methods:
+
+            @routes.at(method, path, path + "/", summary="The name is missing.", takes=path in ("/q", "/qb"))
+            def nameless(request: Request) -> bytes:
+                return error(request, 404, "queue name is missing")
