@@ -50,7 +50,7 @@ class Root(Service):
         self._asked_to_stop = False  # by a signal
         self.parts: list[Part] = []
         self._begun: list[Part] = []  # those that were told to start
-        self._waiting: Deferred[None] | None = None  # fires when something has happened that may be waited for
+        self._waiting: list[Deferred[None]] = []  # fire when something has happened that may be waited for
         self.started: Deferred[None] = succeed(None)
 
     def register(self, name: str, start: Callable[[], Any], stop: Callable[[], Any]) -> None:
@@ -114,9 +114,10 @@ class Root(Service):
 
     def changed(self) -> None:
         """Something has happened that may be waited for: to be called by parts."""
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            self._reactor.callLater(0, waiting.callback, None)  # not within what has happened
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                self._reactor.callLater(0, each.callback, None)  # not within what has happened
 
     async def _until(self, condition: Callable[[], object], patience: float) -> None:
         """Wait until `condition()`, which is looked at when something has changed; but no longer than `patience`
@@ -125,8 +126,9 @@ class Root(Service):
         ends, began_running = self._reactor.seconds() + patience, self.running
         overdue = self._reactor.callLater(patience, self.changed)
         while not condition() and self._reactor.seconds() < ends and self.running == began_running:
-            self._waiting = Deferred()
-            await self._waiting
+            event: Deferred[None] = Deferred()
+            self._waiting.append(event)
+            await event
         if overdue.active():
             overdue.cancel()
 
