@@ -22,6 +22,7 @@ from presque.http.site import Site
 from presque.http.table import Table
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases
+from presque.jobs.policy import lua_parts
 from presque.jobs.queues import MOST_AT_ONCE, Queues
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
@@ -31,6 +32,7 @@ from presque.process.root import Root
 from presque.process.supervisor import Supervisor
 from presque.redis.connect_checks import fitness
 from presque.redis.record import LOOK_EVERY, Record
+from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
 from presque.web.answers import error, error_body
@@ -62,7 +64,7 @@ class Daemon(Root):
         self.ports: list[IListeningPort] = []
         self.server = None if settings.redis else PrivateServer(reactor, settings, self._end)
         url = settings.redis or cast("PrivateServer", self.server).url
-        self.store = Store(reactor, url, endpoint_for(reactor, url), settings.partitions)
+        self.store = Store(reactor, url, endpoint_for(reactor, url), settings.partitions, load(lua_parts()))
         self.store.checks.append(fitness(private=self.server is not None))
         self.record = Record(settings.partitions)
         self.store.checks.append(self.record.check)

@@ -9,8 +9,11 @@ from importlib.util import resolve_name
 import pytest
 from servers import ROOT
 
+from presque.jobs.policy import lua_parts
 from presque.redis.keys import CALL_KEYS, PARTITION_KEYS, QUEUE_KEYS
-from presque.redis.scripts import SCRIPTS
+from presque.redis.scripts import load
+
+SCRIPTS = load(lua_parts())
 
 FILES = sorted((ROOT / "presque").rglob("*.py"))
 SCRIPT_FILES = sorted((ROOT / "presque" / "redis" / "lua").glob("*.lua"))
@@ -226,10 +229,9 @@ def test_a_script_asks_for_every_key_that_it_uses_and_for_no_other(name):
 
 def test_every_script_and_part_is_in_use():
     assert {path.stem for path in SCRIPT_FILES} == set(SCRIPTS)
-    included = {
-        name for path in SCRIPT_FILES for name in re.findall(r"^--@include (\w+)$", path.read_text(), re.MULTILINE)
-    }
-    assert included == {path.stem for path in PART_FILES}
+    texts = [path.read_text() for path in [*SCRIPT_FILES, *PART_FILES]]
+    included = {name for text in texts for name in re.findall(r"^--@include (\w+)$", text, re.MULTILINE)}
+    assert included == {path.stem for path in PART_FILES} | set(lua_parts())
     strings = {node.value for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     assert set(SCRIPTS) <= strings
 

@@ -25,6 +25,7 @@ from presque.errors import (
     StoreUnavailable,
     UnknownQueue,
 )
+from presque.jobs import policy
 from presque.jobs.pages import answering, merged
 from presque.redis import keys
 from presque.redis.store import NO_LIMIT
@@ -82,7 +83,8 @@ class NewJob:
 class Counts:
     """A queue in numbers: jobs by state, what was fetched and failed since it began, its policy and settings.
 
-    `oldest` is the age of the oldest ready job in seconds, None without one. Of `settings`, times are ms; "" is none.
+    `oldest` is the age of the oldest ready job in seconds, None without one. `told` is what the store said of the
+    settings, which few want to know.
     """
 
     ready: int
@@ -94,7 +96,12 @@ class Counts:
     paused: bool
     exists: bool
     oldest: float | None
-    settings: Mapping[str, str]
+    told: Reply
+
+    @property
+    def settings(self) -> dict[str, policy.Value]:
+        """The settings by name, as `presque.jobs.policy` names and measures them; None where nothing is in force."""
+        return policy.from_store(self.told)
 
 
 class Queues:
@@ -206,13 +213,11 @@ class Queues:
 
         return self._store.on_queue("inspect", queue).addCallback(_counts)
 
-    def configure(self, queue: str, settings: Mapping[str, str]) -> Deferred[Counts]:
-        """Change settings, named and measured as `settings` in presque.redis.keys; "" puts one back to its default.
-
-        Fires with the queue in numbers.
+    def configure(self, queue: str, changes: Mapping[str, policy.Value]) -> Deferred[Counts]:
+        """Change settings, named and measured as in `presque.jobs.policy`; None puts one back to its default. The queue
+        begins with it if need be. Fires with the queue in numbers.
         """
-        pairs = [part.encode() for pair in settings.items() for part in pair]
-        return self._store.on_queue("configure", queue, *pairs).addCallback(_counts)
+        return self._store.on_queue("configure", queue, *policy.to_store(changes)).addCallback(_counts)
 
     def peek(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[tuple[Counts, list[bytes]]]:
         """The queue in numbers, and the payloads of ready jobs in the order in which they would be taken; they stay."""
@@ -366,11 +371,10 @@ def _due(due: float | None) -> bytes:
 
 
 def _counts(reply: Reply) -> Counts:
-    ready, delayed, leased, dead, processed, failed, paused, exists, oldest, flat = reply
-    settings = {flat[n].decode(): flat[n + 1].decode() for n in range(0, len(flat), 2)}
+    ready, delayed, leased, dead, processed, failed, paused, exists, oldest, told = reply
     age = None if oldest < 0 else oldest / 1000
     figures = (ready, delayed, leased, dead, processed, failed)
-    return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, settings=settings)
+    return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, told=told)
 
 
 def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:

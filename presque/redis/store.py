@@ -12,7 +12,6 @@ from presque.redis import keys
 from presque.redis.connection import Connection, ConnectionFactory, ListenerFactory, bulk
 from presque.redis.connection import gather as gather  # the rest of presque knows the store alone
 from presque.redis.reconnecting import Reconnecting
-from presque.redis.scripts import SCRIPTS, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from presque.redis.connection import Reply
+    from presque.redis.scripts import Script, Scripts
     from presque.redis.url import RedisURL
 
 BEAT = 0.5  # seconds between two looks at each connection
@@ -37,11 +37,18 @@ class Store:
     """
 
     def __init__(
-        self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, partitions: int, size: int = 1
+        self,
+        clock: IReactorTime,
+        url: RedisURL,
+        endpoint: IStreamClientEndpoint,
+        partitions: int,
+        scripts: Scripts,
+        size: int = 1,
     ) -> None:
         self.partitions = partitions
+        self._scripts = scripts
         self.checks: list[Callable[[Connection], Deferred[None]]] = []
-        self.pool = ConnectionFactory(clock, url, size, self._check)
+        self.pool = ConnectionFactory(clock, url, scripts, size, self._check)
         self.listener = ListenerFactory(clock, url)
 
         def keep(factory: Any) -> Reconnecting:
@@ -88,14 +95,14 @@ class Store:
         `key` is one that only this call knows; the script has to name it last.
         """
         keys.check_name(queue)
-        script = SCRIPTS[verb]
+        script = self._scripts[verb]
         known = script.keys[:-1] if key else script.keys
         names = keys.queue_keys(known, queue, self.partitions) + (bulk(key) if key else b"")
         return self._run(script, names, (queue.encode(), *args), until)
 
     def in_partition(self, verb: str, partition: int, *args: bytes) -> Deferred[Reply]:
         """Run a script with the keys of a partition."""
-        script = SCRIPTS[verb]
+        script = self._scripts[verb]
         return self._run(script, keys.partition_keys(script.keys, partition), args, None)
 
     @inlineCallbacks

@@ -36,14 +36,17 @@ from presque.errors import (
 from presque.jobs import queues as queues_module
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases, Settlement
+from presque.jobs.policy import Value, lua_parts
 from presque.jobs.queues import HEAD, STATES, NewJob, Queues
 from presque.jobs.workers import Workers
+from presque.redis.scripts import load
 from presque.redis.store import Store
 from presque.redis.url import endpoint_for, parse_redis_url
 
 RUNS = int(os.environ.get("MODEL_RUNS", "60"))
 STEPS = 50
 RUN_OUT = "the lease ran out"
+STORED = {600: "600000", False: "0"}  # a setting -> what is stored of it; the others as they are
 
 
 @dataclass
@@ -78,7 +81,7 @@ class Model:
     def delete(self) -> None:
         self.jobs: dict[int, Job] = {}
         self.uniq: dict[bytes, int] = {}
-        self.settings: dict[str, str] = {}
+        self.settings: dict[str, Value] = {}
         self.acked: dict[int, bytes] = {}
         self.settled: dict[tuple[int, bytes], tuple[str, float, float]] = {}
         self.kept: dict[str, list[tuple[int, bytes]]] = {}
@@ -105,7 +108,7 @@ class Model:
         return None if job and job.run_out and receipt.startswith(b"l") else job
 
     def insert(self, specs: list[NewJob]) -> list[Job] | PresqueError:
-        if self.settings.get("accepting") == "0":
+        if self.settings.get("accepting") is False:
             return NotAccepting()
         waiting = len(self.of("ready")) + len(self.of("delayed"))
         if waiting + len(specs) > int(self.settings.get("max_length", 1_000_000)):
@@ -651,16 +654,17 @@ class Run:
         4,
         name=names,
         change=st.sampled_from(
-            [("max_attempts", n) for n in ("", "1", "1", "2")]
-            + [("max_length", n) for n in ("", "", "6")]
-            + [("accepting", value) for value in ("", "", "0")]
-            + [("redeliver_after", ms) for ms in ("", "600000", "600000")]
+            [("max_attempts", n) for n in (None, 1, 1, 2)]
+            + [("max_length", n) for n in (None, None, 6)]
+            + [("accepting", value) for value in (None, True, False)]
+            + [("redeliver_after", seconds) for seconds in (None, 600, 600)]
         ),
     )
-    async def configure(self, name: str, change: tuple[str, str]) -> None:
+    async def configure(self, name: str, change: tuple[str, Value]) -> None:
         await self.queues.configure(name, dict([change]))
         model = self.models[name]
-        model.settings = {key: value for key, value in {**model.settings, **dict([change])}.items() if value}
+        settings = {**model.settings, **dict([change])}
+        model.settings = {key: value for key, value in settings.items() if value is not None and value is not True}
         model.exists = True
 
     @command(1, name=names)
@@ -787,7 +791,7 @@ class Stored:
         attempts = {int(number): int(n) for number, n in self.get(queue, "attempts", {}).items()}
         assert attempts == {job.number: job.attempts for job in model.jobs.values() if job.attempts}
         configured = {key.decode(): value.decode() for key, value in self.get(queue, "settings", {}).items()}
-        assert configured == model.settings
+        assert configured == {name: STORED.get(value, f"{value}") for name, value in model.settings.items()}
         run_outs = {int(number): int(n) for number, n in self.get(queue, "run_outs", {}).items()}
         assert run_outs == {job.number: job.run_outs for job in model.jobs.values() if job.run_outs}
         said = {b"%d" % number: receipt for number, receipt in model.acked.items()}
@@ -803,7 +807,7 @@ class Stored:
 @pytest_twisted.async_yield_fixture(scope="module")
 async def store(redis):
     url = parse_redis_url(redis.url)
-    store = Store(reactor, url, endpoint_for(reactor, url), 1)
+    store = Store(reactor, url, endpoint_for(reactor, url), 1, load(lua_parts()))
     store.start()
 
     async def is_up():
@@ -837,7 +841,7 @@ async def test_presque_does_what_its_model_does(store, session, keeps, commands)
     session("FLUSHALL")
     run = Run(store, session)
     if keeps:
-        await run.configure("a", ("redeliver_after", "600000"))
+        await run.configure("a", ("redeliver_after", 600))
     for name, arguments in commands:
         if name != "nothing":
             note(f"{name} {arguments}")

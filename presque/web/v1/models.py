@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from presque.jobs.policy import MAX_ATTEMPTS
 from presque.web import limits
+from presque.web.v1.settings import QueueSettings  # noqa: TC001  # msgspec reads the annotations
 
 Seconds = Annotated[float, Meta(ge=0, le=315360000)]  # ten years
 Lease = Annotated[float, Meta(ge=0.001, le=limits.LEASE)]
 Epoch = Annotated[float, Meta(ge=0, le=253402300800)]  # the year 10000
-Attempts = Annotated[int, Meta(ge=1, le=1000)]
+Attempts = Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)]
 UniqueKey = Annotated[str, Meta(min_length=1, max_length=1024)]
 WorkerId = Annotated[str, Meta(min_length=1, max_length=256)]
 Receipt = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -250,33 +252,6 @@ class JobPage(Struct):
     next: str | None
 
 
-class Backoff(Struct, forbid_unknown_fields=True):
-    """The wait before the next try: `first`, times `factor` each time, at most `max`; spread by a fifth either way."""
-
-    first: Annotated[float, Meta(ge=0, le=604800)] | UnsetType | None = UNSET
-    factor: Annotated[float, Meta(ge=1, le=100)] | UnsetType | None = UNSET
-    max: Annotated[float, Meta(ge=0, le=2592000)] | UnsetType | None = UNSET
-
-
-class DeadKeep(Struct, forbid_unknown_fields=True):
-    """How many dead jobs are kept, and for how long."""
-
-    count: Annotated[int, Meta(ge=0, le=10000000)] | UnsetType | None = UNSET
-    age: Annotated[float, Meta(ge=0, le=315360000)] | UnsetType | None = UNSET
-
-
-class QueueSettings(Struct, forbid_unknown_fields=True):
-    """A queue's settings. What is left out of a PATCH stays; null puts the default back."""
-
-    lease: Lease | UnsetType | None = UNSET
-    max_attempts: Attempts | UnsetType | None = UNSET
-    backoff: Backoff | UnsetType | None = UNSET
-    max_length: Annotated[int, Meta(ge=1, le=1000000000)] | UnsetType | None = UNSET
-    dead_keep: DeadKeep | UnsetType | None = UNSET
-    redeliver_after: Lease | UnsetType | None = UNSET
-    accepting: bool | UnsetType | None = UNSET
-
-
 class QueueView(Struct):
     """A queue in numbers. `oldest_ready_age` is null without a ready job."""
 
@@ -289,7 +264,7 @@ class QueueView(Struct):
     processed: int
     failed: int
     oldest_ready_age: float | None
-    settings: QueueSettings
+    settings: QueueSettings  # type: ignore[valid-type]  # made from the rows
 
 
 class QueuePage(Struct):

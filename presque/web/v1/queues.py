@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
@@ -11,7 +11,7 @@ from presque.jobs.queues import PURGED
 from presque.web import params
 from presque.web.answers import answer, json
 from presque.web.params import BadRequest
-from presque.web.v1 import models
+from presque.web.v1 import models, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.queues import Counts, Queues
-
-# Setting of PATCH -> (its name in the store, what makes its unit from seconds)
-_SETTINGS = {"lease": 1000, "max_attempts": 1, "max_length": 1, "redeliver_after": 1000}
-_BACKOFF = {"first": 1000, "factor": 1, "max": 1000}
-_DEAD_KEEP = {"count": 1, "age": 1000}
 
 
 def add(routes: Routes, queues: Queues) -> None:
@@ -70,11 +65,11 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         "/v1/queues/<queue>",
         summary="Change a queue's settings; the queue begins with it if need be.",
         name="configureQueue",
-        body=models.QueueSettings,
+        body=settings.QueueSettings,
         answers={200: models.QueueView},
     )
     async def configure(request: Request, queue: str) -> bytes:
-        changes = _changes(params.parse(params.body(request), models.QueueSettings))
+        changes = settings.changes(params.parse(params.body(request), settings.QueueSettings))
         return json(request, _queue_view(queue, await queues.configure(queue, changes)))
 
     @routes.at(
@@ -91,38 +86,10 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         return answer(request, 204, b"")
 
 
-def _changes(asked: models.QueueSettings) -> dict[str, str]:
-    """The settings that a PATCH names, as `presque.redis.keys` measures them; "" for the default."""
-    changes: dict[str, str] = {}
-
-    def note(name: str, value: Any, unit: int) -> None:
-        if value is not UNSET:
-            changes[name] = "" if value is None else f"{round(value * unit, 6):.15g}"
-
-    for name, unit in _SETTINGS.items():
-        note(name, getattr(asked, name), unit)
-    if asked.accepting is not UNSET:
-        changes["accepting"] = "0" if asked.accepting is False else ""
-    for prefix, group, units in (("backoff", asked.backoff, _BACKOFF), ("dead", asked.dead_keep, _DEAD_KEEP)):
-        for name, unit in units.items():
-            note(f"{prefix}_{name}", None if group is None else getattr(group, name, UNSET), unit)
-    return changes
-
-
 def _queue_view(name: str, counts: Counts) -> models.QueueView:
-    def value(setting: str, unit: int) -> Any:
-        text = counts.settings[setting]
-        number = float(text) / unit if text else None
-        return int(number) if number is not None and number == int(number) else number
-
-    settings = models.QueueSettings(
-        **{name: value(name, unit) for name, unit in _SETTINGS.items()},
-        backoff=models.Backoff(**{name: value(f"backoff_{name}", unit) for name, unit in _BACKOFF.items()}),
-        dead_keep=models.DeadKeep(**{name: value(f"dead_{name}", unit) for name, unit in _DEAD_KEEP.items()}),
-        accepting=counts.settings["accepting"] != "0",
-    )
     figures = (counts.ready, counts.delayed, counts.leased, counts.dead, counts.processed, counts.failed)
-    return models.QueueView(name, "closed" if counts.paused else "open", *figures, counts.oldest, settings)
+    shown = settings.view(counts.settings)
+    return models.QueueView(name, "closed" if counts.paused else "open", *figures, counts.oldest, shown)
 
 
 def _add_policy(routes: Routes, queues: Queues) -> None:
