@@ -185,6 +185,15 @@ def test_http_is_unknown_below_it(module):
     assert (web, found) == (set(), [])
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if not within(name, "presque.redis")])
+def test_milliseconds_are_known_to_the_store_alone(module):
+    """A thousand converts them, in `presque.redis.units`."""
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div | ast.FloorDiv | ast.Mod):
+            factors = [side.value for side in (node.left, node.right) if isinstance(side, ast.Constant)]
+            assert not any(value in (1000, 1e-3) for value in factors), node.lineno
+
+
 @pytest.mark.parametrize("path", SCRIPT_FILES + PART_FILES, ids=lambda path: path.name)
 def test_a_script_opens_with_a_sentence(path):
     comment = re.match(r"(--.*\n)*", path.read_text())[0].replace("--", "").partition(" ARGV ")[0]

@@ -11,6 +11,7 @@ import msgspec
 
 from presque.errors import UnknownJob, UnknownQueue
 from presque.jobs.queues import HEAD
+from presque.redis.units import seconds
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -23,26 +24,26 @@ _NOTED = msgspec.msgpack.Decoder(list[tuple[int, float, str]])
 
 @dataclass(frozen=True)
 class Failure:
-    """An attempt that failed: which, when (epoch ms), and why."""
+    """An attempt that failed: which, when (epoch seconds), and why."""
 
     attempt: int
-    at: int
+    at: float
     error: str
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that is known of a job. `at` (epoch ms) is when it is due, its lease ends or it died; None when ready.
-    `worker` holds it, where that is known.
+    """All that is known of a job. Times are epoch seconds. `at` is when it is due, its lease ends or it died; None when
+    it is ready. `worker` holds it, where that is known.
     """
 
     job_id: str
     state: str
     payload: bytes
-    created: int
+    created_at: float
     attempts: int
     limit: int
-    at: int | None
+    at: float | None
     failures: tuple[Failure, ...]
     uniq: bytes
     worker: str
@@ -91,15 +92,15 @@ def _job(queue: str, number: bytes, row: Reply) -> Job:
     """A job from its row, see `parts/describe.lua`."""
     state, job, attempts, limit, at, history, uniq, worker = row
     noted = _NOTED.decode(history) if history else []
-    failures = tuple(Failure(attempt, int(when), why) for attempt, when, why in noted)
+    failures = tuple(Failure(attempt, seconds(int(when)), why) for attempt, when, why in noted)
     return Job(
         f"{queue}:{number.decode()}",
         state.decode(),
         job[HEAD:],
-        int(job[: HEAD - 1]),
+        seconds(int(job[: HEAD - 1])),
         int(attempts),
         int(limit),
-        int(float(at)) if at else None,
+        seconds(int(float(at))) if at else None,
         failures,
         uniq,
         worker.decode(),

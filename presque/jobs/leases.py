@@ -16,6 +16,7 @@ from presque.errors import InvalidName, OutcomeUnknown, StoreError
 from presque.jobs.queues import HEAD, REMEMBERED, Taken
 from presque.redis import keys
 from presque.redis.store import gather
+from presque.redis.units import milliseconds, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +32,13 @@ BEGINNING_NOTED, END_NOTED = 300, 700
 
 
 class Leased(Taken, frozen=True, kw_only=True):
-    """Jobs leased under one receipt: until when, at `now`. Times are epoch ms; all tuples go in parallel."""
+    """Jobs leased under one receipt. The tuples go in parallel: when each job was made and its lease ends (epoch
+    seconds), what is left of the lease (seconds), and which attempt it is, of how many.
+    """
 
-    now: int
-    ends_at: tuple[int, ...]
-    created: tuple[int, ...]
+    created_at: tuple[float, ...]
+    ends_at: tuple[float, ...]
+    left: tuple[float, ...]
     attempts: tuple[int, ...]
     limits: tuple[int, ...]
 
@@ -55,24 +58,25 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of a settlement: ack, release, delayed (until `due_at`, epoch ms, which was `due_in` ms later), dead,
-    lost or gone; of several also unavailable (nothing was done) or unknown (it may or may not have been done).
+    """What became of a settlement: ack, release, delayed (until `due_at`, epoch seconds, which was `due_in` seconds
+    later), dead, lost or gone; of several also unavailable (nothing was done) or unknown (it may or may not have been
+    done).
     """
 
     word: str
-    due_at: int = 0
-    due_in: int = 0
+    due_at: float = 0
+    due_in: float = 0
 
 
 @dataclass(frozen=True)
 class Extended:
-    """What became of an extension: extended (for `lease` ms, until `ends_at`, epoch ms), or as with Settled lost, gone,
-    unavailable or unknown.
+    """What became of an extension: extended (for `lease` seconds, until `ends_at`, epoch seconds), or as with Settled
+    lost, gone, unavailable or unknown.
     """
 
     word: str
-    lease: int = 0
-    ends_at: int = 0
+    lease: float = 0
+    ends_at: float = 0
 
 
 class Leases:
@@ -108,7 +112,7 @@ class Leases:
         than once has one `receipt` for all its looks (see `new_receipt`), and jobs by one of them.
         """
         receipt = receipt or self.new_receipt()
-        length = b"" if lease is None else b"%d" % (lease * 1000)
+        length = b"" if lease is None else b"%d" % milliseconds(lease)
         kept_for, remembered = self._remembered(queue, key)
         args = [b"%d" % most, length, receipt, worker.encode(), kept_for, daemon]
         if key:
@@ -143,21 +147,25 @@ class Leases:
         return gather(map(asked, queues)).addCallback(found)
 
     def _remembered(self, queue: str, key: bytes) -> tuple[bytes, bytes]:
-        """How long an idempotency key is remembered (ms), and where."""
+        """How long the store remembers an idempotency key, and where."""
         if not key:
             return b"", b""
-        return b"%d" % (REMEMBERED * 1000), keys.reservation_key(queue, key, self._store.partitions)
+        return b"%d" % milliseconds(REMEMBERED), keys.reservation_key(queue, key, self._store.partitions)
 
     def settle(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:
         """Settle jobs of one queue, each for itself. Fires with what became of each."""
         args: list[bytes] = []
         for each in settlements:
-            delay = b"" if each.delay is None else b"%d" % (each.delay * 1000)
+            delay = b"" if each.delay is None else b"%d" % milliseconds(each.delay)
             args += (each.number, each.receipt, each.outcome.encode(), delay, _noted(each.error))
             args.append(b"%.6f" % self._chance())
 
         def settled(reply: Reply) -> list[Settled]:
-            return [Settled(reply[n].decode(), *reply[n + 1 : n + 3]) for n in range(0, len(reply), 3)]
+            rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+            return [
+                Settled(word.decode(), seconds(due_at), seconds(due_in)) if due_at else Settled(word.decode())
+                for word, due_at, due_in in rows
+            ]
 
         return self._store.on_queue("settle", queue, *args).addCallback(settled)
 
@@ -171,11 +179,15 @@ class Leases:
         """Lease jobs (number and receipt) of one queue for `lease` seconds from now, else for the queue's, each for
         itself. Fires with what became of each.
         """
-        length = b"" if lease is None else b"%d" % (lease * 1000)
+        length = b"" if lease is None else b"%d" % milliseconds(lease)
 
         def extended(reply: Reply) -> list[Extended]:
             lease, ends_at, *words = reply
-            became = {1: Extended("extended", int(lease), int(ends_at)), 0: Extended("lost"), -1: Extended("gone")}
+            became = {
+                1: Extended("extended", seconds(lease), seconds(ends_at)),
+                0: Extended("lost"),
+                -1: Extended("gone"),
+            }
             return [became[word] for word in words]
 
         pairs = [part for pair in jobs for part in pair]
@@ -214,12 +226,12 @@ def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -
     again = bool(reply) and reply[0] == b"again"
     if again:
         _, now, receipt, *rows = reply
-        ends_at = tuple(rows[4::5])
+        ends_at = rows[4::5]
         step = 5
     else:
         now, until, *rows = reply or (0, 0)  # 0: stopped
         step = 4
-        ends_at = (until,) * (len(rows) // step)
+        ends_at = [until] * (len(rows) // step)
     jobs = rows[1::step]
     return Leased(
         queue,
@@ -230,9 +242,9 @@ def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -
         "nothing",
         key,
         again,
-        now=now,
-        ends_at=ends_at,
-        created=tuple([int(job[: HEAD - 1]) for job in jobs]),
+        created_at=tuple([seconds(int(job[: HEAD - 1])) for job in jobs]),
+        ends_at=tuple([seconds(at) for at in ends_at]),
+        left=tuple([seconds(at - now) for at in ends_at]),
         attempts=tuple(rows[2::step]),
         limits=tuple(rows[3::step]),
     )

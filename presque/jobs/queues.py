@@ -29,6 +29,7 @@ from presque.jobs import policy
 from presque.jobs.pages import answering, merged
 from presque.redis import keys
 from presque.redis.store import NO_LIMIT
+from presque.redis.units import milliseconds, seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -363,7 +364,7 @@ class Queues:
 
 
 def _ms(seconds: float) -> bytes:
-    return b"%d" % (seconds * 1000)
+    return b"%d" % milliseconds(seconds)
 
 
 def _due(due: float | None) -> bytes:
@@ -372,7 +373,7 @@ def _due(due: float | None) -> bytes:
 
 def _counts(reply: Reply) -> Counts:
     ready, delayed, leased, dead, processed, failed, paused, exists, oldest, told = reply
-    age = None if oldest < 0 else oldest / 1000
+    age = None if oldest < 0 else seconds(oldest)
     figures = (ready, delayed, leased, dead, processed, failed)
     return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, told=told)
 

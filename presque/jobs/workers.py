@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from presque.errors import InvalidWorker, OutcomeUnknown, StoreError, StoreUnavailable, UnknownWorker
 from presque.jobs.pages import answering, merged
+from presque.redis.units import seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +29,7 @@ LONGEST_PAGE = 1000  # rows, where they are names alone
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker. Times are epoch seconds."""
+    """A worker. Times are whole epoch seconds."""
 
     worker_id: str
     started_at: int
@@ -158,8 +159,8 @@ def _worker(worker: bytes, rows: list[Row]) -> Worker:
     started, seen, processed, failed = zip(*(figures for figures, _ in rows), strict=True)
     return Worker(
         worker.decode(),
-        min((int(time) for time in started if time), default=0) // 1000,
-        max((int(float(time)) for time in seen if time), default=0) // 1000,
+        int(seconds(min((int(time) for time in started if time), default=0))),
+        int(seconds(max((int(float(time)) for time in seen if time), default=0))),
         sum(int(count or 0) for count in processed),
         sum(int(count or 0) for count in failed),
         tuple(sorted(queue.decode() for queue in chain.from_iterable(queues for _, queues in rows))),

@@ -1,7 +1,8 @@
 """The unit of time in the store is the millisecond; everywhere else it is the second.
 
-The data model says so (`presque.redis.keys`), and so does every script. Whatever calls the store or reads a reply
-converts right there, with these two functions; no other module multiplies or divides by a thousand.
+The data model and every script count in milliseconds. Whatever calls the store or reads its reply converts right there,
+by these two functions; nothing above `presque.redis` multiplies or divides by a thousand. They are here and not in
+`presque.jobs`, because it is the store that counts like that.
 """
 
 from __future__ import annotations

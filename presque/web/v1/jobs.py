@@ -106,7 +106,6 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
 
 
 def _view(job: Job) -> models.JobView:
-    at = None if job.at is None else job.at / 1000
     state: Any = job.state
     return models.JobView(
         job.job_id,
@@ -115,12 +114,12 @@ def _view(job: Job) -> models.JobView:
         msgspec.Raw(job.payload),
         job.attempts,
         job.limit,
-        job.created / 1000,
-        due_at=at if state == "delayed" else None,
-        lease_expires_at=at if state == "leased" else None,
+        job.created_at,
+        due_at=job.at if state == "delayed" else None,
+        lease_expires_at=job.at if state == "leased" else None,
         worker=job.worker or None,
-        died_at=at if state == "dead" else None,
+        died_at=job.at if state == "dead" else None,
         unique=job.uniq.decode(errors="replace") or None,
         last_error=job.failures[-1].error if job.failures else None,
-        history=[models.FailedAttempt(each.attempt, each.at / 1000, each.error) for each in job.failures],
+        history=[models.FailedAttempt(each.attempt, each.at, each.error) for each in job.failures],
     )

@@ -78,7 +78,7 @@ def _asked(request: Request) -> models.Reserve:
 
 def _reserved(leased: Leased) -> list[models.ReservedJob]:
     receipt, queue = leased.receipt.decode(), leased.queue
-    figures = zip(leased.attempts, leased.limits, leased.created, leased.ends_at, strict=True)
+    figures = zip(leased.attempts, leased.limits, leased.created_at, leased.left, leased.ends_at, strict=True)
     rows = zip(leased.numbers, leased.payloads, figures, strict=True)
     return [
         models.ReservedJob(
@@ -86,13 +86,9 @@ def _reserved(leased: Leased) -> list[models.ReservedJob]:
             queue,
             msgspec.Raw(payload),
             receipt,
-            attempt,
-            limit,
-            created / 1000,
-            (ends_at - leased.now) / 1000,
-            ends_at / 1000,
+            *figures,
         )
-        for number, payload, (attempt, limit, created, ends_at) in rows
+        for number, payload, figures in rows
     ]
 
 
@@ -125,7 +121,7 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         state: Any = settled.word
         if state != "delayed":
             return json(request, models.NackResult(state))
-        return json(request, models.NackResult(state, settled.due_at / 1000, settled.due_in / 1000))
+        return json(request, models.NackResult(state, settled.due_at, settled.due_in))
 
     @routes.at(
         "POST",
@@ -166,7 +162,7 @@ def _add_extension(routes: Routes, leases: Leases) -> None:
         asked = params.parse(params.body(request), models.Extend)
         (extended,) = await leases.extend(queue, [(number, asked.receipt.encode())], asked.lease)
         _raise_refusal(extended.word)
-        return json(request, models.Extended(extended.lease / 1000, extended.ends_at / 1000))
+        return json(request, models.Extended(extended.lease, extended.ends_at))
 
 
 def _raise_refusal(word: str) -> None:

@@ -123,7 +123,7 @@ def _settled(item: models.Settle | Wrong, became: Settled | None) -> models.Sett
     word: Any = WORDS.get(became.word, became.word)
     if word != "delayed":
         return models.SettleResult(item.id, word)
-    return models.SettleResult(item.id, word, became.due_at / 1000, became.due_in / 1000)
+    return models.SettleResult(item.id, word, became.due_at, became.due_in)
 
 
 def _extended(item: models.LeasedJob | Wrong, became: Extended | None) -> models.ExtendResult:
@@ -134,4 +134,4 @@ def _extended(item: models.LeasedJob | Wrong, became: Extended | None) -> models
     word: Any = WORDS.get(became.word, became.word)
     if word != "extended":
         return models.ExtendResult(item.id, word)
-    return models.ExtendResult(item.id, word, became.lease / 1000, became.ends_at / 1000)
+    return models.ExtendResult(item.id, word, became.lease, became.ends_at)
