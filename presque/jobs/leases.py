@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python import failure
 
+    from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
     from presque.redis.connection import Reply
     from presque.redis.store import Store
 
@@ -58,23 +59,22 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of a settlement: ack, release, delayed (until `due_at`, epoch seconds, which was `due_in` seconds
-    later), dead, lost or gone; of several also unavailable (nothing was done) or unknown (it may or may not have been
-    done).
+    """What became of a settlement. A job that is delayed is due at `due_at` (epoch seconds), which was `due_in` seconds
+    after the nack. Only one of several jobs is unavailable or unknown.
     """
 
-    word: str
+    became: SettlementOutcome
     due_at: float = 0
     due_in: float = 0
 
 
 @dataclass(frozen=True)
 class Extended:
-    """What became of an extension: extended (for `lease` seconds, until `ends_at`, epoch seconds), or as with Settled
-    lost, gone, unavailable or unknown.
+    """What became of an extension. A lease that is extended lasts `lease` seconds from then, until `ends_at` (epoch
+    seconds). Only one of several leases is unavailable or unknown.
     """
 
-    word: str
+    became: ExtensionOutcome
     lease: float = 0
     ends_at: float = 0
 
@@ -163,8 +163,8 @@ class Leases:
         def settled(reply: Reply) -> list[Settled]:
             rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
             return [
-                Settled(word.decode(), seconds(due_at), seconds(due_in)) if due_at else Settled(word.decode())
-                for word, due_at, due_in in rows
+                Settled(became.decode(), seconds(due_at), seconds(due_in)) if due_at else Settled(became.decode())
+                for became, due_at, due_in in rows
             ]
 
         return self._store.on_queue("settle", queue, *args).addCallback(settled)
@@ -182,13 +182,11 @@ class Leases:
         length = b"" if lease is None else b"%d" % milliseconds(lease)
 
         def extended(reply: Reply) -> list[Extended]:
-            lease, ends_at, *words = reply
-            became = {
-                1: Extended("extended", seconds(lease), seconds(ends_at)),
-                0: Extended("lost"),
-                -1: Extended("gone"),
-            }
-            return [became[word] for word in words]
+            lease, ends_at, *each = reply
+            times = seconds(lease), seconds(ends_at)
+            return [
+                Extended("extended", *times) if became == b"extended" else Extended(became.decode()) for became in each
+            ]
 
         pairs = [part for pair in jobs for part in pair]
         return self._store.on_queue("extend", queue, length, *pairs).addCallback(extended)
@@ -207,7 +205,7 @@ class Leases:
         def asked(queue: str, items: Sequence[Any]) -> Deferred[Any]:
             def refused(wrong: failure.Failure) -> list[Any]:
                 if wrong.check(InvalidName):
-                    return [kind("gone")] * len(items)
+                    return [kind("not-found")] * len(items)
                 if not wrong.check(StoreError):
                     self._log.failure("{queue}: what became of {count} jobs?", wrong, queue=queue, count=len(items))
                 known = wrong.check(StoreError) and not wrong.check(OutcomeUnknown)

@@ -206,7 +206,7 @@ class Queues:
         """Hold jobs for another HOLD seconds from now. Fires with how many are still held."""
         queue, pairs = _pairs([taken])
         return self._store.on_queue("extend", queue, _ms(HOLD), *pairs, until=NO_LIMIT).addCallback(
-            lambda reply: reply[2:].count(1)
+            lambda reply: reply[2:].count(b"extended")
         )
 
     def counts(self, queue: str) -> Deferred[Counts]:

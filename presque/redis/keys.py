@@ -31,7 +31,7 @@ queue's name and two queues can never share a key.
     acked      ZSET   settlement -> when it was made (epoch ms); the last 10,000 or the last hour. An acknowledgement is
                       noted as "number", a nack or a release as "number receipt"
     acked_by   HASH   number -> the receipt that acknowledged it; "number receipt" -> "word due-at due-in" (epoch ms,
-                      ms) as it was answered: delayed, dead or release. So both can be repeated
+                      ms), the word delayed or dead as it was answered, or release. So each can be repeated
     kept       HASH   worker -> "number receipt …" of what it was given last, where `redeliver_after` is set
     waiting    ZSET   id of a daemon that has consumers who wait here and found nothing -> when it said so (epoch ms);
                       expires after an hour

@@ -211,26 +211,26 @@ class Model:
         job = self.held(number, receipt)
         if not job or job.run_out:
             if outcome == "ack" and self.acked.get(number) == receipt:
-                return "ack"
+                return "acked"
             word = self.settled.get((number, receipt), ("",))[0]
             if word and {"release": "release"}.get(word, "nack") == outcome.replace("final", "nack"):
-                return word
-            return "lost" if number in self.acked or number in self.jobs else "gone"
+                return "released" if word == "release" else word
+            return "lease-lost" if number in self.acked or number in self.jobs else "not-found"
         if outcome == "ack":
             self.end(job)
             self.acked[number] = receipt
-        elif outcome == "release":
+            return "acked"
+        if outcome == "release":
             self.settled[number, receipt] = ("release", 0, 0)
             if delay:
                 self.delay(job, None)
             else:
                 self.to_front(job)
-        else:
-            self.failed += 1
-            is_over = not self.count_attempt(job, error, outcome == "final")
-            self.settled[number, receipt] = ("dead" if is_over else "new", 0, 0)
-            return "dead" if is_over else "new"
-        return outcome
+            return "released"
+        self.failed += 1
+        is_over = not self.count_attempt(job, error, outcome == "final")
+        self.settled[number, receipt] = ("dead" if is_over else "new", 0, 0)
+        return "dead" if is_over else "new"
 
 
 @dataclass
@@ -506,8 +506,8 @@ class Run:
         for each, result in zip(settlements, got, strict=True):
             number = int(each.number)
             word = model.settle(number, each.receipt, each.outcome, each.delay, each.error)
-            assert result.word == ("delayed" if word == "new" else word)
-            assert (result.due_at > 0) == (result.word == "delayed")
+            assert result.became == ("delayed" if word == "new" else word)
+            assert (result.due_at > 0) == (result.became == "delayed")
             due_at, due_in = round(result.due_at * 1000), round(result.due_in * 1000)
             if word == "delayed":  # as the first time
                 assert model.settled[number, each.receipt] == (word, due_at, due_in)
@@ -528,11 +528,11 @@ class Run:
         other = "b" if taken.queue == "a" else "a"
         asked = {taken.queue: [(number, receipt), (b"999999", receipt)], other: [(b"999999", b"lx")]}
         became = await self.leases.extend_several(asked, lease)
-        assert became[taken.queue][1].word == became[other][0].word == "gone"
+        assert became[taken.queue][1].became == became[other][0].became == "not-found"
         got = became[taken.queue][0]
         model = self.models[taken.queue]
         job = model.holds(int(number), receipt)
-        assert got.word == ("extended" if job else "lost" if int(number) in model.jobs else "gone")
+        assert got.became == ("extended" if job else "lease-lost" if int(number) in model.jobs else "not-found")
         if job:
             assert 59 < got.ends_at - time.time() < 61
             assert got.lease == 60

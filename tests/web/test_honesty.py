@@ -325,6 +325,37 @@ async def test_all_of_the_dead_are_retried_however_many(client):
 
 
 @awaiting
+async def test_a_settlement_that_an_older_presque_noted_is_answered_as_then(client, redis):
+    """And this one notes it in the same words, for an older daemon may serve the same store."""
+    await insert(client, 1)
+    (job,) = await reserve(client)
+    assert (await settle(client, "release", job)).status == 204
+    noted = {
+        f"1 {job['receipt']}": "release 0 0",
+        "2 lr": "release 0 0",
+        "3 lr": "delayed 9000 5000",
+        "4 lr": "dead 0 0",
+    }
+    for member, words in list(noted.items())[1:]:
+        redis.command("HSET", f"{KEYS}acked_by", member, words)
+        redis.command("ZADD", f"{KEYS}acked", 9e12, member)
+    told = redis.command("HGETALL", f"{KEYS}acked_by")
+    assert {key.decode(): value.decode() for key, value in zip(told[::2], told[1::2], strict=True)} == noted
+    said = [
+        {"id": f"foo:{n}", "receipt": "lr", "outcome": word} for n, word in ((2, "release"), (3, "nack"), (4, "nack"))
+    ]
+    results = (await send(client, "settlements", {"settlements": said})).json["results"]
+    assert results == [
+        {"id": "foo:2", "result": "released"},
+        {"id": "foo:3", "result": "delayed", "due_at": 9, "due_in": 5},
+        {"id": "foo:4", "result": "dead"},
+    ]
+    crossed = [{**each, "outcome": word} for each, word in zip(said, ("nack", "release", "ack"), strict=True)]
+    results = (await send(client, "settlements", {"settlements": crossed})).json["results"]
+    assert [each["result"] for each in results] == ["not-found"] * 3
+
+
+@awaiting
 async def test_what_an_older_presque_wrote_is_read(client, redis):
     """At 78e9326 an acknowledgement was noted by the job's number alone, and nothing else was."""
     for key, number, value in (("receipts", 2, "lold"), ("jobs", 2, '0000000000001-"two"'), ("acked_by", 1, "lgone")):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.leases import Leased, Leases, Settled
+    from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
     from presque.jobs.waiters import Waiters
 
 GONE = (404, 409)  # what a receipt that is not the job's is answered with
@@ -118,7 +119,7 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
     async def nack(request: Request, job_id: str) -> bytes:
         said = params.parse(params.body(request), models.Nack)
         settled = await _settle(leases, job_id, "final" if said.final else "nack", said)
-        state: Any = settled.word
+        state: Any = settled.became  # delayed or dead
         if state != "delayed":
             return json(request, models.NackResult(state))
         return json(request, models.NackResult(state, settled.due_at, settled.due_in))
@@ -143,7 +144,7 @@ async def _settle(
     queue, number = params.job_id(job_id)
     delay, why = getattr(said, "delay", None), getattr(said, "error", None) or ""
     (settled,) = await leases.settle(queue, [Settlement(number, said.receipt.encode(), outcome, delay, why)])
-    _raise_refusal(settled.word)
+    _raise_refusal(settled.became)
     return settled
 
 
@@ -161,12 +162,12 @@ def _add_extension(routes: Routes, leases: Leases) -> None:
         queue, number = params.job_id(job_id)
         asked = params.parse(params.body(request), models.Extend)
         (extended,) = await leases.extend(queue, [(number, asked.receipt.encode())], asked.lease)
-        _raise_refusal(extended.word)
+        _raise_refusal(extended.became)
         return json(request, models.Extended(extended.lease, extended.ends_at))
 
 
-def _raise_refusal(word: str) -> None:
-    if word == "lost":
+def _raise_refusal(became: SettlementOutcome | ExtensionOutcome) -> None:
+    if became == "lease-lost":
         raise LeaseLost
-    if word == "gone":
+    if became == "not-found":
         raise UnknownJob

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome  # noqa: TC001  # msgspec reads annotations
 from presque.jobs.policy import MAX_ATTEMPTS
 from presque.web import limits
 from presque.web.v1.settings import QueueSettings  # noqa: TC001  # msgspec reads the annotations
@@ -152,7 +153,7 @@ class ExtendResult(Struct, omit_defaults=True):
     """
 
     id: str | None
-    result: Literal["extended", "lease-lost", "not-found", "bad-request", "unavailable", "unknown"]
+    result: ExtensionOutcome
     lease: float | None = None
     lease_expires_at: float | None = None
     detail: str | None = None
@@ -194,17 +195,7 @@ class SettleResult(Struct, omit_defaults=True):
     """
 
     id: str | None
-    result: Literal[
-        "acked",
-        "released",
-        "delayed",
-        "dead",
-        "lease-lost",
-        "not-found",
-        "bad-request",
-        "unavailable",
-        "unknown",
-    ]
+    result: SettlementOutcome
     due_at: float | None = None
     due_in: float | None = None
     detail: str | None = None

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from presque.jobs.leases import Extended, Leases, Settled
 
 T = TypeVar("T")
-WORDS = {"ack": "acked", "release": "released", "lost": "lease-lost", "gone": "not-found"}
 
 
 def add(routes: Routes, leases: Leases) -> None:
@@ -110,28 +109,26 @@ async def _carry_out(
         for place, result in zip(places[queue], results, strict=True):
             became[place] = result
     asked = [result for result in became if result is not None]
-    if asked and all(result.word == "unavailable" for result in asked):
+    if asked and all(result.became == "unavailable" for result in asked):
         raise StoreUnavailable
     return became
 
 
-def _settled(item: models.Settle | Wrong, became: Settled | None) -> models.SettleResult:
+def _settled(item: models.Settle | Wrong, settled: Settled | None) -> models.SettleResult:
     if isinstance(item, Wrong):
         return models.SettleResult(item.id, "bad-request", detail=item.detail)
-    if became is None:  # no job can have such an id
+    if settled is None:  # no job can have such an id
         return models.SettleResult(item.id, "not-found")
-    word: Any = WORDS.get(became.word, became.word)
-    if word != "delayed":
-        return models.SettleResult(item.id, word)
-    return models.SettleResult(item.id, word, became.due_at, became.due_in)
+    if settled.became != "delayed":
+        return models.SettleResult(item.id, settled.became)
+    return models.SettleResult(item.id, settled.became, settled.due_at, settled.due_in)
 
 
-def _extended(item: models.LeasedJob | Wrong, became: Extended | None) -> models.ExtendResult:
+def _extended(item: models.LeasedJob | Wrong, extended: Extended | None) -> models.ExtendResult:
     if isinstance(item, Wrong):
         return models.ExtendResult(item.id, "bad-request", detail=item.detail)
-    if became is None:
+    if extended is None:
         return models.ExtendResult(item.id, "not-found")
-    word: Any = WORDS.get(became.word, became.word)
-    if word != "extended":
-        return models.ExtendResult(item.id, word)
-    return models.ExtendResult(item.id, word, became.lease, became.ends_at)
+    if extended.became != "extended":
+        return models.ExtendResult(item.id, extended.became)
+    return models.ExtendResult(item.id, extended.became, extended.lease, extended.ends_at)
