@@ -236,6 +236,24 @@ def test_a_script_asks_for_every_key_that_it_uses_and_for_no_other(name):
     assert asked <= used, "it asks for a key that it does not use"
 
 
+def code(path):
+    """A script or a part without its comments and texts."""
+    return re.sub(r"--.*|'[^']*'", "", path.read_text())
+
+
+@pytest.mark.parametrize("path", SCRIPT_FILES + PART_FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_script_and_a_part_include_what_they_use_and_nothing_else(path):
+    text = code(path)
+    defines = {
+        name: part.stem for part in PART_FILES for name in re.findall(r"^local function (\w+)", code(part), re.M)
+    }
+    own = {name for name, part in defines.items() if path in PART_FILES and part == path.stem}
+    called = set(re.findall(r"\b(\w+)\(", text)) | set(re.findall(r"pcall\((\w+),", text))
+    used = {defines[name] for name in called & set(defines) - own} | {name for name in lua_parts() if name in text}
+    included = re.findall(r"^--@include (\w+)$", path.read_text(), re.MULTILINE)
+    assert sorted(included) == sorted(used | ({"now"} if path in SCRIPT_FILES else set()))
+
+
 def test_every_script_and_part_is_in_use():
     assert {path.stem for path in SCRIPT_FILES} == set(SCRIPTS)
     texts = [path.read_text() for path in [*SCRIPT_FILES, *PART_FILES]]

@@ -3,8 +3,6 @@
 -- Reply  as parts/inspect.lua says
 local queues, due, settings, paused, processed, failed, ready, front, delayed, leased, dead, jobs = unpack(KEYS)
 --@include now
---@include rank
---@include setting
 --@include inspect
 -- The mover is to look: more dead jobs may have to go.
 local move_at = math.min(now, tonumber(redis.call('ZSCORE', due, ARGV[2]) or now))

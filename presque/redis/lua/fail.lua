@@ -6,13 +6,9 @@
 local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, failed, last_seen,
   worker_failed, leased, receipts, attempts, history, holders, run_outs, kept, waiting, remembered = unpack(KEYS)
 --@include now
---@include rank
---@include wake
---@include refusal
 --@include insert
---@include remember
---@include forget
 --@include kept
+--@include remember
 --@include worker
 local queue, worker = ARGV[2], ARGV[7]
 local before = answered_before(ARGV[3])

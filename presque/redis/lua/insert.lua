@@ -7,9 +7,6 @@
 --        {'closed'}
 local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, waiting, remembered = unpack(KEYS)
 --@include now
---@include rank
---@include wake
---@include refusal
 --@include insert
 --@include remember
 local before = answered_before(ARGV[3])

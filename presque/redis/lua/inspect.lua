@@ -3,7 +3,5 @@
 -- Reply  as parts/inspect.lua says
 local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
 --@include now
---@include rank
---@include setting
 --@include inspect
 return inspect(ARGV[2])

@@ -6,10 +6,9 @@
 local queues, ready, front, delayed, leased, dead, jobs, attempts, limits, history, uniq_of, settings, receipts,
   holders = unpack(KEYS)
 --@include now
---@include rank
---@include head
---@include setting
 --@include describe
+--@include head
+--@include rank
 if not redis.call('ZSCORE', queues, ARGV[2]) then
   return 0
 end

@@ -3,7 +3,5 @@
 -- Reply  {state, stored job, attempts failed, most attempts, time, history, uniq key, worker} as parts/describe.lua says, or {}
 local delayed, leased, dead, jobs, attempts, limits, history, uniq_of, settings, receipts, holders = unpack(KEYS)
 --@include now
---@include rank
---@include setting
 --@include describe
 return describe(ARGV[3]) or {}

@@ -3,10 +3,8 @@
 -- Reply  {<as parts/inspect.lua says>, job, job, …}; it ends early once 8 MiB are together
 local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
 --@include now
---@include rank
---@include setting
---@include inspect
 --@include head
+--@include inspect
 local want = tonumber(ARGV[3])
 local ids = head(want)
 if #ids < want then

@@ -7,9 +7,10 @@
 local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
   limits, history, holders, run_outs, settings, kept, waiting, last_seen, worker_processed, remembered = unpack(KEYS)
 --@include now
---@include take
---@include reserved_before
 --@include remember_reservation
+--@include reserved_before
+--@include setting
+--@include take
 local queue, receipt, worker, kept_for = ARGV[2], ARGV[5], ARGV[6], ARGV[7]
 if kept_for ~= '' then
   for i = 8, #ARGV do

@@ -8,15 +8,15 @@
 local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders,
   run_outs, settings, failed, acked, acked_by, waiting = unpack(KEYS)
 --@include now
---@include rank
---@include wake
---@include setting
---@include front
---@include forget
---@include attempt
---@include retry
 --@include acked
+--@include attempt
+--@include forget
+--@include front
 --@include or_undo
+--@include rank
+--@include retry
+--@include setting
+--@include wake
 local queue, reply, settled, ready_again = ARGV[2], {}, {}, 0 -- `settled`: what there is to do once at the end
 
 local outcomes = {}

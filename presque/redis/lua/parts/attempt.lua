@@ -1,6 +1,9 @@
 -- Counts an attempt that failed, and notes why. After the last one, or when it `is_final`, the job is dead: then it returns
 -- nothing, and else the number of attempts that have failed. The job must be in no state. A script that has made jobs dead
 -- trims them once.
+
+--@include forget
+--@include setting
 local MOST_NOTED = 10
 
 local function count_attempt(id, why, is_final)

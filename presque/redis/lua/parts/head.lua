@@ -1,5 +1,7 @@
 -- The numbers of the first `count` jobs that would be taken before those in `ready`: of `front`, and of the delayed ones that
 -- have come due and were not moved yet. Both are in order; merged they are as after a move.
+
+--@include rank
 local function head(count)
   local in_front = redis.call('ZRANGE', front, 0, count - 1, 'WITHSCORES')
   local came_due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'WITHSCORES', 'LIMIT', 0, count)

@@ -3,6 +3,10 @@
 -- Returns the number of the first, the others follow it, and a letter for each: r(eady) or d(elayed). Or, when nothing was
 -- inserted, {'duplicate', the job that has a uniq key already, or 0 when it is one of these}, {'full'}, or {'closed'}
 -- when the queue accepts none.
+
+--@include rank
+--@include refusal
+--@include wake
 local function insert(queue, count, spec)
   local refused = refusal(count, spec)
   if refused then

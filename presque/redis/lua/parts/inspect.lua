@@ -2,6 +2,8 @@
 -- age of the oldest ready job (ms, -1 without one), {setting, …} as texts in the order of `setting_names`, '' for none}. A job
 -- that is due counts as ready, moved or not.
 
+--@include rank
+--@include setting
 --@include setting_names
 local function inspect(queue)
   local came_due = redis.call('ZCOUNT', delayed, '-inf', now)

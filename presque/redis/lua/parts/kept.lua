@@ -1,5 +1,7 @@
 -- What this queue keeps in a worker's name (see `redeliver_after` in presque.redis.keys): the numbers of those jobs that it still
 -- holds, which are kept no longer then.
+
+--@include forget
 local function release_kept(worker)
   local pairs_kept, ids = redis.call('HGET', kept, worker), {}
   if pairs_kept then

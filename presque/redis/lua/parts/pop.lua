@@ -1,6 +1,10 @@
 -- Takes up to `want` jobs in their order out of `front` and `ready`, and leases them until `deadline` (epoch ms) under a
 -- receipt. Calls `each(number, stored job)` for every one. It takes no more than about 8 MiB: few at first, then as many at a
 -- time as their size allows. Returns how many.
+
+--@include front
+--@include or_undo
+--@include rank
 local MOST_BYTES = 8388608
 
 local function pop_numbers(count, ids)

@@ -1,6 +1,8 @@
 -- What was leased from this queue with an idempotency key and is leased still: {'again', now (epoch ms), receipt, number, job,
 -- attempt, most attempts, lease ends at (epoch ms), number, …}, or nothing. It is noted as '+' that it was asked for again: from
 -- then on more than one answer is on its way, and that one of them did not arrive gives nothing back.
+
+--@include setting
 local function reserved_before(queue, kept_for)
   local said = redis.call('HGET', remembered, queue)
   if not said then

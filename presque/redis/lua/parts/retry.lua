@@ -1,5 +1,8 @@
 -- Has a job whose attempt failed, or that was released with a delay, wait until a moment (epoch ms); and how long that is by
 -- the queue's back-off, after `count` failed attempts. `chance` (0 to 1) spreads it by a fifth either way.
+
+--@include rank
+--@include setting
 local function wait_until(queue, id, at)
   local key = redis.call('HGET', uniq_of, id)
   if key then

@@ -2,18 +2,10 @@
 -- under a receipt for `length` (ms). Calls `each(number, stored job)` for every one. It notes that the worker ('' without a name)
 -- was seen, and when there is nothing that the daemon ('' for none) waits. Returns how many; nothing when the queue is stopped.
 
---@include rank
---@include wake
---@include wait
---@include setting
---@include front
---@include forget
---@include attempt
---@include retry
---@include kept
---@include or_undo
 --@include move
 --@include pop
+--@include wait
+--@include wake
 --@include worker
 local function take(queue, want, length, receipt, worker, daemon, each)
   if redis.call('SISMEMBER', paused, queue) == 1 then
