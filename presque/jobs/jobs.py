@@ -42,7 +42,7 @@ class Job:
     payload: bytes
     created_at: float
     attempts: int
-    limit: int
+    max_attempts: int
     at: float | None
     failures: tuple[Failure, ...]
     uniq: bytes
@@ -65,9 +65,9 @@ class Jobs:
 
         return self._store.on_queue("look_up", queue, number).addCallback(found)
 
-    def page(self, queue: str, state: str, first: int, most: int) -> Deferred[tuple[list[Job], int | None]]:
-        """Up to `most` (1000) jobs of a state, from the `first` on (0), and where the next page begins, None after the
-        last. Fails with UnknownQueue.
+    def list_jobs(self, queue: str, state: str, first: int, limit: int) -> Deferred[tuple[list[Job], int | None]]:
+        """Up to `limit` (1,000) jobs of a state, from number `first` of its list on (0 is the first), and where the
+        next page begins, None after the last. Fails with UnknownQueue.
         """
 
         def found(reply: Reply) -> tuple[list[Job], int | None]:
@@ -76,7 +76,7 @@ class Jobs:
             following, *rows = reply
             return [_job(queue, number, row) for number, *row in rows], None if following < 0 else following
 
-        return self._store.on_queue("list", queue, state.encode(), b"%d" % first, b"%d" % most).addCallback(found)
+        return self._store.on_queue("list_jobs", queue, state.encode(), b"%d" % first, b"%d" % limit).addCallback(found)
 
     def cancel(self, queue: str, number: bytes) -> Deferred[None]:
         """Delete a job, whatever its state. Fails with UnknownJob."""
@@ -90,7 +90,7 @@ class Jobs:
 
 def _job(queue: str, number: bytes, row: Reply) -> Job:
     """A job from its row, see `parts/describe.lua`."""
-    state, job, attempts, limit, at, history, uniq, worker = row
+    state, job, attempts, max_attempts, at, history, uniq, worker = row
     noted = _NOTED.decode(history) if history else []
     failures = tuple(Failure(attempt, seconds(int(when)), why) for attempt, when, why in noted)
     return Job(
@@ -99,7 +99,7 @@ def _job(queue: str, number: bytes, row: Reply) -> Job:
         job[HEAD:],
         seconds(int(job[: HEAD - 1])),
         int(attempts),
-        int(limit),
+        int(max_attempts),
         seconds(int(float(at))) if at else None,
         failures,
         uniq,

@@ -41,7 +41,7 @@ class Leased(Taken, frozen=True, kw_only=True):
     ends_at: tuple[float, ...]
     left: tuple[float, ...]
     attempts: tuple[int, ...]
-    limits: tuple[int, ...]
+    max_attempts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Leases:
     def reserve(
         self,
         queue: str,
-        most: int,
+        limit: int,
         lease: float | None = None,
         worker: str = "",
         key: bytes = b"",
@@ -104,7 +104,7 @@ class Leases:
         receipt: bytes = b"",
         others: Sequence[str] = (),
     ) -> Deferred[Leased]:
-        """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped.
+        """Lease up to `limit` (1,000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped.
         With nothing, `daemon` is to be woken.
 
         With an idempotency `key` what was leased with it before comes again, as far as it is still leased; also from
@@ -114,7 +114,7 @@ class Leases:
         receipt = receipt or self.new_receipt()
         length = b"" if lease is None else b"%d" % milliseconds(lease)
         kept_for, remembered = self._remembered(queue, key)
-        args = [b"%d" % most, length, receipt, worker.encode(), kept_for, daemon]
+        args = [b"%d" % limit, length, receipt, worker.encode(), kept_for, daemon]
         if key:
             args += [other.encode() for other in others if other != queue]
 
@@ -125,7 +125,7 @@ class Leases:
             return before.addCallback(lambda found: found or again())
 
         def again() -> Deferred[Leased]:
-            return self.reserve(queue, most, lease, worker, key, daemon, receipt, others)
+            return self.reserve(queue, limit, lease, worker, key, daemon, receipt, others)
 
         return self._store.on_queue("reserve", queue, *args, key=remembered).addCallback(leased)
 
@@ -244,7 +244,7 @@ def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -
         ends_at=tuple([seconds(at) for at in ends_at]),
         left=tuple([seconds(at - now) for at in ends_at]),
         attempts=tuple(rows[2::step]),
-        limits=tuple(rows[3::step]),
+        max_attempts=tuple(rows[3::step]),
     )
 
 

@@ -29,8 +29,8 @@ class Setting:
     """A setting of a queue.
 
     Clients call it `name`, or `group.name` within a group; in the store it is the field `stored` of the hash
-    `settings`. `kind` is float, int or bool. A number has a `unit` and lies between `least` and `most`; what is seconds
-    here is milliseconds in the store. With a `default` of None nothing is in force until the setting is set.
+    `settings`. `kind` is float, int or bool. A number has a `unit` and lies between `minimum` and `maximum`; what is
+    seconds here is milliseconds in the store. With a `default` of None nothing is in force until the setting is set.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Setting:
     kind: type
     unit: str
     default: Value
-    least: float
-    most: float
+    minimum: float
+    maximum: float
     meaning: str
 
     def to_store(self, value: Value) -> bytes:
@@ -71,7 +71,7 @@ class Setting:
 
 # fmt: off
 SETTINGS = (
-    # name, stored, kind, unit, default, least, most, meaning
+    # name, stored, kind, unit, default, minimum, maximum, meaning
     Setting("lease", "lease", float, SECONDS, 60, 0.001, LONGEST_LEASE,
             "how long a lease lasts when the reservation does not say"),
     Setting("max_attempts", "max_attempts", int, "attempts", 5, 1, MAX_ATTEMPTS,

@@ -70,14 +70,14 @@ class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclas
 class NewJob:
     """A job to insert. `due` is epoch seconds, or `delay` seconds from now by Redis' clock; with neither, at once.
 
-    `limit` is its own most attempts, None the queue's.
+    `max_attempts` are its own, None the queue's.
     """
 
     payload: bytes
     due: float | None = None
     delay: float | None = None
     uniq: bytes = b""
-    limit: int | None = None
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ class Queues:
         args = [fingerprint if key else b"", _ms(REMEMBERED)]
         for job in jobs:
             due = b"+" + _ms(job.delay) if job.delay else _due(job.due)
-            args += (due, job.uniq, b"" if job.limit is None else b"%d" % job.limit, job.payload)
+            max_attempts = b"" if job.max_attempts is None else b"%d" % job.max_attempts
+            args += (due, job.uniq, max_attempts, job.payload)
         remembered = keys.idempotency_key(queue, key, self.partitions)
         asked = self._store.on_queue("insert", queue, *args, key=remembered)
         return asked.addCallback(_inserted, queue, args[0])
@@ -159,8 +160,8 @@ class Queues:
         failed = self._store.on_queue("fail", queue, *args, key=remembered)
         return failed.addCallback(_inserted, queue, print_).addCallback(lambda jobs: [job_id for job_id, _ in jobs])
 
-    def take(self, queue: str, most: int = 1, worker: str = "", daemon: bytes = b"") -> Deferred[Taken]:
-        """Take up to `most` (1000) jobs for good: due ones first, then the oldest. They are held for HOLD seconds and
+    def take(self, queue: str, limit: int = 1, worker: str = "", daemon: bytes = b"") -> Deferred[Taken]:
+        """Take up to `limit` (1,000) jobs for good: due ones first, then the oldest. They are held for HOLD seconds and
         must be delivered or given back, or, where the queue has `redeliver_after` and a worker took them, kept. What
         the queue kept for that worker before is acknowledged. With nothing, `daemon` is to be woken. Fails with
         QueuePaused.
@@ -174,7 +175,7 @@ class Queues:
             payloads = tuple([job[HEAD:] for job in jobs[1::2]])
             return Taken(queue, worker, receipt, tuple(jobs[::2]), payloads, "keep" if keep else "deliver")
 
-        args = (b"%d" % most, _ms(HOLD), receipt, worker.encode(), daemon)
+        args = (b"%d" % limit, _ms(HOLD), receipt, worker.encode(), daemon)
         reply = self._store.on_queue("take", queue, *args)
         return reply.addCallback(taken)
 
@@ -212,7 +213,7 @@ class Queues:
     def counts(self, queue: str) -> Deferred[Counts]:
         """The queue in numbers; one that does not exist has zeros and is open."""
 
-        return self._store.on_queue("inspect", queue).addCallback(_counts)
+        return self._store.on_queue("counts", queue).addCallback(_counts)
 
     def configure(self, queue: str, changes: Mapping[str, policy.Value]) -> Deferred[Counts]:
         """Change settings, named and measured as in `presque.jobs.policy`; None puts one back to its default. The queue
@@ -220,14 +221,16 @@ class Queues:
         """
         return self._store.on_queue("configure", queue, *policy.to_store(changes)).addCallback(_counts)
 
-    def peek(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[tuple[Counts, list[bytes]]]:
-        """The queue in numbers, and the payloads of ready jobs in the order in which they would be taken; they stay."""
+    def peek(self, queue: str, limit: int = MOST_AT_ONCE) -> Deferred[tuple[Counts, list[bytes]]]:
+        """The queue in numbers, and the payloads of up to `limit` (1,000) ready jobs, in the order in which they would
+        be taken; they stay.
+        """
 
         def peeked(reply: Reply) -> tuple[Counts, list[bytes]]:
             counted, *jobs = reply
             return _counts(counted), [job[HEAD:] for job in jobs]
 
-        return self._store.on_queue("peek", queue, b"%d" % most).addCallback(peeked)
+        return self._store.on_queue("peek", queue, b"%d" % limit).addCallback(peeked)
 
     def pause(self, queue: str) -> Deferred[int]:
         """Stop the queue: it takes insertions and hands nothing out."""
@@ -261,36 +264,35 @@ class Queues:
         return purged
 
     async def retry_dead(
-        self, queue: str, numbers: Sequence[bytes] | None = None, most: int | None = None
+        self, queue: str, numbers: Sequence[bytes] | None = None, limit: int | None = None
     ) -> tuple[int, list[bytes]]:
-        """Make dead jobs ready again with all their attempts: these, or up to `most`, or all that are dead now. Returns
-        how many, and which of `numbers` were not dead.
+        """Make dead jobs ready again with all their attempts: those of `numbers`, or up to `limit`, or all that are
+        dead now. Returns how many, and which of `numbers` were not dead.
 
         Fails with UnknownQueue, or with PartlyDone when the store went away in between.
         """
         if numbers is not None:
             moved, _, *missing = _known(await self._store.on_queue("retry_dead", queue, b"", *numbers))
             return moved, missing
-        moved, left = 0, MOST_AT_ONCE if most is None else most
+        moved, left = 0, MOST_AT_ONCE if limit is None else limit
         while left > 0:
             asked = self._store.on_queue("retry_dead", queue, b"%d" % min(left, MOST_AT_ONCE))
             reply = await _part(asked, "moved", moved)
             some, dead = _known(reply) if reply or not moved else (0, 0)  # it was deleted in between
-            if most is None:
-                most = some + dead  # those that are dead now
-                left = most
+            if limit is None:
+                left = limit = some + dead  # those that are dead now
             moved += some
             left = left - some if some and dead else 0
         return moved, []
 
-    async def names(self, after: str = "", most: int = MOST_AT_ONCE) -> tuple[list[str], list[int]]:
-        """The names of up to `most` queues that come after the name `after`, sorted, and which partitions gave no
+    async def names(self, after: str = "", limit: int = MOST_AT_ONCE) -> tuple[list[str], list[int]]:
+        """The names of up to `limit` queues that come after the name `after`, sorted, and which partitions gave no
         answer. Raises InvalidName.
         """
         if after:
             keys.check_name(after)
-        replies, missing = await self._store.where_there_is_an_answer("names", after.encode(), b"%d" % most)
-        return [name.decode() for name in sorted(chain.from_iterable(replies.values()))[:most]], missing
+        replies, missing = await self._store.where_there_is_an_answer("names", after.encode(), b"%d" % limit)
+        return [name.decode() for name in sorted(chain.from_iterable(replies.values()))[:limit]], missing
 
     async def all_names(self, missing: list[int]) -> AsyncIterator[list[str]]:
         """The names of all queues, sorted, some at a time. Notes in `missing` which partitions give no answer; fails
@@ -339,14 +341,16 @@ class Queues:
         replies, _ = await self._store.where_there_is_an_answer("size")
         return sum(replies.values())
 
-    def due(self, partition: int, most: int) -> Deferred[list[str]]:
-        """The queues of a partition that need moving now, the most overdue first."""
-        reply = self._store.in_partition("due", partition, b"%d" % most)
+    def due(self, partition: int, limit: int) -> Deferred[list[str]]:
+        """The names of up to `limit` queues of a partition that need moving now, the most overdue first."""
+        reply = self._store.in_partition("due", partition, b"%d" % limit)
         return reply.addCallback(lambda names: [name.decode() for name in names])
 
-    def move(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[int]:
-        """Move up to `most` due delayed jobs, and as many run-out holds, to the front. Fires with how many it did."""
-        return self._store.on_queue("move", queue, b"%d" % most)
+    def move(self, queue: str, limit: int = MOST_AT_ONCE) -> Deferred[int]:
+        """Move up to `limit` (1,000) delayed jobs that are due, and as many jobs whose hold or lease ran out, to the
+        front. Fires with how many were moved or forgotten.
+        """
+        return self._store.on_queue("move", queue, b"%d" % limit)
 
     @property
     def daemon(self) -> bytes:
@@ -360,7 +364,7 @@ class Queues:
 
     def wake_another(self, channel: bytes) -> Deferred[int]:
         """Pass on what was heard on `channel`: nobody waits there any more."""
-        return self._store.on_queue("wake", keys.queue_of_channel(channel))
+        return self._store.on_queue("wake_another", keys.queue_of_channel(channel))
 
 
 def _ms(seconds: float) -> bytes:

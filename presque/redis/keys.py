@@ -21,7 +21,7 @@ queue's name and two queues can never share a key.
     uniq       HASH   uniq key -> number, while that job waits (ready or delayed)
     uniq_of    HASH   number -> uniq key, for as long as the job exists
     attempts   HASH   number -> attempts that failed, once there are any
-    limits     HASH   number -> its own most attempts, where it has one
+    limits     HASH   number -> its own max_attempts, where it has one
     history    HASH   number -> its last failures, MessagePack: [[attempt, when (epoch ms), why], …]
     run_outs   HASH   number -> how often its lease ran out, once it did
     holders    HASH   number -> "receipt worker" of the last reservation whose worker has a name, or of what is kept;

@@ -125,7 +125,7 @@ class Model:
 
     def _insert(self, spec: NewJob) -> Job:
         self.numbers.append(len(self.numbers) + 1)
-        job = Job(self.numbers[-1], spec.payload, spec.uniq, spec.limit)
+        job = Job(self.numbers[-1], spec.payload, spec.uniq, spec.max_attempts)
         self.jobs[job.number] = job
         if spec.delay:
             self.delay(job, None)
@@ -392,7 +392,7 @@ class Run:
             model.reserved[key] = (got.receipt, [job.number for job in jobs])
         assert {round(left) for left in got.left} <= {60 if lease is None else lease}
         assert got.attempts == tuple(job.attempts + 1 for job in jobs)
-        assert got.limits == tuple(model.limit(job) for job in jobs)
+        assert got.max_attempts == tuple(model.limit(job) for job in jobs)
 
     def _live(self, model: Model, key: bytes) -> list[Job]:
         """What was reserved with a key and is leased still."""
@@ -588,15 +588,15 @@ class Run:
     def _same(self, model: Model, got: Any, job: Job) -> None:
         assert got.job_id == f"{model.name}:{job.number}"
         assert (got.state, got.payload, got.uniq) == (job.state, job.payload, job.uniq)
-        assert (got.attempts, got.limit) == (job.attempts, model.limit(job))
+        assert (got.attempts, got.max_attempts) == (job.attempts, model.limit(job))
         assert [(failure.attempt, failure.error) for failure in got.failures] == job.failures
         assert got.worker == (job.worker if job.state == "leased" and self._names(model, job) else "")
         assert job.state == "leased" or got.at == (None if job.state == "ready" else int(job.at) / 1000)
 
     @command(3, name=names, state=st.sampled_from(STATES), first=st.integers(0, 3), most=some)
-    async def page(self, name: str, state: str, first: int, most: int) -> None:
+    async def list_jobs(self, name: str, state: str, first: int, most: int) -> None:
         model = self.models[name]
-        reply = await outcome(self.jobs.page(name, state, first, most))
+        reply = await outcome(self.jobs.list_jobs(name, state, first, most))
         if refused(reply, None if model.exists else UnknownQueue()):
             return
         got, following = reply

@@ -22,7 +22,7 @@ def cell(value):
 
 def line(row):
     """A setting as the page has it."""
-    bounds = "" if row.kind is bool else f"{cell(row.least)} to {cell(row.most)}"
+    bounds = "" if row.kind is bool else f"{cell(row.minimum)} to {cell(row.maximum)}"
     return f"| `{row.name}` | {row.unit} | {cell(row.default)} | {bounds} | {row.meaning} |".replace("|  |", "| |")
 
 
@@ -48,7 +48,7 @@ def test_names_are_unique_and_every_group_is_described():
 
 @pytest.mark.parametrize("row", SETTINGS, ids=NAMES)
 def test_a_default_and_the_bounds_are_such_as_the_store_gives_back(row):
-    values = [True, False] if row.kind is bool else [row.least, row.most, row.kind(row.most / 7)]
+    values = [True, False] if row.kind is bool else [row.minimum, row.maximum, row.kind(row.maximum / 7)]
     for value in (row.default, *values):
         text = row.to_store(value)
         assert row.from_store(text) == pytest.approx(value)
@@ -87,9 +87,9 @@ async def test_a_patch_of_each_setting_comes_back_and_null_takes_it_back(client,
 @awaiting
 async def test_a_setting_lies_within_its_bounds(client, row):
     name = row.name.rpartition(".")[2]
-    for value in (row.least, row.most):
+    for value in (row.minimum, row.maximum):
         assert (await patch(client, nested(row.name, row.kind(value)))).status == 200
-    for value in (row.least - 1, row.most + 1):
+    for value in (row.minimum - 1, row.maximum + 1):
         answer = await patch(client, nested(row.name, value))
         assert name in is_problem(answer, 400, "bad-request")
 

@@ -227,7 +227,7 @@ async def test_a_wait_of_more_than_55_seconds_counts_as_55(daemon, client, monke
     def take(queues, take, seconds):
         waits.append(seconds)
         return succeed(
-            Leased("foo", "", b"", (), (), "nothing", created_at=(), ends_at=(), left=(), attempts=(), limits=())
+            Leased("foo", "", b"", (), (), "nothing", created_at=(), ends_at=(), left=(), attempts=(), max_attempts=())
         )
 
     monkeypatch.setattr(daemon.waiting, "take", take)

@@ -2,7 +2,7 @@
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or ''),
 --        how long to remember the idempotency key (ms, or '' without one), daemon (or '') that is to be woken when there is
 --        nothing, other queues of the same reservation …
--- Reply  {now, lease ends at (both epoch ms), number, job, attempt, most attempts, number, …}; 0 when the queue is stopped; as
+-- Reply  {now, lease ends at (both epoch ms), number, job, attempt, max_attempts, number, …}; 0 when the queue is stopped; as
 --        parts/reserved_before.lua says; or {'elsewhere', queue}, from which something was leased with the idempotency key
 local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
   limits, history, holders, run_outs, settings, kept, waiting, last_seen, worker_processed, remembered = unpack(KEYS)
@@ -28,12 +28,12 @@ if kept_for ~= '' then
   end
 end
 local lease = tonumber(ARGV[4]) or setting('lease')
-local reply, names, most = { now, now + lease }, {}, setting('max_attempts')
+local reply, names, max_attempts = { now, now + lease }, {}, setting('max_attempts')
 local taken = take(queue, tonumber(ARGV[3]), lease, receipt, worker, ARGV[8], function(id, job)
   reply[#reply + 1] = id
   reply[#reply + 1] = job
   reply[#reply + 1] = tonumber(redis.call('HGET', attempts, id) or 0) + 1
-  reply[#reply + 1] = tonumber(redis.call('HGET', limits, id) or most)
+  reply[#reply + 1] = tonumber(redis.call('HGET', limits, id) or max_attempts)
   if worker ~= '' then
     names[#names + 1] = id
     names[#names + 1] = receipt .. ' ' .. worker

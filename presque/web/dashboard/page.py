@@ -27,7 +27,7 @@ def add(routes: Routes, queues: Queues) -> None:
 
     @routes.at("GET", "/", summary="A page with the queues and their counts.", name="showPage", answers={200: str})
     async def page(request: Request) -> bytes:
-        names, missing = await queues.names(most=MOST_LISTED)
+        names, missing = await queues.names(limit=MOST_LISTED)
         counts, more_missing = await queues.overview(names)
         total = await queues.size() if len(names) == MOST_LISTED else len(names)
         request.set_header(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")

@@ -36,7 +36,7 @@ def add(routes: Routes, leases: Leases, max_body: int) -> None:
         answers={200: models.About},
     )
     def about(request: Request) -> bytes:
-        most = models.Limits(
+        largest = models.Limits(
             body=max_body,
             jobs=limits.JOBS,
             reservation=limits.RESERVATION,
@@ -45,7 +45,7 @@ def add(routes: Routes, leases: Leases, max_body: int) -> None:
             lease=limits.LEASE,
             headers=limits.HEADERS,
         )
-        return json(request, models.About(__version__, round(leases.now(), 3), most, FEATURES))
+        return json(request, models.About(__version__, round(leases.now(), 3), largest, FEATURES))
 
     @routes.at(
         "GET",

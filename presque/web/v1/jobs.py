@@ -94,14 +94,14 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
         refuses=(404,),
         query=("state", "limit", "cursor"),
     )
-    async def page(request: Request, queue: str) -> bytes:
+    async def list_jobs(request: Request, queue: str) -> bytes:
         state = params.text(request, b"state") or "ready"
         if state not in STATES:
             raise BadRequest(f"state must be one of {', '.join(STATES)}")
         cursor = params.text(request, b"cursor") or "0"
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
             raise BadRequest("cursor must be the next of the page before")
-        found, following = await jobs.page(queue, state, int(cursor), params.limit(request))
+        found, following = await jobs.list_jobs(queue, state, int(cursor), params.limit(request))
         return json(request, models.JobPage(list(map(_view, found)), None if following is None else str(following)))
 
 
@@ -113,7 +113,7 @@ def _view(job: Job) -> models.JobView:
         state,
         msgspec.Raw(job.payload),
         job.attempts,
-        job.limit,
+        job.max_attempts,
         job.created_at,
         due_at=job.at if state == "delayed" else None,
         lease_expires_at=job.at if state == "leased" else None,

@@ -79,7 +79,7 @@ def _asked(request: Request) -> models.Reserve:
 
 def _reserved(leased: Leased) -> list[models.ReservedJob]:
     receipt, queue = leased.receipt.decode(), leased.queue
-    figures = zip(leased.attempts, leased.limits, leased.created_at, leased.left, leased.ends_at, strict=True)
+    figures = zip(leased.attempts, leased.max_attempts, leased.created_at, leased.left, leased.ends_at, strict=True)
     rows = zip(leased.numbers, leased.payloads, figures, strict=True)
     return [
         models.ReservedJob(

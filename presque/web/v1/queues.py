@@ -38,13 +38,13 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         query=("limit", "cursor"),
     )
     async def names(request: Request) -> bytes:
-        most, after = params.limit(request), params.text(request, b"cursor")
-        found, missing = await queues.names(after, most + 1)
-        page = found[:most]
+        limit, after = params.limit(request), params.text(request, b"cursor")
+        found, missing = await queues.names(after, limit + 1)
+        page = found[:limit]
         counts, more_missing = await queues.overview(page)
         views = [_queue_view(name, counts[name]) for name in page if name in counts]
         absent = sorted({*missing, *more_missing})
-        return json(request, models.QueuePage(views, page[-1] if len(found) > most else None, absent or UNSET))
+        return json(request, models.QueuePage(views, page[-1] if len(found) > limit else None, absent or UNSET))
 
     @routes.at(
         "GET",
@@ -54,11 +54,11 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         answers={200: models.QueueView},
         refuses=(404,),
     )
-    async def describe(request: Request, queue: str) -> bytes:
-        counts = await queues.counts(queue)
-        if not counts.exists:
+    async def counts(request: Request, queue: str) -> bytes:
+        counted = await queues.counts(queue)
+        if not counted.exists:
             raise UnknownQueue
-        return json(request, _queue_view(queue, counts))
+        return json(request, _queue_view(queue, counted))
 
     @routes.at(
         "PATCH",

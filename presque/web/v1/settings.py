@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def _type(row: Setting) -> Any:
     if row.kind is bool:
         return bool | UnsetType | None
-    return Annotated[row.kind, Meta(ge=row.least, le=row.most)] | UnsetType | None
+    return Annotated[row.kind, Meta(ge=row.minimum, le=row.maximum)] | UnsetType | None
 
 
 def _model(name: str, meaning: str, types: Mapping[str, Any]) -> type[Struct]:

@@ -5,7 +5,7 @@
 --@include rank
 --@include setting
 --@include setting_names
-local function inspect(queue)
+local function counts(queue)
   local came_due = redis.call('ZCOUNT', delayed, '-inf', now)
   local age = -1
   for _, id in ipairs({

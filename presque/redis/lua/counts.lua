@@ -1,7 +1,7 @@
 -- Tells of a queue: its jobs by state, its counters, policy and settings.
 -- ARGV   given up at (epoch ms), queue
--- Reply  as parts/inspect.lua says
+-- Reply  as parts/counts.lua says
 local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
 --@include now
---@include inspect
-return inspect(ARGV[2])
+--@include counts
+return counts(ARGV[2])
