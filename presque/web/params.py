@@ -193,7 +193,7 @@ def body(request: Request) -> bytes:
 
 
 def parse(content: bytes, type: type[T]) -> T:
-    """A body of `/v1` as a `type` of presque.web.v1.models; what is wrong with it is named. Lone surrogates in text
+    """A body of `/v1` as a `type` of presque.web.v1; what is wrong with it is named. Lone surrogates in text
     become U+FFFD.
     """
     try:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults
 from v1 import insert, is_problem, look, reserve, send, settle
 
 from presque.errors import OutcomeUnknown, StoreUnavailable
-from presque.web.answers import PROBLEMS
+from presque.web.problems import PROBLEMS
 
 KEYS = "presque:{0}:foo:"
 

@@ -3,22 +3,88 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
+from msgspec import Meta, Raw, Struct
 
-from presque.jobs.queues import STATES, NewJob
-from presque.web import params, surrogates
+from presque.jobs import queues as rules
+from presque.jobs.queues import STATES
+from presque.web import limits, params, surrogates
 from presque.web.answers import answer, json
 from presque.web.parameters import IDEMPOTENCY_KEY
 from presque.web.params import BadRequest
-from presque.web.v1 import models
+from presque.web.types import Attempts, Epoch, Seconds, UniqueKey
 
 if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.jobs import Job, Jobs
     from presque.jobs.queues import Queues
+
+
+class NewJob(Struct, forbid_unknown_fields=True):
+    """A job to insert. `payload` is any JSON, and comes back byte for byte; not both of `delay` and `run_at`."""
+
+    payload: Raw
+    delay: Seconds | None = None
+    run_at: Epoch | None = None
+    unique: UniqueKey | None = None
+    max_attempts: Attempts | None = None
+
+
+class NewJobs(Struct, forbid_unknown_fields=True):
+    """Jobs to insert, all or none."""
+
+    jobs: Annotated[list[NewJob], Meta(min_length=1, max_length=limits.JOBS)]
+
+
+class JobRef(Struct):
+    """An inserted job."""
+
+    id: str
+    state: Literal["ready", "delayed"]
+
+
+class JobRefs(Struct):
+    """Inserted jobs, in the order of the request."""
+
+    jobs: list[JobRef]
+
+
+class FailedAttempt(Struct):
+    """An attempt that failed."""
+
+    attempt: int
+    at: float
+    error: str
+
+
+class JobView(Struct, omit_defaults=True):
+    """All that is known of a job. `attempts` have failed so far; `history` has the last ten of them. `worker` is who
+    holds it, where a name was given.
+    """
+
+    id: str
+    queue: str
+    state: Literal["ready", "delayed", "leased", "dead"]
+    payload: Raw
+    attempts: int
+    max_attempts: int
+    created_at: float
+    due_at: float | None = None
+    lease_expires_at: float | None = None
+    worker: str | None = None
+    died_at: float | None = None
+    unique: str | None = None
+    last_error: str | None = None
+    history: list[FailedAttempt] = []
+
+
+class JobPage(Struct):
+    """Some jobs of a state; `next` is the cursor of the next page, null on the last."""
+
+    jobs: list[JobView]
+    next: str | None
 
 
 def add(routes: Routes, queues: Queues, jobs: Jobs) -> None:
@@ -32,17 +98,17 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
         "POST",
         "/v1/queues/<queue>/jobs",
         summary="Insert a job, or up to 1000, all or none.",
-        body=models.NewJob | models.NewJobs,
+        body=NewJob | NewJobs,
         name="insert",
-        answers={201: models.JobRef | models.JobRefs},
+        answers={201: JobRef | JobRefs},
         refuses=(409, 422, 429),
         headers=(IDEMPOTENCY_KEY,),
         tells=("Location",),
     )
     async def insert(request: Request, queue: str) -> bytes:
         body = params.body(request)
-        several = isinstance(params.parse(body, dict[str, msgspec.Raw]).get("jobs"), msgspec.Raw)
-        specs = params.parse(body, models.NewJobs).jobs if several else [params.parse(body, models.NewJob)]
+        several = isinstance(params.parse(body, dict[str, Raw]).get("jobs"), Raw)
+        specs = params.parse(body, NewJobs).jobs if several else [params.parse(body, NewJob)]
         if any(spec.unique and "\ufffd" in spec.unique for spec in specs) and surrogates.has_lone(body):
             raise BadRequest("unique must have no lone surrogates")
         key = params.idempotency_key(request)
@@ -55,10 +121,10 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
         return json(request, {"id": job_id, "state": state}, 201)
 
 
-def _new_job(spec: models.NewJob) -> NewJob:
+def _new_job(spec: NewJob) -> rules.NewJob:
     if spec.delay is not None and spec.run_at is not None:
         raise BadRequest("delay and run_at exclude each other")
-    return NewJob(bytes(spec.payload), spec.run_at, spec.delay, (spec.unique or "").encode(), spec.max_attempts)
+    return rules.NewJob(bytes(spec.payload), spec.run_at, spec.delay, (spec.unique or "").encode(), spec.max_attempts)
 
 
 def _add_jobs(routes: Routes, jobs: Jobs) -> None:
@@ -67,7 +133,7 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
         "/v1/jobs/<job_id>",
         summary="All that is known of a job.",
         name="lookUp",
-        answers={200: models.JobView},
+        answers={200: JobView},
         refuses=(404,),
     )
     async def look_up(request: Request, job_id: str) -> bytes:
@@ -90,7 +156,7 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
         "/v1/queues/<queue>/jobs",
         summary="The jobs of a state (ready, delayed, leased, dead), a page at a time.",
         name="listJobs",
-        answers={200: models.JobPage},
+        answers={200: JobPage},
         refuses=(404,),
         query=("state", "limit", "cursor"),
     )
@@ -102,16 +168,16 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
             raise BadRequest("cursor must be the next of the page before")
         found, following = await jobs.list_jobs(queue, state, int(cursor), params.limit(request))
-        return json(request, models.JobPage(list(map(_view, found)), None if following is None else str(following)))
+        return json(request, JobPage(list(map(_view, found)), None if following is None else str(following)))
 
 
-def _view(job: Job) -> models.JobView:
+def _view(job: Job) -> JobView:
     state: Any = job.state
-    return models.JobView(
+    return JobView(
         job.job_id,
         job.job_id.rpartition(":")[0],
         state,
-        msgspec.Raw(job.payload),
+        Raw(job.payload),
         job.attempts,
         job.max_attempts,
         job.created_at,
@@ -121,5 +187,5 @@ def _view(job: Job) -> models.JobView:
         died_at=job.at if state == "dead" else None,
         unique=job.uniq.decode(errors="replace") or None,
         last_error=job.failures[-1].error if job.failures else None,
-        history=[models.FailedAttempt(each.attempt, each.at, each.error) for each in job.failures],
+        history=[FailedAttempt(each.attempt, each.at, each.error) for each in job.failures],
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from msgspec import UNSET
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from presque.errors import UnknownJob, UnknownQueue
 from presque.jobs.queues import PURGED
-from presque.web import params
+from presque.web import limits, params
 from presque.web.answers import answer, json
 from presque.web.params import BadRequest
-from presque.web.v1 import models, settings
+from presque.web.v1 import settings
+from presque.web.v1.settings import QueueSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,58 @@ if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.queues import Counts, Queues
+
+
+class QueueView(Struct):
+    """A queue in numbers. `oldest_ready_age` is null without a ready job."""
+
+    name: str
+    policy: Literal["open", "closed"]
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+    processed: int
+    failed: int
+    oldest_ready_age: float | None
+    settings: QueueSettings  # type: ignore[valid-type]  # made from the rows
+
+
+class QueuePage(Struct):
+    """Some queues, by name; `next` is the cursor of the next page, null on the last. `missing_partitions` are those
+    that gave no answer, so their queues are not listed; it is there only when there are any.
+    """
+
+    queues: list[QueueView]
+    next: str | None
+    missing_partitions: list[int] | UnsetType = UNSET
+
+
+class Purge(Struct, forbid_unknown_fields=True):
+    """Which jobs to delete: those of a state, or all."""
+
+    state: Literal["ready", "delayed", "leased", "dead", "all"]
+
+
+class Purged(Struct):
+    """How many jobs were deleted."""
+
+    purged: int
+
+
+class RetryDead(Struct, forbid_unknown_fields=True):
+    """Which dead jobs to make ready again: these, or up to `limit`, the longest dead first, or all."""
+
+    ids: Annotated[list[str], Meta(max_length=limits.JOBS)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=limits.JOBS)] | None = None
+    all: bool = False
+
+
+class Moved(Struct):
+    """How many jobs were moved, and which of the ids are no dead jobs of this queue."""
+
+    moved: int
+    not_found: list[str]
 
 
 def add(routes: Routes, queues: Queues) -> None:
@@ -34,7 +87,7 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         "/v1/queues",
         summary="All queues, by name.",
         name="listQueues",
-        answers={200: models.QueuePage},
+        answers={200: QueuePage},
         query=("limit", "cursor"),
     )
     async def names(request: Request) -> bytes:
@@ -44,14 +97,14 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         counts, more_missing = await queues.overview(page)
         views = [_queue_view(name, counts[name]) for name in page if name in counts]
         absent = sorted({*missing, *more_missing})
-        return json(request, models.QueuePage(views, page[-1] if len(found) > limit else None, absent or UNSET))
+        return json(request, QueuePage(views, page[-1] if len(found) > limit else None, absent or UNSET))
 
     @routes.at(
         "GET",
         "/v1/queues/<queue>",
         summary="A queue in numbers, with its policy and settings.",
         name="describeQueue",
-        answers={200: models.QueueView},
+        answers={200: QueueView},
         refuses=(404,),
     )
     async def counts(request: Request, queue: str) -> bytes:
@@ -65,11 +118,11 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         "/v1/queues/<queue>",
         summary="Change a queue's settings; the queue begins with it if need be.",
         name="configureQueue",
-        body=settings.QueueSettings,
-        answers={200: models.QueueView},
+        body=QueueSettings,
+        answers={200: QueueView},
     )
     async def configure(request: Request, queue: str) -> bytes:
-        changes = settings.changes(params.parse(params.body(request), settings.QueueSettings))
+        changes = settings.changes(params.parse(params.body(request), QueueSettings))
         return json(request, _queue_view(queue, await queues.configure(queue, changes)))
 
     @routes.at(
@@ -86,10 +139,10 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         return answer(request, 204, b"")
 
 
-def _queue_view(name: str, counts: Counts) -> models.QueueView:
+def _queue_view(name: str, counts: Counts) -> QueueView:
     figures = (counts.ready, counts.delayed, counts.leased, counts.dead, counts.processed, counts.failed)
     shown = settings.view(counts.settings)
-    return models.QueueView(name, "closed" if counts.paused else "open", *figures, counts.oldest, shown)
+    return QueueView(name, "closed" if counts.paused else "open", *figures, counts.oldest, shown)
 
 
 def _add_policy(routes: Routes, queues: Queues) -> None:
@@ -124,34 +177,34 @@ def _add_upkeep(routes: Routes, queues: Queues) -> None:
         "/v1/queues/<queue>/purge",
         summary="Delete a queue's jobs of a state, or all; the queue stays.",
         name="purge",
-        body=models.Purge,
+        body=Purge,
         refuses=(404,),
-        answers={200: models.Purged},
+        answers={200: Purged},
     )
     async def purge(request: Request, queue: str) -> bytes:
-        state = params.parse(params.body(request), models.Purge).state
-        return json(request, models.Purged(await queues.purge(queue, PURGED if state == "all" else [state])))
+        state = params.parse(params.body(request), Purge).state
+        return json(request, Purged(await queues.purge(queue, PURGED if state == "all" else [state])))
 
     @routes.at(
         "POST",
         "/v1/queues/<queue>/retry-dead",
         summary="Make dead jobs ready again, with all their attempts before them.",
         name="retryDead",
-        body=models.RetryDead,
+        body=RetryDead,
         refuses=(404,),
-        answers={200: models.Moved},
+        answers={200: Moved},
     )
     async def retry_dead(request: Request, queue: str) -> bytes:
-        asked = params.parse(params.body(request), models.RetryDead)
+        asked = params.parse(params.body(request), RetryDead)
         if [asked.ids is not None, asked.limit is not None, asked.all].count(True) != 1:
             raise BadRequest("give exactly one of ids, limit and all")
         if asked.ids is None:
             moved, _ = await queues.retry_dead(queue, None, asked.limit)
-            return json(request, models.Moved(moved, []))
+            return json(request, Moved(moved, []))
         numbers = _numbers(queue, asked.ids)
         moved, missing = await queues.retry_dead(queue, list(dict.fromkeys(filter(None, numbers.values()))))
         not_found = [each for each, number in numbers.items() if number is None or number in missing]
-        return json(request, models.Moved(moved, not_found))
+        return json(request, Moved(moved, not_found))
 
 
 def _numbers(queue: str, ids: Sequence[str]) -> dict[str, bytes | None]:

@@ -1,10 +1,10 @@
-"""What the routes of 2010 answer, as `/openapi.json` describes it. The routes compose these answers themselves, because
-some of their parts come and go.
+"""What goes in and out of the routes of 2010, as `/openapi.json` describes it. The routes read these bodies and compose
+these answers themselves, because a job is opaque and some parts of the answers come and go.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -78,3 +78,21 @@ class AllWorkers(Struct):
     processed: int
     failed: int
     missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer
+
+
+class Batch2010(Struct):
+    """Jobs to insert, all or none."""
+
+    jobs: list[dict[str, Any]]
+
+
+class Control2010(Struct):
+    """What a queue's policy is to be."""
+
+    status: Literal["stop", "start"]
+
+
+class Worker2010(Struct):
+    """A worker that registers."""
+
+    worker_id: str

@@ -14,7 +14,6 @@ from presque.web import params
 from presque.web.answers import answer, encode, error, joined, json
 from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
 from presque.web.params import BadRequest
-from presque.web.v1 import models
 from presque.web.y2010 import models as models2010
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiters, deliveries: D
         "/qb/<queue>",
         summary="Insert jobs, all or none, once for an idempotency key.",
         name="pushJobs",
-        body=models.Batch2010,
+        body=models2010.Batch2010,
         answers={201: None},
         refuses=(409, 422, 429),
         query=("delayed",),
@@ -234,7 +233,7 @@ def _add_control(routes: Routes, queues: Queues) -> None:
         "/control/<queue>",
         summary="Stop or start a queue.",
         name="setPolicy",
-        body=models.Control2010,
+        body=models2010.Control2010,
         answers={200: models2010.PolicyChanged},
     )
     def control(request: Request, queue: str) -> Deferred[bytes]:
@@ -248,7 +247,7 @@ def _add_workers(routes: Routes, workers: Workers) -> None:
         "/w/<queue>",
         summary="Register a worker. What the queue kept in its name goes back to the front.",
         name="registerWorker",
-        body=models.Worker2010,
+        body=models2010.Worker2010,
         needs_body=False,
         answers={201: None},
         query=("worker_id",),
