@@ -23,6 +23,7 @@ from presque.http.table import Table
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases
 from presque.jobs.policy import lua_parts
+from presque.jobs.queue_list import QueueList
 from presque.jobs.queues import MOST_AT_ONCE, Queues
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
@@ -70,13 +71,14 @@ class Daemon(Root):
         self.store.checks.append(self.record.check)
         self.store.pool.on_unfit = self._end
         self.queues = Queues(self.store, secrets.token_hex(6))
+        self.queue_list = QueueList(self.store, self.queues)
         self.jobs = Jobs(self.store)
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
         self.deliveries = Deliveries(self.queues, reactor)
         self.store.pool.stepped = self._redis_stepped
         self.waiting = Waiters(self.queues, self.store.listener, reactor, self.deliveries.give_back)
-        rules = self.queues, self.jobs, self.leases, self.workers
+        rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
         self.table = Table(self.routes, explain, error)
         door = Door(settings.host)

@@ -1,5 +1,5 @@
-"""Single jobs, in whatever state: looked up, listed, deleted. One script call a queue. Failures as in
-`presque.jobs.queues`.
+"""Jobs in whatever state: looked up, listed, deleted, and the dead made ready again. One script call a method, but for
+those that concern however many jobs: these call a script for each 1,000. Failures as in `presque.jobs.queues`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from presque.errors import UnknownJob, UnknownQueue
-from presque.jobs.queues import HEAD
+from presque.errors import OutcomeUnknown, PartlyDone, StoreError, UnknownJob, UnknownQueue
+from presque.jobs.queues import HEAD, MOST_AT_ONCE
 from presque.redis.units import seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from twisted.internet.defer import Deferred
 
     from presque.redis.connection import Reply
     from presque.redis.store import Store
+
+STATES = ("ready", "delayed", "leased", "dead")
+PURGED = ("leased", "delayed", "ready", "dead")  # in this order a job that moves by itself meanwhile is found later on
 
 _NOTED = msgspec.msgpack.Decoder(list[tuple[int, float, str]])
 
@@ -87,6 +92,45 @@ class Jobs:
 
         return self._store.on_queue("cancel", queue, number).addCallback(cancelled)
 
+    async def purge(self, queue: str, states: Iterable[str] = PURGED) -> int:
+        """Delete the jobs in these states; the queue stays. Returns how many. One script call a thousand jobs.
+
+        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
+        """
+        purged = 0
+        for state in states:
+            some = MOST_AT_ONCE
+            while some:
+                asked = self._store.on_queue("purge", queue, state.encode(), b"%d" % MOST_AT_ONCE)
+                some = await _part(asked, "purged", purged)
+                if some < 0 and not purged:
+                    raise UnknownQueue
+                some = max(some, 0)  # it was deleted in between
+                purged += some
+        return purged
+
+    async def retry_dead(
+        self, queue: str, numbers: Sequence[bytes] | None = None, limit: int | None = None
+    ) -> tuple[int, list[bytes]]:
+        """Make dead jobs ready again with all their attempts: those of `numbers`, or up to `limit`, or all that are
+        dead now. Returns how many, and which of `numbers` were not dead.
+
+        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
+        """
+        if numbers is not None:
+            moved, _, *missing = _known(await self._store.on_queue("retry_dead", queue, b"", *numbers))
+            return moved, missing
+        moved, left = 0, MOST_AT_ONCE if limit is None else limit
+        while left > 0:
+            asked = self._store.on_queue("retry_dead", queue, b"%d" % min(left, MOST_AT_ONCE))
+            reply = await _part(asked, "moved", moved)
+            some, dead = _known(reply) if reply or not moved else (0, 0)  # it was deleted in between
+            if limit is None:
+                left = limit = some + dead  # those that are dead now
+            moved += some
+            left = left - some if some and dead else 0
+        return moved, []
+
 
 def _job(queue: str, number: bytes, row: Reply) -> Job:
     """A job from its row, see `parts/describe.lua`."""
@@ -105,3 +149,21 @@ def _job(queue: str, number: bytes, row: Reply) -> Job:
         uniq,
         worker.decode(),
     )
+
+
+def _known(reply: Reply) -> Reply:
+    if not reply:
+        raise UnknownQueue
+    return reply
+
+
+async def _part(asked: Deferred[Reply], verb: str, count: int) -> Reply:
+    """One of several parts of a request, after which it is told that `count` jobs were `verb` when this one fails."""
+    try:
+        return await asked
+    except OutcomeUnknown:
+        raise PartlyDone(verb, count) from None
+    except StoreError:
+        if count:
+            raise PartlyDone(verb, count) from None
+        raise

@@ -7,35 +7,28 @@ done), OutcomeUnknown (the reply never came) or StoreFull (nothing was done). Na
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain, count
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING
 
 import msgspec
-from twisted.internet.defer import DeferredList, succeed
+from twisted.internet.defer import succeed
 
 from presque.errors import (
     Duplicate,
     IdempotencyMismatch,
     NotAccepting,
-    OutcomeUnknown,
-    PartlyDone,
     QueueFull,
     QueuePaused,
-    StoreError,
-    StoreUnavailable,
-    UnknownQueue,
 )
 from presque.jobs import policy
-from presque.jobs.pages import answering, merged
 from presque.redis import keys
 from presque.redis.store import NO_LIMIT
 from presque.redis.units import milliseconds, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
-    from twisted.python.failure import Failure
 
     from presque.redis.connection import Reply
     from presque.redis.store import Store
@@ -43,10 +36,7 @@ if TYPE_CHECKING:
 HOLD = 5.0  # seconds that a taken job is kept for its consumer before it is handed out again, unless extended
 HEAD = 14  # bytes before the payload in a stored job: see `jobs` in presque.redis.keys
 MOST_AT_ONCE = 1000  # jobs taken, settled, given back or moved by one script call
-TOGETHER = 25  # queues told of together
 REMEMBERED = 24 * 3600.0  # seconds that an idempotency key is kept
-STATES = ("ready", "delayed", "leased", "dead")
-PURGED = ("leased", "delayed", "ready", "dead")  # in this order a job that moves by itself meanwhile is found later on
 
 
 class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclass takes five times as long
@@ -246,101 +236,6 @@ class Queues:
         """
         return self._store.on_queue("delete", queue).addCallback(bool)
 
-    async def purge(self, queue: str, states: Iterable[str] = PURGED) -> int:
-        """Delete the jobs in these states; the queue stays. Returns how many. One script call a thousand jobs.
-
-        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
-        """
-        purged = 0
-        for state in states:
-            some = MOST_AT_ONCE
-            while some:
-                asked = self._store.on_queue("purge", queue, state.encode(), b"%d" % MOST_AT_ONCE)
-                some = await _part(asked, "purged", purged)
-                if some < 0 and not purged:
-                    raise UnknownQueue
-                some = max(some, 0)  # it was deleted in between
-                purged += some
-        return purged
-
-    async def retry_dead(
-        self, queue: str, numbers: Sequence[bytes] | None = None, limit: int | None = None
-    ) -> tuple[int, list[bytes]]:
-        """Make dead jobs ready again with all their attempts: those of `numbers`, or up to `limit`, or all that are
-        dead now. Returns how many, and which of `numbers` were not dead.
-
-        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
-        """
-        if numbers is not None:
-            moved, _, *missing = _known(await self._store.on_queue("retry_dead", queue, b"", *numbers))
-            return moved, missing
-        moved, left = 0, MOST_AT_ONCE if limit is None else limit
-        while left > 0:
-            asked = self._store.on_queue("retry_dead", queue, b"%d" % min(left, MOST_AT_ONCE))
-            reply = await _part(asked, "moved", moved)
-            some, dead = _known(reply) if reply or not moved else (0, 0)  # it was deleted in between
-            if limit is None:
-                left = limit = some + dead  # those that are dead now
-            moved += some
-            left = left - some if some and dead else 0
-        return moved, []
-
-    async def names(self, after: str = "", limit: int = MOST_AT_ONCE) -> tuple[list[str], list[int]]:
-        """The names of up to `limit` queues that come after the name `after`, sorted, and which partitions gave no
-        answer. Raises InvalidName.
-        """
-        if after:
-            keys.check_name(after)
-        replies, missing = await self._store.where_there_is_an_answer("names", after.encode(), b"%d" % limit)
-        return [name.decode() for name in sorted(chain.from_iterable(replies.values()))[:limit]], missing
-
-    async def all_names(self, missing: list[int]) -> AsyncIterator[list[str]]:
-        """The names of all queues, sorted, some at a time. Notes in `missing` which partitions give no answer; fails
-        with StoreUnavailable when none does.
-        """
-        some = []
-        streams = [answering(partition, self._names_in(partition), missing) for partition in range(self.partitions)]
-        async for name, _ in merged(streams):
-            some.append(name.decode())
-            if len(some) == MOST_AT_ONCE:
-                yield some
-                some = []
-        if len(missing) == self.partitions:
-            raise StoreUnavailable
-        yield some
-
-    async def _names_in(self, partition: int) -> AsyncIterator[tuple[bytes, None]]:
-        page, is_last = [b""], False
-        while not is_last:
-            page = await self._store.in_partition("names", partition, page[-1], b"%d" % MOST_AT_ONCE)
-            is_last = len(page) < MOST_AT_ONCE
-            for name in page:
-                yield name, None
-
-    async def overview(self, names: Sequence[str]) -> tuple[dict[str, Counts], list[int]]:
-        """The counts of several queues by name, and which partitions gave no answer. One script call a queue; some are
-        sent together, and others come in between. Fails as one of them when none is answered.
-        """
-        counts: dict[str, Counts] = {}
-        missing: dict[int, Failure] = {}
-        for first in range(0, len(names), TOGETHER):
-            some = names[first : first + TOGETHER]
-            answers: list[tuple[bool, Any]] = await DeferredList(map(self.counts, some), consumeErrors=True)
-            for name, (is_answer, answer) in zip(some, answers, strict=True):
-                if is_answer:
-                    counts[name] = answer
-                else:
-                    answer.trap(StoreError)
-                    missing[keys.partition_of(name, self.partitions)] = answer
-        if missing and not counts:
-            next(iter(missing.values())).raiseException()
-        return counts, sorted(missing)
-
-    async def size(self) -> int:
-        """How many queues there are, in the partitions that answer."""
-        replies, _ = await self._store.where_there_is_an_answer("size")
-        return sum(replies.values())
-
     def due(self, partition: int, limit: int) -> Deferred[list[str]]:
         """The names of up to `limit` queues of a partition that need moving now, the most overdue first."""
         reply = self._store.in_partition("due", partition, b"%d" % limit)
@@ -404,24 +299,6 @@ def _raise_refusal(reply: Reply, queue: str) -> None:
         raise QueueFull
     if isinstance(reply, list) and reply[0] == b"closed":
         raise NotAccepting
-
-
-def _known(reply: Reply) -> Reply:
-    if not reply:
-        raise UnknownQueue
-    return reply
-
-
-async def _part(asked: Deferred[Reply], verb: str, count: int) -> Reply:
-    """One of several parts of a request, after which it is told that `count` jobs were `verb` when this one fails."""
-    try:
-        return await asked
-    except OutcomeUnknown:
-        raise PartlyDone(verb, count) from None
-    except StoreError:
-        if count:
-            raise PartlyDone(verb, count) from None
-        raise
 
 
 def _pairs(taken: Iterable[Taken]) -> tuple[str, list[bytes]]:

@@ -57,9 +57,9 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
 def make_routes(parts: Parts) -> Routes:
     """The application over these, and the list of its routes."""
     routes = Routes(_strict)
-    routes2010.add(routes, parts.queues, parts.workers, parts.waiting, parts.deliveries)
+    routes2010.add(routes, parts.queues, parts.queue_list, parts.workers, parts.waiting, parts.deliveries)
     routes_v1.add(routes, parts)
-    dashboard.add(routes, parts.queues)
+    dashboard.add(routes, parts.queue_list)
     openapi.add(routes)
     _answer_what_has_no_route(routes.app)
     return routes

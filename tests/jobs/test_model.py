@@ -34,10 +34,11 @@ from presque.errors import (
     UnknownQueue,
 )
 from presque.jobs import queues as queues_module
-from presque.jobs.jobs import Jobs
+from presque.jobs.jobs import STATES, Jobs
 from presque.jobs.leases import Leases, Settlement
 from presque.jobs.policy import Value, lua_parts
-from presque.jobs.queues import HEAD, STATES, NewJob, Queues
+from presque.jobs.queue_list import QueueList
+from presque.jobs.queues import HEAD, NewJob, Queues
 from presque.jobs.workers import Workers
 from presque.redis.scripts import load
 from presque.redis.store import Store
@@ -285,6 +286,7 @@ class Run:
     def __init__(self, store: Store, redis: Any) -> None:
         self.redis = redis
         self.queues = Queues(store, "n")
+        self.queue_list = QueueList(store, self.queues)
         tokens = count(1)
         self.leases = Leases(store, lambda: 0.5, lambda: f"t{next(tokens)}")
         self.jobs = Jobs(store)
@@ -613,7 +615,7 @@ class Run:
     async def purge(self, name: str, states: tuple[str, ...]) -> None:
         model = self.models[name]
         jobs = [job for job in model.jobs.values() if job.state in states]
-        got = await outcome(self.queues.purge(name, states))
+        got = await outcome(self.jobs.purge(name, states))
         if refused(got, None if model.exists else UnknownQueue()):
             return
         assert got == len(jobs)
@@ -631,7 +633,7 @@ class Run:
             numbers = [b"%d" % number for number in jobs]
             jobs = [model.jobs[number] for number in jobs if number in model.jobs]
             jobs = [job for job in jobs if job.state == "dead"]
-        got = await outcome(self.queues.retry_dead(name, numbers, most))
+        got = await outcome(self.jobs.retry_dead(name, numbers, most))
         if refused(got, None if model.exists else UnknownQueue()):
             return
         moved = [b"%d" % job.number for job in jobs]
@@ -703,7 +705,7 @@ class Run:
             assert (await self.queues.peek(name))[1] == [job.payload for job in model.of("ready")]
             counts = await self.queues.counts(name)
             assert [getattr(counts, state) for state in STATES] == [len(model.of(state)) for state in STATES]
-        assert (await self.queues.names())[0] == [name for name, model in self.models.items() if model.exists]
+        assert (await self.queue_list.names())[0] == [name for name, model in self.models.items() if model.exists]
         found = {
             each.worker_id: Worker(set(each.queues), each.processed, each.failed)
             async for each in self.registry.all([])

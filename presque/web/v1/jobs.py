@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta, Raw, Struct
 
 from presque.jobs import queues as rules
-from presque.jobs.queues import STATES
+from presque.jobs.jobs import STATES
 from presque.web import limits, params, surrogates
 from presque.web.answers import answer, json
 from presque.web.parameters import IDEMPOTENCY_KEY

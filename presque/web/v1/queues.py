@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from presque.errors import UnknownJob, UnknownQueue
-from presque.jobs.queues import PURGED
+from presque.jobs.jobs import PURGED
 from presque.web import limits, params
 from presque.web.answers import answer, json
 from presque.web.params import BadRequest
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from presque.http.request import Request
     from presque.http.routes import Routes
+    from presque.jobs.jobs import Jobs
+    from presque.jobs.queue_list import QueueList
     from presque.jobs.queues import Counts, Queues
 
 
@@ -74,14 +76,15 @@ class Moved(Struct):
     not_found: list[str]
 
 
-def add(routes: Routes, queues: Queues) -> None:
+def add(routes: Routes, queues: Queues, queue_list: QueueList, jobs: Jobs) -> None:
     """Declare the routes."""
+    _add_list(routes, queue_list)
     _add_queues(routes, queues)
     _add_policy(routes, queues)
-    _add_upkeep(routes, queues)
+    _add_upkeep(routes, jobs)
 
 
-def _add_queues(routes: Routes, queues: Queues) -> None:
+def _add_list(routes: Routes, queue_list: QueueList) -> None:
     @routes.at(
         "GET",
         "/v1/queues",
@@ -92,13 +95,15 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
     )
     async def names(request: Request) -> bytes:
         limit, after = params.limit(request), params.text(request, b"cursor")
-        found, missing = await queues.names(after, limit + 1)
+        found, missing = await queue_list.names(after, limit + 1)
         page = found[:limit]
-        counts, more_missing = await queues.overview(page)
+        counts, more_missing = await queue_list.overview(page)
         views = [_queue_view(name, counts[name]) for name in page if name in counts]
         absent = sorted({*missing, *more_missing})
         return json(request, QueuePage(views, page[-1] if len(found) > limit else None, absent or UNSET))
 
+
+def _add_queues(routes: Routes, queues: Queues) -> None:
     @routes.at(
         "GET",
         "/v1/queues/<queue>",
@@ -171,7 +176,7 @@ def _add_policy(routes: Routes, queues: Queues) -> None:
         return answer(request, 204, b"")
 
 
-def _add_upkeep(routes: Routes, queues: Queues) -> None:
+def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queue>/purge",
@@ -183,7 +188,7 @@ def _add_upkeep(routes: Routes, queues: Queues) -> None:
     )
     async def purge(request: Request, queue: str) -> bytes:
         state = params.parse(params.body(request), Purge).state
-        return json(request, Purged(await queues.purge(queue, PURGED if state == "all" else [state])))
+        return json(request, Purged(await jobs.purge(queue, PURGED if state == "all" else [state])))
 
     @routes.at(
         "POST",
@@ -199,10 +204,10 @@ def _add_upkeep(routes: Routes, queues: Queues) -> None:
         if [asked.ids is not None, asked.limit is not None, asked.all].count(True) != 1:
             raise BadRequest("give exactly one of ids, limit and all")
         if asked.ids is None:
-            moved, _ = await queues.retry_dead(queue, None, asked.limit)
+            moved, _ = await jobs.retry_dead(queue, None, asked.limit)
             return json(request, Moved(moved, []))
         numbers = _numbers(queue, asked.ids)
-        moved, missing = await queues.retry_dead(queue, list(dict.fromkeys(filter(None, numbers.values()))))
+        moved, missing = await jobs.retry_dead(queue, list(dict.fromkeys(filter(None, numbers.values()))))
         not_found = [each for each, number in numbers.items() if number is None or number in missing]
         return json(request, Moved(moved, not_found))
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from presque.http.deliveries import Deliveries
     from presque.http.request import Request
     from presque.http.routes import Routes
+    from presque.jobs.queue_list import QueueList
     from presque.jobs.queues import Counts, Queues, Taken
     from presque.jobs.waiters import Waiters
     from presque.jobs.workers import Worker, Workers
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 Job = dict[str, Any]  # any JSON object
 
 
-def add(routes: Routes, queues: Queues, workers: Workers, waiting: Waiters, deliveries: Deliveries) -> None:
+def add(
+    routes: Routes, queues: Queues, queue_list: QueueList, workers: Workers, waiting: Waiters, deliveries: Deliveries
+) -> None:
     """Declare the routes of 2010."""
     _add_queue(routes, queues, waiting, deliveries)
     _add_batches(routes, queues, waiting, deliveries)
-    _add_knowledge(routes, queues)
+    _add_knowledge(routes, queues, queue_list)
     _add_control(routes, queues)
     _add_workers(routes, workers)
     _add_nameless(routes)
@@ -164,7 +167,7 @@ def _add_batches(routes: Routes, queues: Queues, waiting: Waiters, deliveries: D
         return error(request, 400, "DELETE is not supported in batch mode")
 
 
-def _add_knowledge(routes: Routes, queues: Queues) -> None:
+def _add_knowledge(routes: Routes, queues: Queues, queue_list: QueueList) -> None:
     @routes.at(
         "GET",
         "/status",
@@ -175,7 +178,7 @@ def _add_knowledge(routes: Routes, queues: Queues) -> None:
     )
     async def names(request: Request) -> bytes:
         pages, size, missing = [], 0, list[int]()
-        async for names in queues.all_names(missing):
+        async for names in queue_list.all_names(missing):
             pages.append(encode(names)[1:-1])
             size += len(names)
         return answer(request, 200, b'{"queues":[%b],"size":%d%b}' % (joined(pages), size, _missing(missing)))
