@@ -254,6 +254,11 @@ def test_a_script_and_a_part_include_what_they_use_and_nothing_else(path):
     assert sorted(included) == sorted(used | ({"now"} if path in SCRIPT_FILES else set()))
 
 
+@pytest.mark.parametrize("path", PART_FILES, ids=lambda path: path.name)
+def test_a_part_is_named_for_what_it_defines(path):
+    assert re.search(rf"^local (function )?{path.stem}\b", code(path), re.MULTILINE)
+
+
 def test_every_script_and_part_is_in_use():
     assert {path.stem for path in SCRIPT_FILES} == set(SCRIPTS)
     texts = [path.read_text() for path in [*SCRIPT_FILES, *PART_FILES]]

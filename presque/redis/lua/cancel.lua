@@ -4,7 +4,7 @@
 local ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
 --@include now
 --@include forget
---@include rank
+--@include padded
 local id = ARGV[3]
 if redis.call('HEXISTS', jobs, id) == 0 then
   return 0

@@ -6,10 +6,10 @@
 local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, failed, last_seen,
   worker_failed, leased, receipts, attempts, history, holders, run_outs, kept, waiting, remembered = unpack(KEYS)
 --@include now
+--@include count_worker
 --@include insert
---@include kept
+--@include release_kept
 --@include remember
---@include worker
 local queue, worker = ARGV[2], ARGV[7]
 local before = answered_before(ARGV[3])
 if before then

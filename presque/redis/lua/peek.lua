@@ -4,9 +4,9 @@
 local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
 --@include now
 --@include counts
---@include head
+--@include in_front
 local want = tonumber(ARGV[3])
-local ids = head(want)
+local ids = in_front(want)
 if #ids < want then
   for _, id in ipairs(redis.call('LRANGE', ready, 0, want - #ids - 1)) do
     ids[#ids + 1] = id

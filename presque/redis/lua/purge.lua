@@ -4,7 +4,7 @@
 local queues, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
 --@include now
 --@include forget
---@include rank
+--@include padded
 if not redis.call('ZSCORE', queues, ARGV[2]) then
   return -1
 end

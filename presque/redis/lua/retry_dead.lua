@@ -4,7 +4,7 @@
 local queues, ready, front, dead, attempts, uniq, uniq_of, run_outs, waiting = unpack(KEYS)
 --@include now
 --@include or_undo
---@include rank
+--@include padded
 --@include wake
 if not redis.call('ZSCORE', queues, ARGV[2]) then
   return 0

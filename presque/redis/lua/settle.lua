@@ -8,14 +8,16 @@
 local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders,
   run_outs, settings, failed, acked, acked_by, waiting = unpack(KEYS)
 --@include now
---@include acked
---@include attempt
+--@include back_off
+--@include count_attempt
 --@include forget
---@include front
 --@include or_undo
---@include rank
---@include retry
+--@include padded
 --@include setting
+--@include settled_before
+--@include to_front
+--@include trim_dead
+--@include wait_until
 --@include wake
 local queue, reply, settled, ready_again = ARGV[2], {}, {}, 0 -- `settled`: what there is to do once at the end
 

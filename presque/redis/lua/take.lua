@@ -6,7 +6,7 @@
 local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
   limits, history, holders, run_outs, settings, kept, waiting, last_seen, worker_processed = unpack(KEYS)
 --@include now
---@include kept
+--@include release_kept
 --@include take
 local queue, hold, receipt, worker = ARGV[2], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local reply = { 0 }

@@ -2,7 +2,7 @@
 -- age of the oldest ready job (ms, -1 without one), {setting, …} as texts in the order of `setting_names`, '' for none}. A job
 -- that is due counts as ready, moved or not.
 
---@include rank
+--@include padded
 --@include setting
 --@include setting_names
 local function counts(queue)

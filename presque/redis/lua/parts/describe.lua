@@ -2,7 +2,7 @@
 -- (epoch ms) is when it is due, its lease ends or it died, '' when it is ready; the worker is who holds it, '' when nobody does or
 -- its name is not known. Nothing when there is no such job.
 
---@include rank
+--@include padded
 --@include setting
 local function holder(id)
   local receipt, worker = (redis.call('HGET', holders, id) or ''):match('(%S+) (.+)')

@@ -4,7 +4,7 @@
 -- inserted, {'duplicate', the job that has a uniq key already, or 0 when it is one of these}, {'full'}, or {'closed'}
 -- when the queue accepts none.
 
---@include rank
+--@include padded
 --@include refusal
 --@include wake
 local function insert(queue, count, spec)

@@ -3,12 +3,14 @@
 -- the job waits for the back-off, because it may be what ended its workers. Forgets dead jobs that are too old or too many.
 -- Then notes when this queue next needs it. Returns how many are ready now that were not, and how many it dealt with in all.
 
---@include attempt
---@include front
---@include kept
+--@include back_off
+--@include count_attempt
 --@include or_undo
---@include rank
---@include retry
+--@include padded
+--@include release_kept
+--@include to_front
+--@include trim_dead
+--@include wait_until
 local function spread(id) -- a chance (0 to 1) without randomness: another one for each job and moment
   return ((tonumber(id) % 9973) * 7919 + now) % 1000 / 1000
 end

@@ -2,9 +2,9 @@
 -- receipt. Calls `each(number, stored job)` for every one. It takes no more than about 8 MiB: few at first, then as many at a
 -- time as their size allows. Returns how many.
 
---@include front
 --@include or_undo
---@include rank
+--@include padded
+--@include to_front
 local MOST_BYTES = 8388608
 
 local function pop_numbers(count, ids)

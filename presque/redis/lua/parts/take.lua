@@ -2,11 +2,11 @@
 -- under a receipt for `length` (ms). Calls `each(number, stored job)` for every one. It notes that the worker ('' without a name)
 -- was seen, and when there is nothing that the daemon ('' for none) waits. Returns how many; nothing when the queue is stopped.
 
+--@include count_worker
 --@include move
 --@include pop
 --@include wait
 --@include wake
---@include worker
 local function take(queue, want, length, receipt, worker, daemon, each)
   if redis.call('SISMEMBER', paused, queue) == 1 then
     wait(daemon)

@@ -2,11 +2,7 @@
 -- has noted some forgets the old ones once. An ack is noted by the job's number (a job has one), a nack or a release by number
 -- and receipt, with what is kept of it: delayed, dead or release, when the job is due (epoch ms) and in how long (ms).
 local LEAST_REMEMBERED, FORGOTTEN_AT_ONCE, LONGEST_REMEMBERED = 10000, 1000, 3600000 -- ms
-local KEPT = { -- what is kept -> what settled it, and what that is answered with
-  delayed = { 'nack', 'delayed' },
-  dead = { 'nack', 'dead' },
-  release = { 'release', 'released' },
-}
+local SETTLED_BY = { delayed = 'nack', dead = 'nack', release = 'release' }
 
 local function note_settlement(member, said)
   redis.call('ZADD', acked, now, member)
@@ -23,9 +19,8 @@ local function settled_before(id, receipt, outcome)
   local said = outcome ~= 'ack' and redis.call('HGET', acked_by, id .. ' ' .. receipt)
   if said then
     local word, due_at, due_in = said:match('(%a+) (%d+) (%d+)')
-    local by_what, became = unpack(KEPT[word] or {})
-    if by_what == (outcome == 'final' and 'nack' or outcome) then
-      return { became, tonumber(due_at), tonumber(due_in) }, by
+    if SETTLED_BY[word] == (outcome == 'final' and 'nack' or outcome) then
+      return { word == 'release' and 'released' or word, tonumber(due_at), tonumber(due_in) }, by
     end
   end
   return nil, by
