@@ -1,5 +1,7 @@
-"""Jobs in whatever state: looked up, listed, deleted, and the dead made ready again. One script call a method, but for
-those that concern however many jobs: these call a script for each 1,000. Failures as in `presque.jobs.queues`.
+"""Jobs in any state: looked up, listed, deleted, and dead ones made ready again.
+
+A method calls one script; a method that concerns any number of jobs calls it for each 1,000. Errors are those of
+`presque.jobs.queues`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from presque.errors import OutcomeUnknown, PartlyDone, StoreError, UnknownJob, UnknownQueue
-from presque.jobs.queues import HEAD, MOST_AT_ONCE
+from presque.jobs.queues import MOST_AT_ONCE, PAYLOAD_AT
 from presque.redis.units import seconds
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from presque.redis.store import Store
 
 STATES = ("ready", "delayed", "leased", "dead")
-PURGED = ("leased", "delayed", "ready", "dead")  # in this order a job that moves by itself meanwhile is found later on
+PURGED = ("leased", "delayed", "ready", "dead")  # so a job that moves on by itself meanwhile is found later
 
 _NOTED = msgspec.msgpack.Decoder(list[tuple[int, float, str]])
 
@@ -38,8 +40,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Job:
-    """All that is known of a job. Times are epoch seconds. `at` is when it is due, its lease ends or it died; None when
-    it is ready. `worker` holds it, where that is known.
+    """All that is known of a job. Times are epoch seconds. `at` is when the job is due, its lease ends or it died; None
+    when it is ready. `worker` is the name of the worker that holds it, "" where there is none.
     """
 
     job_id: str
@@ -71,8 +73,8 @@ class Jobs:
         return self._store.on_queue("look_up", queue, number).addCallback(found)
 
     def list_jobs(self, queue: str, state: str, first: int, limit: int) -> Deferred[tuple[list[Job], int | None]]:
-        """Up to `limit` (1,000) jobs of a state, from number `first` of its list on (0 is the first), and where the
-        next page begins, None after the last. Fails with UnknownQueue.
+        """A page of the jobs in a state: up to `limit` (1,000), beginning with the one at `first` (from 0). Fires with
+        the jobs, and with where the next page begins, None after the last. Fails with UnknownQueue.
         """
 
         def found(reply: Reply) -> tuple[list[Job], int | None]:
@@ -84,7 +86,7 @@ class Jobs:
         return self._store.on_queue("list_jobs", queue, state.encode(), b"%d" % first, b"%d" % limit).addCallback(found)
 
     def cancel(self, queue: str, number: bytes) -> Deferred[None]:
-        """Delete a job, whatever its state. Fails with UnknownJob."""
+        """Delete a job in any state. Fails with UnknownJob."""
 
         def cancelled(found: Reply) -> None:
             if not found:
@@ -93,9 +95,8 @@ class Jobs:
         return self._store.on_queue("cancel", queue, number).addCallback(cancelled)
 
     async def purge(self, queue: str, states: Iterable[str] = PURGED) -> int:
-        """Delete the jobs in these states; the queue stays. Returns how many. One script call a thousand jobs.
-
-        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
+        """Delete the jobs in these states; the queue stays. Returns how many. Raises UnknownQueue, or PartlyDone when
+        the store went away in between.
         """
         purged = 0
         for state in states:
@@ -112,10 +113,9 @@ class Jobs:
     async def retry_dead(
         self, queue: str, numbers: Sequence[bytes] | None = None, limit: int | None = None
     ) -> tuple[int, list[bytes]]:
-        """Make dead jobs ready again with all their attempts: those of `numbers`, or up to `limit`, or all that are
-        dead now. Returns how many, and which of `numbers` were not dead.
-
-        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
+        """Make dead jobs ready again, with all their attempts before them: those of `numbers`, or up to `limit`, or all
+        that are dead now. Returns how many, and which of `numbers` were not dead. Raises UnknownQueue, or PartlyDone
+        when the store went away in between.
         """
         if numbers is not None:
             moved, _, *missing = _known(await self._store.on_queue("retry_dead", queue, b"", *numbers))
@@ -140,8 +140,8 @@ def _job(queue: str, number: bytes, row: Reply) -> Job:
     return Job(
         f"{queue}:{number.decode()}",
         state.decode(),
-        job[HEAD:],
-        seconds(int(job[: HEAD - 1])),
+        job[PAYLOAD_AT:],
+        seconds(int(job[: PAYLOAD_AT - 1])),
         int(attempts),
         int(max_attempts),
         seconds(int(float(at))) if at else None,

@@ -1,7 +1,8 @@
-"""Leases: jobs reserved for a time under a receipt, and what their holders do with them. One script call a queue.
+"""Leases: jobs that are reserved for a time under a receipt, and what their workers do with them. One script call for
+each queue.
 
-The receipt is a lease's fencing token: once the lease has run out, or the job was settled, it matches nothing. Failures
-as in `presque.jobs.queues`.
+The receipt is a lease's fencing token: once the lease has run out, or the job was settled, it matches nothing. Errors
+are those of `presque.jobs.queues`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from presque.errors import InvalidName, OutcomeUnknown, StoreError
-from presque.jobs.queues import HEAD, REMEMBERED, Taken
+from presque.jobs.queues import PAYLOAD_AT, REMEMBERED, Taken
 from presque.redis import keys
 from presque.redis.store import gather
 from presque.redis.units import milliseconds, seconds
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
     from presque.redis.connection import Reply
     from presque.redis.store import Store
 
-LONGEST_NOTED = 1000  # characters of an error that are kept; of a longer one its beginning and its end:
+LONGEST_NOTED = 1000  # characters of an error that are kept; of a longer error its beginning and its end are kept:
 BEGINNING_NOTED, END_NOTED = 300, 700
 
 
 class Leased(Taken, frozen=True, kw_only=True):
-    """Jobs leased under one receipt. The tuples go in parallel: when each job was made and its lease ends (epoch
-    seconds), what is left of the lease (seconds), and which attempt it is, of how many.
+    """Jobs leased under one receipt. The tuples are parallel, one item for each job: when it was inserted and when its
+    lease ends (epoch seconds), what is left of the lease (seconds), which attempt this is, and of how many.
     """
 
     created_at: tuple[float, ...]
@@ -46,8 +47,8 @@ class Leased(Taken, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Settlement:
-    """What a lease's holder says of a job. `outcome` is ack, nack, final (a nack after which the job is dead) or
-    release; `delay` is seconds, None the usual.
+    """What a worker says of its job. `outcome` is ack, nack, final (a nack after which the job is dead) or release.
+    `delay` is seconds; None stands for the back-off after a nack and for no delay after a release.
     """
 
     number: bytes
@@ -59,8 +60,8 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of a settlement. A job that is delayed is due at `due_at` (epoch seconds), which was `due_in` seconds
-    after the nack. Only one of several jobs is unavailable or unknown.
+    """What became of a settlement. A delayed job is due at `due_at` (epoch seconds), `due_in` seconds after the nack.
+    Only methods for several queues fire with unavailable or unknown; the others fail.
     """
 
     became: SettlementOutcome
@@ -70,8 +71,8 @@ class Settled:
 
 @dataclass(frozen=True)
 class Extended:
-    """What became of an extension. A lease that is extended lasts `lease` seconds from then, until `ends_at` (epoch
-    seconds). Only one of several leases is unavailable or unknown.
+    """What became of an extension. An extended lease lasts `lease` seconds, until `ends_at` (epoch seconds). Only
+    methods for several queues fire with unavailable or unknown; the others fail.
     """
 
     became: ExtensionOutcome
@@ -104,12 +105,12 @@ class Leases:
         receipt: bytes = b"",
         others: Sequence[str] = (),
     ) -> Deferred[Leased]:
-        """Lease up to `limit` (1,000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped.
-        With nothing, `daemon` is to be woken.
+        """Lease up to `limit` (1,000) jobs for `lease` seconds, or for as long as the queue's setting says. Fires with
+        no jobs when there are none or the queue is stopped; then `daemon` will be woken for the next.
 
-        With an idempotency `key` what was leased with it before comes again, as far as it is still leased; also from
-        `others`, the other queues of the same request, that share the queue's partition. A request that looks more
-        than once has one `receipt` for all its looks (see `new_receipt`), and jobs by one of them.
+        With an idempotency `key`, jobs that were leased with it before and are leased still come again, also from
+        `others`: the other queues of the same request, as far as they share the queue's partition. A request that
+        tries more than once uses one `receipt` for all its tries (see `new_receipt`); only one of them gets jobs.
         """
         receipt = receipt or self.new_receipt()
         length = b"" if lease is None else b"%d" % milliseconds(lease)
@@ -134,7 +135,9 @@ class Leases:
         return b"l" + self._token().encode()
 
     def reserved(self, queues: Sequence[str], worker: str, key: bytes) -> Deferred[Leased | None]:
-        """What was leased from the first of `queues` with this idempotency key and is still leased; None is nothing."""
+        """The jobs that were leased with this idempotency key and are leased still, from the first of `queues` that has
+        any; None when there are none.
+        """
 
         def asked(queue: str) -> Deferred[Reply]:
             kept_for, remembered = self._remembered(queue, key)
@@ -153,7 +156,7 @@ class Leases:
         return b"%d" % milliseconds(REMEMBERED), keys.reservation_key(queue, key, self._store.partitions)
 
     def settle(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:
-        """Settle jobs of one queue, each for itself. Fires with what became of each."""
+        """Settle jobs of one queue, each for itself. Fires with what became of each, in their order."""
         args: list[bytes] = []
         for each in settlements:
             delay = b"" if each.delay is None else b"%d" % milliseconds(each.delay)
@@ -170,14 +173,16 @@ class Leases:
         return self._store.on_queue("settle", queue, *args).addCallback(settled)
 
     def settle_several(self, by_queue: Mapping[str, Sequence[Settlement]]) -> Deferred[dict[str, list[Settled]]]:
-        """Settle jobs of several queues, each for itself, all queues at once. It never fails."""
+        """Settle jobs of several queues, each for itself, all queues at the same time. Never fails. Fires with what
+        became of each, in their order, by queue.
+        """
         return self._each(by_queue, self.settle, Settled)
 
     def extend(
         self, queue: str, jobs: Sequence[tuple[bytes, bytes]], lease: float | None = None
     ) -> Deferred[list[Extended]]:
-        """Lease jobs (number and receipt) of one queue for `lease` seconds from now, else for the queue's, each for
-        itself. Fires with what became of each.
+        """Extend leases of one queue, each job given as its number and receipt, to `lease` seconds from now, or to as
+        long as the queue's setting says. Each job is for itself. Fires with what became of each, in their order.
         """
         length = b"" if lease is None else b"%d" % milliseconds(lease)
 
@@ -194,7 +199,9 @@ class Leases:
     def extend_several(
         self, by_queue: Mapping[str, Sequence[tuple[bytes, bytes]]], lease: float | None = None
     ) -> Deferred[dict[str, list[Extended]]]:
-        """Extend leases of several queues, each for itself, all queues at once. It never fails."""
+        """Extend leases of several queues, each for itself, all queues at the same time. Never fails. Fires with what
+        became of each, in their order, by queue.
+        """
         return self._each(by_queue, lambda queue, jobs: self.extend(queue, jobs, lease), Extended)
 
     def _each(
@@ -236,11 +243,11 @@ def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -
         worker,
         receipt,
         tuple(rows[::step]),
-        tuple([job[HEAD:] for job in jobs]),
+        tuple([job[PAYLOAD_AT:] for job in jobs]),
         "nothing",
         key,
         again,
-        created_at=tuple([seconds(int(job[: HEAD - 1])) for job in jobs]),
+        created_at=tuple([seconds(int(job[: PAYLOAD_AT - 1])) for job in jobs]),
         ends_at=tuple([seconds(at) for at in ends_at]),
         left=tuple([seconds(at - now) for at in ends_at]),
         attempts=tuple(rows[2::step]),

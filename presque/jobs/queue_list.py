@@ -1,7 +1,7 @@
 """The list of all queues, over all partitions: their names, how many there are, and several in numbers.
 
-A partition that gives no answer does not keep back what the others have: who asks is told which those are. Failures as
-in `presque.jobs.queues`.
+A partition that gives no answer does not hold back what the others answer; the caller is told which ones are missing.
+Errors are those of `presque.jobs.queues`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class QueueList:
         self._queues = queues
 
     async def names(self, after: str = "", limit: int = MOST_AT_ONCE) -> tuple[list[str], list[int]]:
-        """The names of up to `limit` queues that come after the name `after`, sorted, and which partitions gave no
-        answer. Raises InvalidName.
+        """The sorted names of up to `limit` (1,000) queues that come after the name `after`, and which partitions gave
+        no answer. Raises InvalidName.
         """
         if after:
             keys.check_name(after)
@@ -44,8 +44,8 @@ class QueueList:
         return [name.decode() for name in sorted(chain.from_iterable(replies.values()))[:limit]], missing
 
     async def all_names(self, missing: list[int]) -> AsyncIterator[list[str]]:
-        """The names of all queues, sorted, some at a time. Notes in `missing` which partitions give no answer; fails
-        with StoreUnavailable when none does.
+        """The names of all queues, sorted, up to 1,000 at a time. Adds to `missing` the partitions that give no answer;
+        raises StoreUnavailable when none of them answers.
         """
         some = []
         streams = [
@@ -69,8 +69,9 @@ class QueueList:
                 yield name, None
 
     async def overview(self, names: Sequence[str]) -> tuple[dict[str, Counts], list[int]]:
-        """The counts of several queues by name, and which partitions gave no answer. One script call a queue; some are
-        sent together, and others come in between. Fails as one of them when none is answered.
+        """Several queues in numbers, by name, and which partitions gave no answer. One script call for each queue, up
+        to TOGETHER at a time, so that other requests have their turn in between. Raises what the first one raised when
+        none is answered.
         """
         counts: dict[str, Counts] = {}
         missing: dict[int, Failure] = {}

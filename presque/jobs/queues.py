@@ -1,7 +1,8 @@
-"""The queues: one method a verb, one script call a method.
+"""What one queue does: a method for each verb, and one script call for each method.
 
-Every method returns a Deferred. Beside what its docstring names, each may fail with StoreUnavailable (nothing was
-done), OutcomeUnknown (the reply never came) or StoreFull (nothing was done). Names are checked here: InvalidName.
+Every method returns a Deferred. Besides the errors that its docstring names, it may fail with StoreUnavailable (nothing
+was done), OutcomeUnknown (the reply never came) or StoreFull (nothing was done). A name that cannot name a queue raises
+InvalidName.
 """
 
 from __future__ import annotations
@@ -33,17 +34,18 @@ if TYPE_CHECKING:
     from presque.redis.connection import Reply
     from presque.redis.store import Store
 
-HOLD = 5.0  # seconds that a taken job is kept for its consumer before it is handed out again, unless extended
-HEAD = 14  # bytes before the payload in a stored job: see `jobs` in presque.redis.keys
-MOST_AT_ONCE = 1000  # jobs taken, settled, given back or moved by one script call
-REMEMBERED = 24 * 3600.0  # seconds that an idempotency key is kept
+HOLD = 5.0  # seconds for which a taken job is held before it is handed out again, unless the hold is extended
+PAYLOAD_AT = 14  # bytes that stand before the payload in a stored job: see `jobs` in presque.redis.keys
+MOST_AT_ONCE = 1000  # jobs that one script call takes, settles, gives back or moves
+REMEMBERED = 24 * 3600.0  # seconds for which an idempotency key is kept
 
 
 class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclass takes five times as long
-    """Jobs taken from a queue and held under one receipt. Without jobs there is nothing held.
+    """Jobs taken from a queue, held under one receipt; possibly none.
 
-    `on_arrival` at their consumer those taken for good are to be delivered (which ends them) or, where the queue keeps
-    them in the worker's name, kept. For those that are leased there is nothing to do: their consumer ends them.
+    `on_arrival` says what to do when they have reached their consumer. Jobs taken for good are delivered, which ends
+    them, or kept, where the queue keeps them in the worker's name. With leased jobs there is nothing to do: the worker
+    settles them.
     """
 
     queue: str
@@ -58,9 +60,8 @@ class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclas
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job to insert. `due` is epoch seconds, or `delay` seconds from now by Redis' clock; with neither, at once.
-
-    `max_attempts` are its own, None the queue's.
+    """A job to insert. It is due at `due` (epoch seconds) or `delay` seconds from now by Redis' clock; with neither, at
+    once. `max_attempts` is its own number of attempts; None stands for the queue's.
     """
 
     payload: bytes
@@ -72,10 +73,10 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Counts:
-    """A queue in numbers: jobs by state, what was fetched and failed since it began, its policy and settings.
+    """A queue in numbers: its jobs by state, how many were fetched and failed since it began, its policy, its settings.
 
-    `oldest` is the age of the oldest ready job in seconds, None without one. `told` is what the store said of the
-    settings, which few want to know.
+    `oldest` is the age of the oldest ready job (seconds), None when no job is ready. `told` is what the store replied
+    of the settings; it is decoded only when somebody asks for them.
     """
 
     ready: int
@@ -91,12 +92,12 @@ class Counts:
 
     @property
     def settings(self) -> dict[str, policy.Value]:
-        """The settings by name, as `presque.jobs.policy` names and measures them; None where nothing is in force."""
+        """The settings by name, with the names and units of `presque.jobs.policy`; None where nothing is in force."""
         return policy.from_store(self.told)
 
 
 class Queues:
-    """All queues of one store. `nonce` tells this daemon's receipts from those of others: a few random characters."""
+    """All queues of one store. `nonce`, a few random characters, distinguishes this daemon from others."""
 
     def __init__(self, store: Store, nonce: str) -> None:
         self._store = store
@@ -107,8 +108,8 @@ class Queues:
     def push(
         self, queue: str, payloads: Sequence[bytes], due: float | None = None, uniq: bytes = b""
     ) -> Deferred[list[str]]:
-        """Insert jobs, all or none. Fires with their ids. `due`, epoch seconds, keeps them back until then; `uniq`, for
-        one job alone, fails with Duplicate while another with that key waits. Fails with QueueFull or NotAccepting.
+        """Insert jobs, all or none. Fires with their ids. They are due at `due` (epoch seconds), or at once. `uniq` is
+        for one job alone. Fails with Duplicate while another job with that key waits, QueueFull or NotAccepting.
         """
         inserted = self._store.on_queue("push", queue, _due(due), uniq, *payloads)
         return inserted.addCallback(_ids, queue, len(payloads))
@@ -119,8 +120,8 @@ class Queues:
         """Insert jobs, all or none. Fires with the id and the state of each. Fails with Duplicate, QueueFull or
         NotAccepting.
 
-        With an idempotency `key`, only the first call inserts; each later one with the same fingerprint of the request
-        fires with what the first did, and one with another fails with IdempotencyMismatch.
+        With an idempotency `key` only the first call inserts. A later call whose request has the same fingerprint fires
+        with what the first call did; a call with another fingerprint fails with IdempotencyMismatch.
         """
         args = [fingerprint if key else b"", _ms(REMEMBERED)]
         for job in jobs:
@@ -141,8 +142,8 @@ class Queues:
         key: bytes = b"",
         fingerprint: bytes = b"",
     ) -> Deferred[list[str]]:
-        """As `push` with one job, for a worker that failed at it: counts one failure on the queue, and on the worker
-        if it is registered; with an idempotency key, once.
+        """Insert one job again that a worker failed at, as `push` does. Counts one failure on the queue, and on the
+        worker if it is registered. With an idempotency key, as `insert`, only the first call inserts and counts.
         """
         print_ = fingerprint if key else b""
         remembered = keys.idempotency_key(queue, key, self.partitions)
@@ -151,10 +152,10 @@ class Queues:
         return failed.addCallback(_inserted, queue, print_).addCallback(lambda jobs: [job_id for job_id, _ in jobs])
 
     def take(self, queue: str, limit: int = 1, worker: str = "", daemon: bytes = b"") -> Deferred[Taken]:
-        """Take up to `limit` (1,000) jobs for good: due ones first, then the oldest. They are held for HOLD seconds and
-        must be delivered or given back, or, where the queue has `redeliver_after` and a worker took them, kept. What
-        the queue kept for that worker before is acknowledged. With nothing, `daemon` is to be woken. Fails with
-        QueuePaused.
+        """Take up to `limit` (1,000) jobs for good: those that came due first, then the oldest. They are held for HOLD
+        seconds, and must be delivered or given back, or kept where the queue has `redeliver_after` and a worker took
+        them. Acknowledges what the queue kept for that worker before. When there is no job, `daemon` will be woken for
+        the next. Fails with QueuePaused.
         """
         receipt = b"h" + next(self._receipts)
 
@@ -162,7 +163,7 @@ class Queues:
             if reply == 0:
                 raise QueuePaused
             keep, *jobs = reply
-            payloads = tuple([job[HEAD:] for job in jobs[1::2]])
+            payloads = tuple([job[PAYLOAD_AT:] for job in jobs[1::2]])
             return Taken(queue, worker, receipt, tuple(jobs[::2]), payloads, "keep" if keep else "deliver")
 
         args = (b"%d" % limit, _ms(HOLD), receipt, worker.encode(), daemon)
@@ -170,19 +171,20 @@ class Queues:
         return reply.addCallback(taken)
 
     def deliver(self, taken: Iterable[Taken]) -> Deferred[int]:
-        """End jobs, all of one queue, that have reached their consumers. Fires with how many were ended."""
+        """End jobs of one queue that have reached their consumers. Fires with how many it ended."""
         queue, pairs = _pairs(taken)
         return self._store.on_queue("deliver", queue, *pairs, until=NO_LIMIT)
 
     def keep(self, taken: Iterable[Taken]) -> Deferred[int]:
-        """Keep jobs, all of one queue and worker, that have reached it, until it comes again. Fires with how many."""
+        """Keep jobs of one queue that have reached one worker until it comes again. Fires with how many it keeps."""
         queue, pairs = _pairs(taken := list(taken))
         return self._store.on_queue("keep", queue, taken[0].worker.encode(), *pairs, until=NO_LIMIT)
 
     def give_back(self, taken: Taken) -> Deferred[int]:
-        """Put jobs that did not reach their consumer back to the front, uncounted. Fires with how many it did.
+        """Put jobs that did not reach their consumer back to the front; the attempt is not counted. Fires with how
+        many.
 
-        What was leased with an idempotency key and asked for again stays leased: another answer may have arrived.
+        Jobs that were leased with an idempotency key and asked for again stay leased: another answer may have arrived.
         """
         if taken.asked_again:
             return succeed(0)
@@ -201,38 +203,37 @@ class Queues:
         )
 
     def counts(self, queue: str) -> Deferred[Counts]:
-        """The queue in numbers; one that does not exist has zeros and is open."""
-
+        """The queue in numbers. A queue that does not exist has zeros and is open."""
         return self._store.on_queue("counts", queue).addCallback(_counts)
 
     def configure(self, queue: str, changes: Mapping[str, policy.Value]) -> Deferred[Counts]:
-        """Change settings, named and measured as in `presque.jobs.policy`; None puts one back to its default. The queue
-        begins with it if need be. Fires with the queue in numbers.
+        """Change settings, with the names and units of `presque.jobs.policy`; None puts a default back. Creates the
+        queue if need be. Fires with the queue in numbers.
         """
         return self._store.on_queue("configure", queue, *policy.to_store(changes)).addCallback(_counts)
 
     def peek(self, queue: str, limit: int = MOST_AT_ONCE) -> Deferred[tuple[Counts, list[bytes]]]:
-        """The queue in numbers, and the payloads of up to `limit` (1,000) ready jobs, in the order in which they would
-        be taken; they stay.
+        """The queue in numbers, and the payloads of up to `limit` (1,000) ready jobs in the order in which they would
+        be taken. The jobs stay where they are.
         """
 
         def peeked(reply: Reply) -> tuple[Counts, list[bytes]]:
             counted, *jobs = reply
-            return _counts(counted), [job[HEAD:] for job in jobs]
+            return _counts(counted), [job[PAYLOAD_AT:] for job in jobs]
 
         return self._store.on_queue("peek", queue, b"%d" % limit).addCallback(peeked)
 
     def pause(self, queue: str) -> Deferred[int]:
-        """Stop the queue: it takes insertions and hands nothing out."""
+        """Stop the queue: it accepts jobs and hands none out. Fires with 1 when it was open, else 0."""
         return self._store.on_queue("pause", queue)
 
     def resume(self, queue: str) -> Deferred[int]:
-        """Open the queue again. Fires with 1 when it was stopped, 0 when it was open, -1 when there is none."""
+        """Open the queue again. Fires with 1 when it was stopped, 0 when it was open, -1 when it does not exist."""
         return self._store.on_queue("resume", queue)
 
     def delete(self, queue: str) -> Deferred[bool]:
         """Delete the queue with its jobs in every state, its uniq keys, counters, settings and policy. Fires with
-        whether there was such a queue.
+        whether it existed.
         """
         return self._store.on_queue("delete", queue).addCallback(bool)
 
@@ -258,7 +259,7 @@ class Queues:
         return keys.channel(queue, self._nonce, self.partitions)
 
     def wake_another(self, channel: bytes) -> Deferred[int]:
-        """Pass on what was heard on `channel`: nobody waits there any more."""
+        """Wake another daemon for what was heard on `channel`: here no consumer waits for it any more."""
         return self._store.on_queue("wake_another", keys.queue_of_channel(channel))
 
 

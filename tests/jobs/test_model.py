@@ -38,7 +38,7 @@ from presque.jobs.jobs import STATES, Jobs
 from presque.jobs.leases import Leases, Settlement
 from presque.jobs.policy import Value, lua_parts
 from presque.jobs.queue_list import QueueList
-from presque.jobs.queues import HEAD, NewJob, Queues
+from presque.jobs.queues import PAYLOAD_AT, NewJob, Queues
 from presque.jobs.workers import Workers
 from presque.redis.scripts import load
 from presque.redis.store import Store
@@ -756,7 +756,7 @@ class Stored:
         waiting = {n for key in ("ready", "front", "delayed") for n in self.numbers(queue, key)}
         assert {int(number) for number in uniq.values()} <= waiting, "a uniq key is a waiting job's"
         assert all(uniq_of[number] == key for key, number in uniq.items()), "and its own"
-        assert set(uniq_of) == {number for number, job in jobs.items() if job[HEAD - 1 : HEAD] == b"u"}
+        assert set(uniq_of) == {number for number, job in jobs.items() if job[PAYLOAD_AT - 1 : PAYLOAD_AT] == b"u"}
         for key in ("attempts", "limits", "history", "run_outs", "holders"):
             assert set(self.get(queue, key)) <= set(jobs), f"{key} are of jobs that there are"
         deadlines = [at for key in ("delayed", "leased") for at in self.get(queue, key, {}).values()]
@@ -785,7 +785,7 @@ class Stored:
                 job.at = at
             elif job.state == "leased":
                 job.at = self.get(queue, "leased")[b"%d" % job.number]
-        bodies = {int(number): job[HEAD:] for number, job in self.get(queue, "jobs", {}).items()}
+        bodies = {int(number): job[PAYLOAD_AT:] for number, job in self.get(queue, "jobs", {}).items()}
         assert bodies == {job.number: job.payload for job in model.jobs.values()}
         receipts = {int(number): receipt for number, receipt in self.get(queue, "receipts", {}).items()}
         assert receipts == {job.number: job.receipt for job in model.jobs.values() if job.state == "leased"}

@@ -1,4 +1,4 @@
--- Holds taken jobs for longer. A lease that has run out is lost, even while nobody else has the job; a hold is not.
+-- Holds taken jobs for longer. A lease that has run out is lost, even while no other worker has the job; a hold is not.
 -- ARGV   given up at (epoch ms), queue, lease from now on (ms, or '' for the queue's), number, receipt, … (up to 1000 pairs)
 -- Reply  {lease (ms), lease ends at (epoch ms), then for each pair: extended, lease-lost (it is no longer held under that
 --        receipt), or not-found (there is no such job): see presque.jobs.outcomes}

@@ -17,7 +17,7 @@ if kept_for ~= '' then
     local other = i == 8 and queue or ARGV[i]
     local said = redis.call('HGET', remembered, other)
     if said and said:match('^%+?(%S+)') == receipt then
-      return { now, now } -- this request has its jobs, by another look
+      return { now, now } -- this request was given jobs already, by another try
     elseif said and other ~= queue then
       return { 'elsewhere', other }
     end

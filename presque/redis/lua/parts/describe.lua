@@ -1,6 +1,6 @@
 -- All that is known of a job: {state, stored job, attempts failed, max_attempts, time, history, uniq key, worker}. The time
--- (epoch ms) is when it is due, its lease ends or it died, '' when it is ready; the worker is who holds it, '' when nobody does or
--- its name is not known. Nothing when there is no such job.
+-- (epoch ms) is when it is due, its lease ends or it died, '' when it is ready; the worker is the one that holds it, '' when none
+-- does or its name is not known. Nothing when there is no such job.
 
 --@include padded
 --@include setting

@@ -34,7 +34,7 @@ local function pop_some(count, deadline, receipt, each, ids)
   end
   local leases, under, bytes = {}, {}, 0
   for i, job in ipairs(redis.call('HMGET', jobs, unpack(ids))) do
-    if job then -- always, unless somebody else has written here
+    if job then -- always, unless another program has written here
       local id = ids[i]
       each(id, job)
       leases[#leases + 1] = deadline

@@ -24,7 +24,7 @@ local function acknowledge_kept(worker)
   end
 end
 
--- Looks at a few workers by chance, and forgets those of whose jobs none are held any more: they may never come again. With
+-- Picks a few workers at random, and forgets those of whose jobs none are held any more: they may never come again. With
 -- two for each job that ran out, those that are left are about as many as those that work.
 local function forget_kept(count)
   for _, worker in ipairs(count > 0 and redis.call('HRANDFIELD', kept, math.min(count, 20)) or {}) do

@@ -1,4 +1,4 @@
--- Forgets at most 100 dead jobs that are too old, and 100 beyond the number that is kept. Returns how many.
+-- Forgets up to 100 dead jobs that are too old, and up to 100 beyond the number that is kept. Returns how many.
 
 --@include forget
 --@include setting
