@@ -15,7 +15,10 @@ from benchmarks.crowd import crowd, reserve_and_ack
 from benchmarks.load import TWISTD, Client
 from benchmarks.rates import Ask, Rate, accounted, batch, fill, interleaved, new_jobs, rate, ratios, top_up
 from benchmarks.stage import Line, quiet, shown
-from presque.redis.scripts import SCRIPTS
+from presque.jobs.policy import lua_parts
+from presque.redis.scripts import load
+
+SCRIPTS = load(lua_parts())
 
 if TYPE_CHECKING:
     from collections.abc import Callable

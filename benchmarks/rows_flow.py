@@ -14,7 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load import Client, Lost, Refused, deafen, encoded, insist, percentile, together, until, whole
-from presque.redis.scripts import SCRIPTS
+from presque.jobs.policy import lua_parts
+from presque.redis.scripts import load
+
+SCRIPTS = load(lua_parts())
 
 if TYPE_CHECKING:
     from benchmarks.load import Bench, Redis, Reply

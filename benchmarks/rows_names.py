@@ -14,9 +14,12 @@ from urllib.parse import quote
 import hiredis
 
 from benchmarks.load import Client, encoded, percentile, together
+from presque.jobs.policy import lua_parts
 from presque.redis import keys
-from presque.redis.scripts import SCRIPTS
+from presque.redis.scripts import load
 from presque.redis.store import NO_LIMIT
+
+SCRIPTS = load(lua_parts())
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,6 +23,8 @@ from presque.http.table import Table
 from presque.jobs.events import Events
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases
+from presque.jobs.policy import lua_parts
+from presque.jobs.queue_list import QueueList
 from presque.jobs.queues import MOST_AT_ONCE, Queues
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
@@ -32,6 +34,7 @@ from presque.process.root import Root
 from presque.process.supervisor import Supervisor
 from presque.redis.connect_checks import fitness
 from presque.redis.record import LOOK_EVERY, Record
+from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
 from presque.web.answers import error, error_body
@@ -63,12 +66,13 @@ class Daemon(Root):
         self.ports: list[IListeningPort] = []
         self.server = None if settings.redis else PrivateServer(reactor, settings, self._end)
         url = settings.redis or cast("PrivateServer", self.server).url
-        self.store = Store(reactor, url, endpoint_for(reactor, url), settings.partitions)
+        self.store = Store(reactor, url, endpoint_for(reactor, url), settings.partitions, load(lua_parts()))
         self.store.checks.append(fitness(private=self.server is not None))
         self.record = Record(settings.partitions)
         self.store.checks.append(self.record.check)
         self.store.topology.commands.on_unfit = self._end
         self.queues = Queues(self.store, secrets.token_hex(6))
+        self.queue_list = QueueList(self.store, self.queues)
         self.jobs = Jobs(self.store)
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
@@ -76,7 +80,7 @@ class Daemon(Root):
         self.store.topology.commands.stepped = self._redis_stepped
         self.events = Events(self.store.topology.listener)
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
-        rules = self.queues, self.jobs, self.leases, self.workers
+        rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
         self.table = Table(self.routes, explain, error)
         door = Door(settings.host)

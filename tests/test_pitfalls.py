@@ -16,9 +16,12 @@ from twisted.logger import globalLogPublisher
 from twisted.web import http
 
 from presque.http.routes import Routes
+from presque.jobs.policy import lua_parts
 from presque.redis.connection import Connection
-from presque.redis.scripts import SCRIPTS
+from presque.redis.scripts import load
 from presque.redis.store import MOST_WAITING
+
+SCRIPTS = load(lua_parts())
 
 JOB = b'{"key":"value"}'
 

@@ -9,8 +9,11 @@ from importlib.util import resolve_name
 import pytest
 from servers import ROOT
 
+from presque.jobs.policy import lua_parts
 from presque.redis.keys import CALL_KEYS, PARTITION_KEYS, QUEUE_KEYS
-from presque.redis.scripts import SCRIPTS
+from presque.redis.scripts import load
+
+SCRIPTS = load(lua_parts())
 
 FILES = sorted((ROOT / "presque").rglob("*.py"))
 SCRIPT_FILES = sorted((ROOT / "presque" / "redis" / "lua").glob("*.lua"))
@@ -196,6 +199,15 @@ def test_http_is_unknown_below_it(module):
     assert (web, found) == (set(), [])
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if not within(name, "presque.redis")])
+def test_milliseconds_are_known_to_the_store_alone(module):
+    """A thousand converts them, in `presque.redis.units`."""
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div | ast.FloorDiv | ast.Mod):
+            factors = [side.value for side in (node.left, node.right) if isinstance(side, ast.Constant)]
+            assert not any(value in (1000, 1e-3) for value in factors), node.lineno
+
+
 @pytest.mark.parametrize("path", SCRIPT_FILES + PART_FILES, ids=lambda path: path.name)
 def test_a_script_opens_with_a_sentence(path):
     comment = re.match(r"(--.*\n)*", path.read_text())[0].replace("--", "").partition(" ARGV ")[0]
@@ -238,12 +250,34 @@ def test_a_script_asks_for_every_key_that_it_uses_and_for_no_other(name):
     assert asked <= used, "it asks for a key that it does not use"
 
 
+def code(path):
+    """A script or a part without its comments and texts."""
+    return re.sub(r"--.*|'[^']*'", "", path.read_text())
+
+
+@pytest.mark.parametrize("path", SCRIPT_FILES + PART_FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_script_and_a_part_include_what_they_use_and_nothing_else(path):
+    text = code(path)
+    defines = {
+        name: part.stem for part in PART_FILES for name in re.findall(r"^local function (\w+)", code(part), re.M)
+    }
+    own = {name for name, part in defines.items() if path in PART_FILES and part == path.stem}
+    called = set(re.findall(r"\b(\w+)\(", text)) | set(re.findall(r"pcall\((\w+),", text))
+    used = {defines[name] for name in called & set(defines) - own} | {name for name in lua_parts() if name in text}
+    included = re.findall(r"^--@include (\w+)$", path.read_text(), re.MULTILINE)
+    assert sorted(included) == sorted(used | ({"now"} if path in SCRIPT_FILES else set()))
+
+
+@pytest.mark.parametrize("path", PART_FILES, ids=lambda path: path.name)
+def test_a_part_is_named_for_what_it_defines(path):
+    assert re.search(rf"^local (function )?{path.stem}\b", code(path), re.MULTILINE)
+
+
 def test_every_script_and_part_is_in_use():
     assert {path.stem for path in SCRIPT_FILES} == set(SCRIPTS)
-    included = {
-        name for path in SCRIPT_FILES for name in re.findall(r"^--@include (\w+)$", path.read_text(), re.MULTILINE)
-    }
-    assert included == {path.stem for path in PART_FILES}
+    texts = [path.read_text() for path in [*SCRIPT_FILES, *PART_FILES]]
+    included = {name for text in texts for name in re.findall(r"^--@include (\w+)$", text, re.MULTILINE)}
+    assert included == {path.stem for path in PART_FILES} | set(lua_parts())
     strings = {node.value for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     assert set(SCRIPTS) <= strings
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from presque.redis.units import milliseconds
+
 if TYPE_CHECKING:
     from presque.redis.store import Store
 
@@ -23,7 +25,7 @@ async def forget_silent(store: Store, keep: float) -> int:
     """One turn: forgets some of those workers that were silent in every partition for `keep` seconds. Returns how many
     it looked at in the partition that has most; AT_ONCE is a lot.
     """
-    args = (b"%d" % (keep * 1000), b"%d" % AT_ONCE)
+    args = (b"%d" % milliseconds(keep), b"%d" % AT_ONCE)
     found, _ = await store.where_there_is_an_answer("silent_workers", *args)
     for partition, (before, *workers) in found.items():
         silent = await _not_seen_elsewhere(store, partition, before, workers)

@@ -1,7 +1,8 @@
-"""Leases: jobs reserved for a time under a receipt, and what their holders do with them. One script call a queue.
+"""Leases: jobs that are reserved for a time under a receipt, and what their workers do with them. One script call for
+each queue.
 
-The receipt is a lease's fencing token: once the lease has run out, or the job was settled, it matches nothing. Failures
-as in `presque.jobs.queues`.
+The receipt is a lease's fencing token: once the lease has run out, or the job was settled, it matches nothing. Errors
+are those of `presque.jobs.queues`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from presque.errors import InvalidName, OutcomeUnknown, StoreError
-from presque.jobs.queues import HEAD, REMEMBERED, Taken
+from presque.jobs.queues import PAYLOAD_AT, REMEMBERED, Taken
 from presque.redis import keys
 from presque.redis.store import gather
+from presque.redis.units import milliseconds, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,27 +25,30 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python import failure
 
+    from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
     from presque.redis.connection import Reply
     from presque.redis.store import Store
 
-LONGEST_NOTED = 1000  # characters of an error that are kept; of a longer one its beginning and its end:
+LONGEST_NOTED = 1000  # characters of an error that are kept; of a longer error its beginning and its end are kept:
 BEGINNING_NOTED, END_NOTED = 300, 700
 
 
 class Leased(Taken, frozen=True, kw_only=True):
-    """Jobs leased under one receipt: until when, at `now`. Times are epoch ms; all tuples go in parallel."""
+    """Jobs leased under one receipt. The tuples are parallel, one item for each job: when it was inserted and when its
+    lease ends (epoch seconds), what is left of the lease (seconds), which attempt this is, and of how many.
+    """
 
-    now: int
-    ends_at: tuple[int, ...]
-    created: tuple[int, ...]
+    created_at: tuple[float, ...]
+    ends_at: tuple[float, ...]
+    left: tuple[float, ...]
     attempts: tuple[int, ...]
-    limits: tuple[int, ...]
+    max_attempts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """What a lease's holder says of a job. `outcome` is ack, nack, final (a nack after which the job is dead) or
-    release; `delay` is seconds, None the usual.
+    """What a worker says of its job. `outcome` is ack, nack, final (a nack after which the job is dead) or release.
+    `delay` is seconds; None stands for the back-off after a nack and for no delay after a release.
     """
 
     number: bytes
@@ -55,24 +60,24 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of a settlement: ack, release, delayed (until `due_at`, epoch ms, which was `due_in` ms later), dead,
-    lost or gone; of several also unavailable (nothing was done) or unknown (it may or may not have been done).
+    """What became of a settlement. A delayed job is due at `due_at` (epoch seconds), `due_in` seconds after the nack.
+    Only methods for several queues fire with unavailable or unknown; the others fail.
     """
 
-    word: str
-    due_at: int = 0
-    due_in: int = 0
+    became: SettlementOutcome
+    due_at: float = 0
+    due_in: float = 0
 
 
 @dataclass(frozen=True)
 class Extended:
-    """What became of an extension: extended (for `lease` ms, until `ends_at`, epoch ms), or as with Settled lost, gone,
-    unavailable or unknown.
+    """What became of an extension. An extended lease lasts `lease` seconds, until `ends_at` (epoch seconds). Only
+    methods for several queues fire with unavailable or unknown; the others fail.
     """
 
-    word: str
-    lease: int = 0
-    ends_at: int = 0
+    became: ExtensionOutcome
+    lease: float = 0
+    ends_at: float = 0
 
 
 class Leases:
@@ -92,7 +97,7 @@ class Leases:
     def reserve(
         self,
         queue: str,
-        most: int,
+        limit: int,
         lease: float | None = None,
         worker: str = "",
         key: bytes = b"",
@@ -100,17 +105,17 @@ class Leases:
         receipt: bytes = b"",
         others: Sequence[str] = (),
     ) -> Deferred[Leased]:
-        """Lease up to `most` (1000) jobs for `lease` seconds, else for the queue's; none when the queue is stopped.
-        With nothing, `daemon` is to be woken.
+        """Lease up to `limit` (1,000) jobs for `lease` seconds, or for as long as the queue's setting says. Fires with
+        no jobs when there are none or the queue is stopped; then `daemon` will be woken for the next.
 
-        With an idempotency `key` what was leased with it before comes again, as far as it is still leased; also from
-        `others`, the other queues of the same request, that share the queue's partition. A request that looks more
-        than once has one `receipt` for all its looks (see `new_receipt`), and jobs by one of them.
+        With an idempotency `key`, jobs that were leased with it before and are leased still come again, also from
+        `others`: the other queues of the same request, as far as they share the queue's partition. A request that
+        tries more than once uses one `receipt` for all its tries (see `new_receipt`); only one of them gets jobs.
         """
         receipt = receipt or self.new_receipt()
-        length = b"" if lease is None else b"%d" % (lease * 1000)
+        length = b"" if lease is None else b"%d" % milliseconds(lease)
         kept_for, remembered = self._remembered(queue, key)
-        args = [b"%d" % most, length, receipt, worker.encode(), kept_for, daemon]
+        args = [b"%d" % limit, length, receipt, worker.encode(), kept_for, daemon]
         if key:
             args += [other.encode() for other in others if other != queue]
 
@@ -121,7 +126,7 @@ class Leases:
             return before.addCallback(lambda found: found or again())
 
         def again() -> Deferred[Leased]:
-            return self.reserve(queue, most, lease, worker, key, daemon, receipt, others)
+            return self.reserve(queue, limit, lease, worker, key, daemon, receipt, others)
 
         return self._store.on_queue("reserve", queue, *args, key=remembered).addCallback(leased)
 
@@ -130,7 +135,9 @@ class Leases:
         return b"l" + self._token().encode()
 
     def reserved(self, queues: Sequence[str], worker: str, key: bytes) -> Deferred[Leased | None]:
-        """What was leased from the first of `queues` with this idempotency key and is still leased; None is nothing."""
+        """The jobs that were leased with this idempotency key and are leased still, from the first of `queues` that has
+        any; None when there are none.
+        """
 
         def asked(queue: str) -> Deferred[Reply]:
             kept_for, remembered = self._remembered(queue, key)
@@ -143,40 +150,48 @@ class Leases:
         return gather(map(asked, queues)).addCallback(found)
 
     def _remembered(self, queue: str, key: bytes) -> tuple[bytes, bytes]:
-        """How long an idempotency key is remembered (ms), and where."""
+        """How long the store remembers an idempotency key, and where."""
         if not key:
             return b"", b""
-        return b"%d" % (REMEMBERED * 1000), keys.reservation_key(queue, key, self._store.partitions)
+        return b"%d" % milliseconds(REMEMBERED), keys.reservation_key(queue, key, self._store.partitions)
 
     def settle(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:
-        """Settle jobs of one queue, each for itself. Fires with what became of each."""
+        """Settle jobs of one queue, each for itself. Fires with what became of each, in their order."""
         args: list[bytes] = []
         for each in settlements:
-            delay = b"" if each.delay is None else b"%d" % (each.delay * 1000)
+            delay = b"" if each.delay is None else b"%d" % milliseconds(each.delay)
             args += (each.number, each.receipt, each.outcome.encode(), delay, _noted(each.error))
             args.append(b"%.6f" % self._chance())
 
         def settled(reply: Reply) -> list[Settled]:
-            return [Settled(reply[n].decode(), *reply[n + 1 : n + 3]) for n in range(0, len(reply), 3)]
+            rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+            return [
+                Settled(became.decode(), seconds(due_at), seconds(due_in)) if due_at else Settled(became.decode())
+                for became, due_at, due_in in rows
+            ]
 
         return self._store.on_queue("settle", queue, *args).addCallback(settled)
 
     def settle_several(self, by_queue: Mapping[str, Sequence[Settlement]]) -> Deferred[dict[str, list[Settled]]]:
-        """Settle jobs of several queues, each for itself, all queues at once. It never fails."""
+        """Settle jobs of several queues, each for itself, all queues at the same time. Never fails. Fires with what
+        became of each, in their order, by queue.
+        """
         return self._each(by_queue, self.settle, Settled)
 
     def extend(
         self, queue: str, jobs: Sequence[tuple[bytes, bytes]], lease: float | None = None
     ) -> Deferred[list[Extended]]:
-        """Lease jobs (number and receipt) of one queue for `lease` seconds from now, else for the queue's, each for
-        itself. Fires with what became of each.
+        """Extend leases of one queue, each job given as its number and receipt, to `lease` seconds from now, or to as
+        long as the queue's setting says. Each job is for itself. Fires with what became of each, in their order.
         """
-        length = b"" if lease is None else b"%d" % (lease * 1000)
+        length = b"" if lease is None else b"%d" % milliseconds(lease)
 
         def extended(reply: Reply) -> list[Extended]:
-            lease, ends_at, *words = reply
-            became = {1: Extended("extended", int(lease), int(ends_at)), 0: Extended("lost"), -1: Extended("gone")}
-            return [became[word] for word in words]
+            lease, ends_at, *each = reply
+            times = seconds(lease), seconds(ends_at)
+            return [
+                Extended("extended", *times) if became == b"extended" else Extended(became.decode()) for became in each
+            ]
 
         pairs = [part for pair in jobs for part in pair]
         return self._store.on_queue("extend", queue, length, *pairs).addCallback(extended)
@@ -184,7 +199,9 @@ class Leases:
     def extend_several(
         self, by_queue: Mapping[str, Sequence[tuple[bytes, bytes]]], lease: float | None = None
     ) -> Deferred[dict[str, list[Extended]]]:
-        """Extend leases of several queues, each for itself, all queues at once. It never fails."""
+        """Extend leases of several queues, each for itself, all queues at the same time. Never fails. Fires with what
+        became of each, in their order, by queue.
+        """
         return self._each(by_queue, lambda queue, jobs: self.extend(queue, jobs, lease), Extended)
 
     def _each(
@@ -195,7 +212,7 @@ class Leases:
         def asked(queue: str, items: Sequence[Any]) -> Deferred[Any]:
             def refused(wrong: failure.Failure) -> list[Any]:
                 if wrong.check(InvalidName):
-                    return [kind("gone")] * len(items)
+                    return [kind("not-found")] * len(items)
                 if not wrong.check(StoreError):
                     self._log.failure("{queue}: what became of {count} jobs?", wrong, queue=queue, count=len(items))
                 known = wrong.check(StoreError) and not wrong.check(OutcomeUnknown)
@@ -214,27 +231,27 @@ def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -
     again = bool(reply) and reply[0] == b"again"
     if again:
         _, now, receipt, *rows = reply
-        ends_at = tuple(rows[4::5])
+        ends_at = rows[4::5]
         step = 5
     else:
         now, until, *rows = reply or (0, 0)  # 0: stopped
         step = 4
-        ends_at = (until,) * (len(rows) // step)
+        ends_at = [until] * (len(rows) // step)
     jobs = rows[1::step]
     return Leased(
         queue,
         worker,
         receipt,
         tuple(rows[::step]),
-        tuple([job[HEAD:] for job in jobs]),
+        tuple([job[PAYLOAD_AT:] for job in jobs]),
         "nothing",
         key,
         again,
-        now=now,
-        ends_at=ends_at,
-        created=tuple([int(job[: HEAD - 1]) for job in jobs]),
+        created_at=tuple([seconds(int(job[: PAYLOAD_AT - 1])) for job in jobs]),
+        ends_at=tuple([seconds(at) for at in ends_at]),
+        left=tuple([seconds(at - now) for at in ends_at]),
         attempts=tuple(rows[2::step]),
-        limits=tuple(rows[3::step]),
+        max_attempts=tuple(rows[3::step]),
     )
 
 

@@ -1,57 +1,51 @@
-"""The queues: one method a verb, one script call a method.
+"""What one queue does: a method for each verb, and one script call for each method.
 
-Every method returns a Deferred. Beside what its docstring names, each may fail with StoreUnavailable (nothing was
-done), OutcomeUnknown (the reply never came) or StoreFull (nothing was done). Names are checked here: InvalidName.
+Every method returns a Deferred. Besides the errors that its docstring names, it may fail with StoreUnavailable (nothing
+was done), OutcomeUnknown (the reply never came) or StoreFull (nothing was done). A name that cannot name a queue raises
+InvalidName.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain, count
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING
 
 import msgspec
-from twisted.internet.defer import DeferredList, succeed
+from twisted.internet.defer import succeed
 
 from presque.errors import (
     Duplicate,
     IdempotencyMismatch,
     NotAccepting,
-    OutcomeUnknown,
-    PartlyDone,
     QueueFull,
     QueuePaused,
-    StoreError,
-    StoreUnavailable,
-    UnknownQueue,
 )
-from presque.jobs.pages import answering, merged
+from presque.jobs import policy
 from presque.redis import keys
 from presque.redis.store import NO_LIMIT
+from presque.redis.units import milliseconds, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
-    from twisted.python.failure import Failure
 
     from presque.redis.connection import Reply
     from presque.redis.store import Store
 
-HOLD = 5.0  # seconds that a taken job is kept for its consumer before it is handed out again, unless extended
-HEAD = 14  # bytes before the payload in a stored job: see `jobs` in presque.redis.keys
-MOST_AT_ONCE = 1000  # jobs taken, settled, given back or moved by one script call
-TOGETHER = 25  # queues told of together
-REMEMBERED = 24 * 3600.0  # seconds that an idempotency key is kept
-STATES = ("ready", "delayed", "leased", "dead")
-PURGED = ("leased", "delayed", "ready", "dead")  # in this order a job that moves by itself meanwhile is found later on
+HOLD = 5.0  # seconds for which a taken job is held before it is handed out again, unless the hold is extended
+PAYLOAD_AT = 14  # bytes that stand before the payload in a stored job: see `jobs` in presque.redis.keys
+MOST_AT_ONCE = 1000  # jobs that one script call takes, settles, gives back or moves
+REMEMBERED = 24 * 3600.0  # seconds for which an idempotency key is kept
 
 
 class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclass takes five times as long
-    """Jobs taken from a queue and held under one receipt. Without jobs there is nothing held.
+    """Jobs taken from a queue, held under one receipt; possibly none.
 
-    `on_arrival` at their consumer those taken for good are to be delivered (which ends them) or, where the queue keeps
-    them in the worker's name, kept. For those that are leased there is nothing to do: their consumer ends them.
+    `on_arrival` says what to do when they have reached their consumer. Jobs taken for good are delivered, which ends
+    them, or kept, where the queue keeps them in the worker's name. With leased jobs there is nothing to do: the worker
+    settles them.
     """
 
     queue: str
@@ -66,23 +60,23 @@ class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclas
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job to insert. `due` is epoch seconds, or `delay` seconds from now by Redis' clock; with neither, at once.
-
-    `limit` is its own most attempts, None the queue's.
+    """A job to insert. It is due at `due` (epoch seconds) or `delay` seconds from now by Redis' clock; with neither, at
+    once. `max_attempts` is its own number of attempts; None stands for the queue's.
     """
 
     payload: bytes
     due: float | None = None
     delay: float | None = None
     uniq: bytes = b""
-    limit: int | None = None
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True)
 class Counts:
-    """A queue in numbers: jobs by state, what was fetched and failed since it began, its policy and settings.
+    """A queue in numbers: its jobs by state, how many were fetched and failed since it began, its policy, its settings.
 
-    `oldest` is the age of the oldest ready job in seconds, None without one. Of `settings`, times are ms; "" is none.
+    `oldest` is the age of the oldest ready job (seconds), None when no job is ready. `told` is what the store replied
+    of the settings; it is decoded only when somebody asks for them.
     """
 
     ready: int
@@ -94,11 +88,16 @@ class Counts:
     paused: bool
     exists: bool
     oldest: float | None
-    settings: Mapping[str, str]
+    told: Reply
+
+    @property
+    def settings(self) -> dict[str, policy.Value]:
+        """The settings by name, with the names and units of `presque.jobs.policy`; None where nothing is in force."""
+        return policy.from_store(self.told)
 
 
 class Queues:
-    """All queues of one store. `nonce` tells this daemon's receipts from those of others: a few random characters."""
+    """All queues of one store. `nonce`, a few random characters, distinguishes this daemon from others."""
 
     def __init__(self, store: Store, nonce: str) -> None:
         self._store = store
@@ -109,8 +108,8 @@ class Queues:
     def push(
         self, queue: str, payloads: Sequence[bytes], due: float | None = None, uniq: bytes = b""
     ) -> Deferred[list[str]]:
-        """Insert jobs, all or none. Fires with their ids. `due`, epoch seconds, keeps them back until then; `uniq`, for
-        one job alone, fails with Duplicate while another with that key waits. Fails with QueueFull or NotAccepting.
+        """Insert jobs, all or none. Fires with their ids. They are due at `due` (epoch seconds), or at once. `uniq` is
+        for one job alone. Fails with Duplicate while another job with that key waits, QueueFull or NotAccepting.
         """
         inserted = self._store.on_queue("push", queue, _due(due), uniq, *payloads)
         return inserted.addCallback(_ids, queue, len(payloads))
@@ -121,13 +120,14 @@ class Queues:
         """Insert jobs, all or none. Fires with the id and the state of each. Fails with Duplicate, QueueFull or
         NotAccepting.
 
-        With an idempotency `key`, only the first call inserts; each later one with the same fingerprint of the request
-        fires with what the first did, and one with another fails with IdempotencyMismatch.
+        With an idempotency `key` only the first call inserts. A later call whose request has the same fingerprint fires
+        with what the first call did; a call with another fingerprint fails with IdempotencyMismatch.
         """
         args = [fingerprint if key else b"", _ms(REMEMBERED)]
         for job in jobs:
             due = b"+" + _ms(job.delay) if job.delay else _due(job.due)
-            args += (due, job.uniq, b"" if job.limit is None else b"%d" % job.limit, job.payload)
+            max_attempts = b"" if job.max_attempts is None else b"%d" % job.max_attempts
+            args += (due, job.uniq, max_attempts, job.payload)
         remembered = keys.idempotency_key(queue, key, self.partitions)
         asked = self._store.on_queue("insert", queue, *args, key=remembered)
         return asked.addCallback(_inserted, queue, args[0])
@@ -142,8 +142,8 @@ class Queues:
         key: bytes = b"",
         fingerprint: bytes = b"",
     ) -> Deferred[list[str]]:
-        """As `push` with one job, for a worker that failed at it: counts one failure on the queue, and on the worker
-        if it is registered; with an idempotency key, once.
+        """Insert one job again that a worker failed at, as `push` does. Counts one failure on the queue, and on the
+        worker if it is registered. With an idempotency key, as `insert`, only the first call inserts and counts.
         """
         print_ = fingerprint if key else b""
         remembered = keys.idempotency_key(queue, key, self.partitions)
@@ -151,11 +151,11 @@ class Queues:
         failed = self._store.on_queue("fail", queue, *args, key=remembered)
         return failed.addCallback(_inserted, queue, print_).addCallback(lambda jobs: [job_id for job_id, _ in jobs])
 
-    def take(self, queue: str, most: int = 1, worker: str = "", daemon: bytes = b"") -> Deferred[Taken]:
-        """Take up to `most` (1000) jobs for good: due ones first, then the oldest. They are held for HOLD seconds and
-        must be delivered or given back, or, where the queue has `redeliver_after` and a worker took them, kept. What
-        the queue kept for that worker before is acknowledged. With nothing, `daemon` is to be woken. Fails with
-        QueuePaused.
+    def take(self, queue: str, limit: int = 1, worker: str = "", daemon: bytes = b"") -> Deferred[Taken]:
+        """Take up to `limit` (1,000) jobs for good: those that came due first, then the oldest. They are held for HOLD
+        seconds, and must be delivered or given back, or kept where the queue has `redeliver_after` and a worker took
+        them. Acknowledges what the queue kept for that worker before. When there is no job, `daemon` will be woken for
+        the next. Fails with QueuePaused.
         """
         receipt = b"h" + next(self._receipts)
 
@@ -163,27 +163,28 @@ class Queues:
             if reply == 0:
                 raise QueuePaused
             keep, *jobs = reply
-            payloads = tuple([job[HEAD:] for job in jobs[1::2]])
+            payloads = tuple([job[PAYLOAD_AT:] for job in jobs[1::2]])
             return Taken(queue, worker, receipt, tuple(jobs[::2]), payloads, "keep" if keep else "deliver")
 
-        args = (b"%d" % most, _ms(HOLD), receipt, worker.encode(), daemon)
+        args = (b"%d" % limit, _ms(HOLD), receipt, worker.encode(), daemon)
         reply = self._store.on_queue("take", queue, *args)
         return reply.addCallback(taken)
 
     def deliver(self, taken: Iterable[Taken]) -> Deferred[int]:
-        """End jobs, all of one queue, that have reached their consumers. Fires with how many were ended."""
+        """End jobs of one queue that have reached their consumers. Fires with how many it ended."""
         queue, pairs = _pairs(taken)
         return self._store.on_queue("deliver", queue, *pairs, until=NO_LIMIT)
 
     def keep(self, taken: Iterable[Taken]) -> Deferred[int]:
-        """Keep jobs, all of one queue and worker, that have reached it, until it comes again. Fires with how many."""
+        """Keep jobs of one queue that have reached one worker until it comes again. Fires with how many it keeps."""
         queue, pairs = _pairs(taken := list(taken))
         return self._store.on_queue("keep", queue, taken[0].worker.encode(), *pairs, until=NO_LIMIT)
 
     def give_back(self, taken: Taken) -> Deferred[int]:
-        """Put jobs that did not reach their consumer back to the front, uncounted. Fires with how many it did.
+        """Put jobs that did not reach their consumer back to the front; the attempt is not counted. Fires with how
+        many.
 
-        What was leased with an idempotency key and asked for again stays leased: another answer may have arrived.
+        Jobs that were leased with an idempotency key and asked for again stay leased: another answer may have arrived.
         """
         if taken.asked_again:
             return succeed(0)
@@ -198,149 +199,54 @@ class Queues:
         """Hold jobs for another HOLD seconds from now. Fires with how many are still held."""
         queue, pairs = _pairs([taken])
         return self._store.on_queue("extend", queue, _ms(HOLD), *pairs, until=NO_LIMIT).addCallback(
-            lambda reply: reply[2:].count(1)
+            lambda reply: reply[2:].count(b"extended")
         )
 
     def counts(self, queue: str) -> Deferred[Counts]:
-        """The queue in numbers; one that does not exist has zeros and is open."""
+        """The queue in numbers. A queue that does not exist has zeros and is open."""
+        return self._store.on_queue("counts", queue).addCallback(_counts)
 
-        return self._store.on_queue("inspect", queue).addCallback(_counts)
-
-    def configure(self, queue: str, settings: Mapping[str, str]) -> Deferred[Counts]:
-        """Change settings, named and measured as `settings` in presque.redis.keys; "" puts one back to its default.
-
-        Fires with the queue in numbers.
+    def configure(self, queue: str, changes: Mapping[str, policy.Value]) -> Deferred[Counts]:
+        """Change settings, with the names and units of `presque.jobs.policy`; None puts a default back. Creates the
+        queue if need be. Fires with the queue in numbers.
         """
-        pairs = [part.encode() for pair in settings.items() for part in pair]
-        return self._store.on_queue("configure", queue, *pairs).addCallback(_counts)
+        return self._store.on_queue("configure", queue, *policy.to_store(changes)).addCallback(_counts)
 
-    def peek(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[tuple[Counts, list[bytes]]]:
-        """The queue in numbers, and the payloads of ready jobs in the order in which they would be taken; they stay."""
+    def peek(self, queue: str, limit: int = MOST_AT_ONCE) -> Deferred[tuple[Counts, list[bytes]]]:
+        """The queue in numbers, and the payloads of up to `limit` (1,000) ready jobs in the order in which they would
+        be taken. The jobs stay where they are.
+        """
 
         def peeked(reply: Reply) -> tuple[Counts, list[bytes]]:
             counted, *jobs = reply
-            return _counts(counted), [job[HEAD:] for job in jobs]
+            return _counts(counted), [job[PAYLOAD_AT:] for job in jobs]
 
-        return self._store.on_queue("peek", queue, b"%d" % most).addCallback(peeked)
+        return self._store.on_queue("peek", queue, b"%d" % limit).addCallback(peeked)
 
     def pause(self, queue: str) -> Deferred[int]:
-        """Stop the queue: it takes insertions and hands nothing out."""
+        """Stop the queue: it accepts jobs and hands none out. Fires with 1 when it was open, else 0."""
         return self._store.on_queue("pause", queue)
 
     def resume(self, queue: str) -> Deferred[int]:
-        """Open the queue again. Fires with 1 when it was stopped, 0 when it was open, -1 when there is none."""
+        """Open the queue again. Fires with 1 when it was stopped, 0 when it was open, -1 when it does not exist."""
         return self._store.on_queue("resume", queue)
 
     def delete(self, queue: str) -> Deferred[bool]:
         """Delete the queue with its jobs in every state, its uniq keys, counters, settings and policy. Fires with
-        whether there was such a queue.
+        whether it existed.
         """
         return self._store.on_queue("delete", queue).addCallback(bool)
 
-    async def purge(self, queue: str, states: Iterable[str] = PURGED) -> int:
-        """Delete the jobs in these states; the queue stays. Returns how many. One script call a thousand jobs.
-
-        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
-        """
-        purged = 0
-        for state in states:
-            some = MOST_AT_ONCE
-            while some:
-                asked = self._store.on_queue("purge", queue, state.encode(), b"%d" % MOST_AT_ONCE)
-                some = await _part(asked, "purged", purged)
-                if some < 0 and not purged:
-                    raise UnknownQueue
-                some = max(some, 0)  # it was deleted in between
-                purged += some
-        return purged
-
-    async def retry_dead(
-        self, queue: str, numbers: Sequence[bytes] | None = None, most: int | None = None
-    ) -> tuple[int, list[bytes]]:
-        """Make dead jobs ready again with all their attempts: these, or up to `most`, or all that are dead now. Returns
-        how many, and which of `numbers` were not dead.
-
-        Fails with UnknownQueue, or with PartlyDone when the store went away in between.
-        """
-        if numbers is not None:
-            moved, _, *missing = _known(await self._store.on_queue("retry_dead", queue, b"", *numbers))
-            return moved, missing
-        moved, left = 0, MOST_AT_ONCE if most is None else most
-        while left > 0:
-            asked = self._store.on_queue("retry_dead", queue, b"%d" % min(left, MOST_AT_ONCE))
-            reply = await _part(asked, "moved", moved)
-            some, dead = _known(reply) if reply or not moved else (0, 0)  # it was deleted in between
-            if most is None:
-                most = some + dead  # those that are dead now
-                left = most
-            moved += some
-            left = left - some if some and dead else 0
-        return moved, []
-
-    async def names(self, after: str = "", most: int = MOST_AT_ONCE) -> tuple[list[str], list[int]]:
-        """The names of up to `most` queues that come after the name `after`, sorted, and which partitions gave no
-        answer. Raises InvalidName.
-        """
-        if after:
-            keys.check_name(after)
-        replies, missing = await self._store.where_there_is_an_answer("names", after.encode(), b"%d" % most)
-        return [name.decode() for name in sorted(chain.from_iterable(replies.values()))[:most]], missing
-
-    async def all_names(self, missing: list[int]) -> AsyncIterator[list[str]]:
-        """The names of all queues, sorted, some at a time. Notes in `missing` which partitions give no answer; fails
-        with StoreUnavailable when none does.
-        """
-        some = []
-        streams = [answering(partition, self._names_in(partition), missing) for partition in range(self.partitions)]
-        async for name, _ in merged(streams):
-            some.append(name.decode())
-            if len(some) == MOST_AT_ONCE:
-                yield some
-                some = []
-        if len(missing) == self.partitions:
-            raise StoreUnavailable
-        yield some
-
-    async def _names_in(self, partition: int) -> AsyncIterator[tuple[bytes, None]]:
-        page, is_last = [b""], False
-        while not is_last:
-            page = await self._store.in_partition("names", partition, page[-1], b"%d" % MOST_AT_ONCE)
-            is_last = len(page) < MOST_AT_ONCE
-            for name in page:
-                yield name, None
-
-    async def overview(self, names: Sequence[str]) -> tuple[dict[str, Counts], list[int]]:
-        """The counts of several queues by name, and which partitions gave no answer. One script call a queue; some are
-        sent together, and others come in between. Fails as one of them when none is answered.
-        """
-        counts: dict[str, Counts] = {}
-        missing: dict[int, Failure] = {}
-        for first in range(0, len(names), TOGETHER):
-            some = names[first : first + TOGETHER]
-            answers: list[tuple[bool, Any]] = await DeferredList(map(self.counts, some), consumeErrors=True)
-            for name, (is_answer, answer) in zip(some, answers, strict=True):
-                if is_answer:
-                    counts[name] = answer
-                else:
-                    answer.trap(StoreError)
-                    missing[keys.partition_of(name, self.partitions)] = answer
-        if missing and not counts:
-            next(iter(missing.values())).raiseException()
-        return counts, sorted(missing)
-
-    async def size(self) -> int:
-        """How many queues there are, in the partitions that answer."""
-        replies, _ = await self._store.where_there_is_an_answer("size")
-        return sum(replies.values())
-
-    def due(self, partition: int, most: int) -> Deferred[list[str]]:
-        """The queues of a partition that need moving now, the most overdue first."""
-        reply = self._store.in_partition("due", partition, b"%d" % most)
+    def due(self, partition: int, limit: int) -> Deferred[list[str]]:
+        """The names of up to `limit` queues of a partition that need moving now, the most overdue first."""
+        reply = self._store.in_partition("due", partition, b"%d" % limit)
         return reply.addCallback(lambda names: [name.decode() for name in names])
 
-    def move(self, queue: str, most: int = MOST_AT_ONCE) -> Deferred[int]:
-        """Move up to `most` due delayed jobs, and as many run-out holds, to the front. Fires with how many it did."""
-        return self._store.on_queue("move", queue, b"%d" % most)
+    def move(self, queue: str, limit: int = MOST_AT_ONCE) -> Deferred[int]:
+        """Move up to `limit` (1,000) delayed jobs that are due, and as many jobs whose hold or lease ran out, to the
+        front. Fires with how many were moved or forgotten.
+        """
+        return self._store.on_queue("move", queue, b"%d" % limit)
 
     @property
     def daemon(self) -> bytes:
@@ -353,12 +259,12 @@ class Queues:
         return keys.channel(queue, self._nonce, self.partitions)
 
     def wake_another(self, channel: bytes) -> Deferred[int]:
-        """Pass on what was heard on `channel`: nobody waits there any more."""
-        return self._store.on_queue("wake", keys.queue_of_channel(channel))
+        """Wake another daemon for what was heard on `channel`: here no consumer waits for it any more."""
+        return self._store.on_queue("wake_another", keys.queue_of_channel(channel))
 
 
 def _ms(seconds: float) -> bytes:
-    return b"%d" % (seconds * 1000)
+    return b"%d" % milliseconds(seconds)
 
 
 def _due(due: float | None) -> bytes:
@@ -366,11 +272,10 @@ def _due(due: float | None) -> bytes:
 
 
 def _counts(reply: Reply) -> Counts:
-    ready, delayed, leased, dead, processed, failed, paused, exists, oldest, flat = reply
-    settings = {flat[n].decode(): flat[n + 1].decode() for n in range(0, len(flat), 2)}
-    age = None if oldest < 0 else oldest / 1000
+    ready, delayed, leased, dead, processed, failed, paused, exists, oldest, told = reply
+    age = None if oldest < 0 else seconds(oldest)
     figures = (ready, delayed, leased, dead, processed, failed)
-    return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, settings=settings)
+    return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, told=told)
 
 
 def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:
@@ -395,24 +300,6 @@ def _raise_refusal(reply: Reply, queue: str) -> None:
         raise QueueFull
     if isinstance(reply, list) and reply[0] == b"closed":
         raise NotAccepting
-
-
-def _known(reply: Reply) -> Reply:
-    if not reply:
-        raise UnknownQueue
-    return reply
-
-
-async def _part(asked: Deferred[Reply], verb: str, count: int) -> Reply:
-    """One of several parts of a request, after which it is told that `count` jobs were `verb` when this one fails."""
-    try:
-        return await asked
-    except OutcomeUnknown:
-        raise PartlyDone(verb, count) from None
-    except StoreError:
-        if count:
-            raise PartlyDone(verb, count) from None
-        raise
 
 
 def _pairs(taken: Iterable[Taken]) -> tuple[str, list[bytes]]:

@@ -1,8 +1,8 @@
-"""The registry of workers: who works on what, since when, and how much.
+"""The registry of workers: on which queues each works, since when, and how much it has done.
 
-A worker registers itself on a queue; what an unregistered one fetches counts on the queue alone. Its figures are kept
-in each partition in which it is on a queue, and summed when read. Lists are read page by page. Failures as in
-`presque.jobs.queues`.
+A worker registers itself on a queue; a job that an unregistered worker fetches counts on the queue alone. A worker's
+figures are kept in each partition in which it is on a queue, and summed when they are read. Lists are read page by
+page. Errors are those of `presque.jobs.queues`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from presque.errors import InvalidWorker, OutcomeUnknown, StoreError, StoreUnavailable, UnknownWorker
 from presque.jobs.pages import answering, merged
+from presque.redis.units import seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from presque.redis.store import Store
 
 LONGEST_ID = 256  # characters
-PAGE = 250  # rows read by one script; what makes JSON of them takes some milliseconds
-LONGEST_PAGE = 1000  # rows, where they are names alone
+PAGE = 250  # rows that one script reads; to make JSON of them takes some milliseconds
+LONGEST_PAGE = 1000  # rows that one script reads where a row is a name alone
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker. Times are epoch seconds."""
+    """A worker. Times are whole epoch seconds."""
 
     worker_id: str
     started_at: int
@@ -51,9 +52,9 @@ class Workers:
         self._store = store
 
     async def register(self, queue: str, worker: str) -> None:
-        """Register `worker` on `queue`; its counters start at 0 and its time now, in every partition that knows it.
-        What the queue kept in its name goes back to the front. Fails with OutcomeUnknown when only a part
-        of it was done.
+        """Register `worker` on `queue`. In every partition that knows it, its counters start at 0 and its time at now.
+        Jobs that the queue kept in its name go back to the front. Raises InvalidWorker, or OutcomeUnknown when only a
+        part of this was done.
         """
         check_worker(worker)
         await self._store.on_queue("register", queue, worker.encode())
@@ -64,12 +65,14 @@ class Workers:
                 raise OutcomeUnknown from None
 
     def unregister(self, queue: str, worker: str) -> Deferred[int]:
-        """Take `worker` off `queue`, and forget it once it is on none; nothing happens when it was not there."""
+        """Take `worker` off `queue`, and forget it once it is on no queue. Fires with 1 when it was on the queue, else
+        0. Raises InvalidWorker.
+        """
         check_worker(worker)
         return self._store.on_queue("unregister", queue, worker.encode())
 
     async def one(self, worker: str) -> tuple[Worker, list[int]]:
-        """What is known of `worker`, and which partitions gave no answer. Fails with UnknownWorker."""
+        """What is known of `worker`, and which partitions gave no answer. Raises InvalidWorker or UnknownWorker."""
         check_worker(worker)
         size = b"%d" % LONGEST_PAGE
         rows = []
@@ -90,8 +93,8 @@ class Workers:
         return _worker(worker.encode(), rows), sorted(missing)
 
     async def all(self, missing: list[int]) -> AsyncIterator[Worker]:
-        """All workers, by id. Notes in `missing` which partitions give no answer; fails with StoreUnavailable when none
-        does.
+        """All workers, by id. Adds to `missing` the partitions that give no answer; raises StoreUnavailable when none
+        of them answers.
         """
         partitions = range(self._store.partitions)
         streams = [answering(partition, self._in_partition(partition), missing) for partition in partitions]
@@ -123,7 +126,7 @@ class Workers:
             yield current, row
 
     async def sums(self) -> tuple[int, int, list[int]]:
-        """What was fetched from all queues, and failed, and which partitions gave no answer."""
+        """How many jobs of all queues were fetched and how many failed, and which partitions gave no answer."""
         size, totals = b"%d" % LONGEST_PAGE, [0, 0]
         replies, missing = await self._store.where_there_is_an_answer("sums", b"", size)
         for partition, (processed, failed, after) in replies.items():
@@ -158,8 +161,8 @@ def _worker(worker: bytes, rows: list[Row]) -> Worker:
     started, seen, processed, failed = zip(*(figures for figures, _ in rows), strict=True)
     return Worker(
         worker.decode(),
-        min((int(time) for time in started if time), default=0) // 1000,
-        max((int(float(time)) for time in seen if time), default=0) // 1000,
+        int(seconds(min((int(time) for time in started if time), default=0))),
+        int(seconds(max((int(float(time)) for time in seen if time), default=0))),
         sum(int(count or 0) for count in processed),
         sum(int(count or 0) for count in failed),
         tuple(sorted(queue.decode() for queue in chain.from_iterable(queues for _, queues in rows))),

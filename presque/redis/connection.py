@@ -24,13 +24,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from presque.errors import OutcomeUnknown, StoreFull, StoreUnavailable, StoreUnfit
-from presque.redis.scripts import SCRIPTS, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
     from twisted.internet.interfaces import IReactorTime
 
+    from presque.redis.scripts import Script, Scripts
     from presque.redis.url import RedisURL
 
 TIME_LIMIT = 2.0  # seconds in which Redis has to answer
@@ -143,9 +143,9 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         if url.database:
             asked.append(self.execute_command("SELECT", url.database))
         asked.append(self.execute_command("ROLE"))
-        asked += [self.execute_command("SCRIPT", "LOAD", script.source) for script in SCRIPTS.values()]
+        asked += [self.execute_command("SCRIPT", "LOAD", script.source) for script in self.factory.scripts.values()]
         asked.append(self.ask_time())
-        role, *_ = (yield gather(asked))[len(asked) - len(SCRIPTS) - 2 :]
+        role, *_ = (yield gather(asked))[len(asked) - len(self.factory.scripts) - 2 :]
         if role[0] != b"master":
             raise StoreUnavailable(f"it is a {role[0].decode()}")
         yield self.factory.check(self)
@@ -273,11 +273,18 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, url: RedisURL, check: Callable[[Connection], Deferred[None]]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        url: RedisURL,
+        scripts: Scripts,
+        check: Callable[[Connection], Deferred[None]],
+    ) -> None:
         # Neither password nor database: on their failure txredisapi would stop trying for good. We send them ourselves.
         super().__init__(str(url), None, 1, isLazy=True, charset=None, convertNumbers=False)
         self.clock = clock
         self.url = url
+        self.scripts = scripts
         self.check = check
         self.trouble = ""  # why there is no connection, as it was found last
         self._told: set[str] = set()  # such reasons that are in the log, since there was a connection

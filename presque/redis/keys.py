@@ -21,17 +21,17 @@ queue's name and two queues can never share a key.
     uniq       HASH   uniq key -> number, while that job waits (ready or delayed)
     uniq_of    HASH   number -> uniq key, for as long as the job exists
     attempts   HASH   number -> attempts that failed, once there are any
-    limits     HASH   number -> its own most attempts, where it has one
+    limits     HASH   number -> its own max_attempts, where it has one
     history    HASH   number -> its last failures, MessagePack: [[attempt, when (epoch ms), why], …]
     run_outs   HASH   number -> how often its lease ran out, once it did
     holders    HASH   number -> "receipt worker" of the last reservation whose worker has a name, or of what is kept;
                       true only while that receipt is the job's
-    settings   HASH   name -> value, where it was set: lease, backoff_first, backoff_max, dead_age, redeliver_after
-                      (ms), max_attempts, backoff_factor, max_length, dead_count, accepting ("0" when it is not)
+    settings   HASH   name -> value (times in ms, "0" and "1" for flags) of each setting that was set;
+                      `presque.jobs.policy` has their names, units, bounds and defaults
     acked      ZSET   settlement -> when it was made (epoch ms); the last 10,000 or the last hour. An acknowledgement is
                       noted as "number", a nack or a release as "number receipt"
     acked_by   HASH   number -> the receipt that acknowledged it; "number receipt" -> "word due-at due-in" (epoch ms,
-                      ms) as it was answered: delayed, dead or release. So both can be repeated
+                      ms), the word delayed or dead as it was answered, or release. So each can be repeated
     kept       HASH   worker -> "number receipt …" of what it was given last, where `redeliver_after` is set
     waiting    ZSET   id of a daemon that has consumers who wait here and found nothing -> when it said so (epoch ms);
                       expires after an hour

@@ -1,7 +1,8 @@
 """The Lua scripts, by name: `lua/<verb>.lua`, one file a verb.
 
 A script's first statement, `local ready, front = unpack(KEYS)`, names the keys that it wants; `presque.redis.keys`
-knows what they are. A line `--@include <name>` stands for the text of `lua/parts/<name>.lua`.
+knows what they are. A line `--@include <name>` stands for the text of `lua/parts/<name>.lua`, or of the part of that
+name that was handed to `load`. A part may include others; each is there once, where it is named first.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ import re
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _KEYS = re.compile(r"^local ([\w,\s]+?) = unpack\(KEYS\)$", re.MULTILINE)
 _INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
@@ -26,12 +31,33 @@ class Script:
     head: bytes
 
 
-def _load(name: str, text: str, parts: dict[str, str]) -> Script:
+Scripts = dict[str, Script]  # by name
+
+
+def load(handed: Mapping[str, str]) -> Scripts:
+    """All scripts by name. `handed` are parts, by name, that come from the caller: what the rules above know."""
+    parts = {**_texts("lua/parts"), **handed}
+    return {name: _script(name, text, parts) for name, text in sorted(_texts("lua").items())}
+
+
+def _whole(text: str, parts: Mapping[str, str], included: set[str]) -> str:
+    """`text` with what it includes, as far as that is not `included` yet."""
+
+    def include(found: re.Match[str]) -> str:
+        if found[1] in included:
+            return ""
+        included.add(found[1])
+        return _whole(parts[found[1]], parts, included)
+
+    return _INCLUDE.sub(include, text)
+
+
+def _script(name: str, text: str, parts: Mapping[str, str]) -> Script:
     declared = _KEYS.search(text)
     if declared is None:
         raise ValueError(f"{name}.lua names no keys")
     keys = tuple(declared[1].replace(",", " ").split())
-    source = _INCLUDE.sub(lambda include: parts[include[1]], text).encode()
+    source = _whole(text, parts, set()).encode()
     digest = sha1(source, usedforsecurity=False).hexdigest().encode()
     count = b"%d" % len(keys)
     head = b"$7\r\nEVALSHA\r\n$40\r\n%b\r\n$%d\r\n%b\r\n" % (digest, len(count), count)
@@ -41,7 +67,3 @@ def _load(name: str, text: str, parts: dict[str, str]) -> Script:
 def _texts(folder: str) -> dict[str, str]:
     found = files("presque.redis").joinpath(folder).iterdir()
     return {file.name[:-4]: file.read_text() for file in found if file.name.endswith(".lua")}
-
-
-_PARTS = _texts("lua/parts")
-SCRIPTS = {name: _load(name, text, _PARTS) for name, text in sorted(_texts("lua").items())}

@@ -11,7 +11,6 @@ from presque.errors import StoreError, StoreUnavailable
 from presque.redis import keys
 from presque.redis.connection import bulk
 from presque.redis.connection import gather as gather  # the rest of presque knows the store alone
-from presque.redis.scripts import SCRIPTS
 from presque.redis.topology import OneRedis
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from presque.redis.connection import Connection, Reply
-    from presque.redis.scripts import Script
+    from presque.redis.scripts import Script, Scripts
     from presque.redis.url import RedisURL
 
 BEAT = 0.5  # seconds between two looks at each connection
@@ -37,10 +36,18 @@ class Store:
     (perhaps it was done) or StoreFull (nothing was done). With `until=NO_LIMIT` it runs however late it gets there.
     """
 
-    def __init__(self, clock: IReactorTime, url: RedisURL, endpoint: IStreamClientEndpoint, partitions: int) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        url: RedisURL,
+        endpoint: IStreamClientEndpoint,
+        partitions: int,
+        scripts: Scripts,
+    ) -> None:
         self.partitions = partitions
+        self._scripts = scripts
         self.checks: list[Callable[[Connection], Deferred[None]]] = []
-        self.topology = OneRedis(clock, url, endpoint, self._check)
+        self.topology = OneRedis(clock, url, endpoint, scripts, self._check)
         self._queue_calls = lru_cache(maxsize=16384)(self._queue_call)
         self._partition_calls = lru_cache(maxsize=1024)(self._partition_call)
 
@@ -86,7 +93,7 @@ class Store:
         a call may replace. Raises InvalidName.
         """
         keys.check_name(queue)
-        script = SCRIPTS[verb]
+        script = self._scripts[verb]
         names, last = (keys.queue_keys(some, queue, self.partitions) for some in (script.keys[:-1], script.keys[-1:]))
         return keys.partition_of(queue, self.partitions), script, names, last, bulk(queue.encode())
 
@@ -96,7 +103,7 @@ class Store:
         return self._run(partition, script, names, 0, b"", args, None)
 
     def _partition_call(self, verb: str, partition: int) -> tuple[Script, bytes]:
-        script = SCRIPTS[verb]
+        script = self._scripts[verb]
         return script, keys.partition_keys(script.keys, partition)
 
     @inlineCallbacks

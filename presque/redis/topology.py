@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+    from presque.redis.scripts import Scripts
     from presque.redis.url import RedisURL
 
 
@@ -26,9 +27,10 @@ class OneRedis:
         clock: IReactorTime,
         url: RedisURL,
         endpoint: IStreamClientEndpoint,
+        scripts: Scripts,
         check: Callable[[Connection], Deferred[None]],
     ) -> None:
-        self.commands = ConnectionFactory(clock, url, check)
+        self.commands = ConnectionFactory(clock, url, scripts, check)
         self.listener = ListenerFactory(clock, url)
         self._clock = clock
         delay, failed = self.commands.retryDelay, self.commands.refused

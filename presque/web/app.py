@@ -60,7 +60,7 @@ def make_routes(parts: Parts) -> Routes:
     routes = Routes(_strict)
     routes2010.add(routes, parts)
     routes_v1.add(routes, parts)
-    dashboard.add(routes, parts.queues)
+    dashboard.add(routes, parts.queue_list)
     openapi.add(routes)
     _answer_what_has_no_route(routes.app)
     return routes

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from presque.jobs import policy
+from presque.web.v1 import settings
+
 _JOB: dict[str, Any] = {"to": "ann@example.org"}
 _TEXT = '{"to":"ann@example.org"}'
 _RECEIPT = "b3f1c29ad04e4f2f8a5d0c6e7b1a9d42"
@@ -17,15 +20,7 @@ _QUEUE: dict[str, Any] = {
     "processed": 127,
     "failed": 2,
     "oldest_ready_age": 0.25,
-    "settings": {
-        "lease": 60,
-        "max_attempts": 5,
-        "backoff": {"first": 5, "factor": 2, "max": 3600},
-        "max_length": None,
-        "dead_keep": {"count": 10000, "age": 1209600},
-        "redeliver_after": None,
-        "accepting": True,
-    },
+    "settings": settings.view(policy.defaults()),
 }
 _VIEW: dict[str, Any] = {
     "id": "mail:17",

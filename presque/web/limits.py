@@ -1,8 +1,10 @@
 """How much a request of `/v1` may ask for: each limit once, for the types that judge bodies and for `GET /v1`."""
 
+from presque.jobs.policy import LONGEST_LEASE
+
 JOBS = 1000  # inserted, settled, extended, retried or listed by one request
 RESERVATION = 100  # jobs leased by one request
 QUEUES = 20  # in one reservation
-LEASE = 604800  # seconds: a week
+LEASE = LONGEST_LEASE  # seconds
 HEADERS = 0  # of a job: none are taken yet
 KEY = 255  # bytes of an idempotency key

@@ -13,7 +13,7 @@ from presque import __version__
 from presque.web.answers import answer, encode, is_modern
 from presque.web.examples import ANSWERS, REQUESTS
 from presque.web.parameters import PARAMETERS
-from presque.web.v1.models import Error, Problem
+from presque.web.problems import Error, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,7 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
     known, components = _schemas(described)
     paths: dict[str, dict[str, Any]] = {}
     for route in described:
-        path = re.sub(r"<(\w+)>", r"{\1}", route.path)
+        path = _path(route)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, path, known)
     return {
         "openapi": "3.1.0",
@@ -88,10 +88,19 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def _schemas(routes: list[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """The schema of each type that these routes name, and those to which they refer."""
+    """The schema of each type that these routes name, and those to which they refer: by name, wherever a type is
+    declared, and the answers of 2010 last.
+    """
     wholes = [whole for route in routes for whole in (route.body, *route.answers.values())]
     types = {kind for whole in wholes for kind in _kinds(whole)} | {each.type for each in PARAMETERS.values()}
-    ordered = sorted(types | {Problem, Error}, key=_place)
+    old = {
+        kind
+        for route in routes
+        if _tag(_path(route)) == "y2010"
+        for each in route.answers.values()
+        for kind in _kinds(each)
+    }
+    ordered = sorted(types | {Problem, Error}, key=lambda kind: (kind in old, getattr(kind, "__name__", ""), str(kind)))
     schemas, components = msgspec.json.schema_components(ordered, ref_template=SCHEMAS, schema_hook=_raw)
     known = dict(zip(ordered, map(_tidy, schemas), strict=True))
     components = {name: _tidy(schema) for name, schema in components.items()}
@@ -102,14 +111,6 @@ def _schemas(routes: list[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
             components[name] = {"anyOf": [known[kind] for kind in kinds]}
             known[whole] = {"$ref": SCHEMAS.format(name=name)}
     return known, components
-
-
-def _place(kind: Any) -> tuple[bool, str]:
-    """Where a type is listed, whichever module it is in: by its name, after the others if only the routes of 2010
-    answer with it.
-    """
-    module, _, name = str(kind).rpartition(".")
-    return ".y2010." in module and "2010" not in name, name
 
 
 def _raw(kind: Any) -> dict[str, Any]:
@@ -177,6 +178,10 @@ def _operation(route: Route, path: str, known: dict[Any, Any]) -> dict[str, Any]
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{kind}{status}"}
     operation["responses"]["default"] = {"$ref": f"#/components/responses/{kind}"}
     return operation
+
+
+def _path(route: Route) -> str:
+    return re.sub(r"<(\w+)>", r"{\1}", route.path)
 
 
 def _tag(path: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from presque.web.v1.models import UniqueKey, WorkerId
+from presque.web.types import UniqueKey, WorkerId
 
 QUEUE = r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}"
 WORKER = "X-presque-workerid"

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from presque.http.deliveries import Deliveries
     from presque.jobs.jobs import Jobs
     from presque.jobs.leases import Leases
+    from presque.jobs.queue_list import QueueList
     from presque.jobs.queues import Queues
     from presque.jobs.waiters import Waiters
     from presque.jobs.workers import Workers
@@ -17,6 +18,7 @@ class Parts(NamedTuple):
     """What routes call, and how many bytes a body may have."""
 
     queues: Queues
+    queue_list: QueueList
     jobs: Jobs
     leases: Leases
     workers: Workers

@@ -626,7 +626,7 @@ async def test_on_a_unix_socket_a_job_that_was_not_read_goes_back(local, redis):
             return counts.ready == 1 and counts.processed == 0
 
         await eventually(back, "the job")
-        await daemon.queues.purge("foo")
+        await daemon.jobs.purge("foo")
 
 
 @pytest.mark.parametrize(("said", "mode"), [("", 0o660), (":mode=600", 0o600), (":backlog=5:mode=0666", 0o666)])

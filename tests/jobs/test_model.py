@@ -34,16 +34,20 @@ from presque.errors import (
     UnknownQueue,
 )
 from presque.jobs import queues as queues_module
-from presque.jobs.jobs import Jobs
+from presque.jobs.jobs import STATES, Jobs
 from presque.jobs.leases import Leases, Settlement
-from presque.jobs.queues import HEAD, STATES, NewJob, Queues
+from presque.jobs.policy import Value, lua_parts
+from presque.jobs.queue_list import QueueList
+from presque.jobs.queues import PAYLOAD_AT, NewJob, Queues
 from presque.jobs.workers import Workers
+from presque.redis.scripts import load
 from presque.redis.store import Store
 from presque.redis.url import endpoint_for, parse_redis_url
 
 RUNS = int(os.environ.get("MODEL_RUNS", "60"))
 STEPS = 50
 RUN_OUT = "the lease ran out"
+STORED = {600: "600000", False: "0"}  # a setting -> what is stored of it; the others as they are
 
 
 @dataclass
@@ -78,7 +82,7 @@ class Model:
     def delete(self) -> None:
         self.jobs: dict[int, Job] = {}
         self.uniq: dict[bytes, int] = {}
-        self.settings: dict[str, str] = {}
+        self.settings: dict[str, Value] = {}
         self.acked: dict[int, bytes] = {}
         self.settled: dict[tuple[int, bytes], tuple[str, float, float]] = {}
         self.kept: dict[str, list[tuple[int, bytes]]] = {}
@@ -105,7 +109,7 @@ class Model:
         return None if job and job.run_out and receipt.startswith(b"l") else job
 
     def insert(self, specs: list[NewJob]) -> list[Job] | PresqueError:
-        if self.settings.get("accepting") == "0":
+        if self.settings.get("accepting") is False:
             return NotAccepting()
         waiting = len(self.of("ready")) + len(self.of("delayed"))
         if waiting + len(specs) > int(self.settings.get("max_length", 1_000_000)):
@@ -122,7 +126,7 @@ class Model:
 
     def _insert(self, spec: NewJob) -> Job:
         self.numbers.append(len(self.numbers) + 1)
-        job = Job(self.numbers[-1], spec.payload, spec.uniq, spec.limit)
+        job = Job(self.numbers[-1], spec.payload, spec.uniq, spec.max_attempts)
         self.jobs[job.number] = job
         if spec.delay:
             self.delay(job, None)
@@ -208,26 +212,26 @@ class Model:
         job = self.held(number, receipt)
         if not job or job.run_out:
             if outcome == "ack" and self.acked.get(number) == receipt:
-                return "ack"
+                return "acked"
             word = self.settled.get((number, receipt), ("",))[0]
             if word and {"release": "release"}.get(word, "nack") == outcome.replace("final", "nack"):
-                return word
-            return "lost" if number in self.acked or number in self.jobs else "gone"
+                return "released" if word == "release" else word
+            return "lease-lost" if number in self.acked or number in self.jobs else "not-found"
         if outcome == "ack":
             self.end(job)
             self.acked[number] = receipt
-        elif outcome == "release":
+            return "acked"
+        if outcome == "release":
             self.settled[number, receipt] = ("release", 0, 0)
             if delay:
                 self.delay(job, None)
             else:
                 self.to_front(job)
-        else:
-            self.failed += 1
-            is_over = not self.count_attempt(job, error, outcome == "final")
-            self.settled[number, receipt] = ("dead" if is_over else "new", 0, 0)
-            return "dead" if is_over else "new"
-        return outcome
+            return "released"
+        self.failed += 1
+        is_over = not self.count_attempt(job, error, outcome == "final")
+        self.settled[number, receipt] = ("dead" if is_over else "new", 0, 0)
+        return "dead" if is_over else "new"
 
 
 @dataclass
@@ -282,6 +286,7 @@ class Run:
     def __init__(self, store: Store, redis: Any) -> None:
         self.redis = redis
         self.queues = Queues(store, "n")
+        self.queue_list = QueueList(store, self.queues)
         tokens = count(1)
         self.leases = Leases(store, lambda: 0.5, lambda: f"t{next(tokens)}")
         self.jobs = Jobs(store)
@@ -387,9 +392,9 @@ class Run:
             job.worker = worker
         if key and jobs:
             model.reserved[key] = (got.receipt, [job.number for job in jobs])
-        assert {round((at - got.now) / 1000) for at in got.ends_at} <= {60 if lease is None else lease}
+        assert {round(left) for left in got.left} <= {60 if lease is None else lease}
         assert got.attempts == tuple(job.attempts + 1 for job in jobs)
-        assert got.limits == tuple(model.limit(job) for job in jobs)
+        assert got.max_attempts == tuple(model.limit(job) for job in jobs)
 
     def _live(self, model: Model, key: bytes) -> list[Job]:
         """What was reserved with a key and is leased still."""
@@ -503,16 +508,17 @@ class Run:
         for each, result in zip(settlements, got, strict=True):
             number = int(each.number)
             word = model.settle(number, each.receipt, each.outcome, each.delay, each.error)
-            assert result.word == ("delayed" if word == "new" else word)
-            assert (result.due_at > 0) == (result.word == "delayed")
+            assert result.became == ("delayed" if word == "new" else word)
+            assert (result.due_at > 0) == (result.became == "delayed")
+            due_at, due_in = round(result.due_at * 1000), round(result.due_in * 1000)
             if word == "delayed":  # as the first time
-                assert model.settled[number, each.receipt] == (word, result.due_at, result.due_in)
+                assert model.settled[number, each.receipt] == (word, due_at, due_in)
             if word == "new":
                 job = model.jobs[number]
-                model.settled[number, each.receipt] = ("delayed", result.due_at, result.due_in)
+                model.settled[number, each.receipt] = ("delayed", due_at, due_in)
                 wait = 5000 * 2 ** (job.attempts - 1) if each.delay is None else each.delay * 1000
-                assert -1 <= result.due_at - before - wait <= passed + 1
-                model.delay(job, result.due_at)
+                assert -1 <= due_at - before - wait <= passed + 1
+                model.delay(job, due_at)
 
     @command(2, at=which, index=which, lease=st.sampled_from([None, 60.0]), is_right=mostly)
     async def extend(self, at: int, index: int, lease: float | None, is_right: bool) -> None:
@@ -524,14 +530,14 @@ class Run:
         other = "b" if taken.queue == "a" else "a"
         asked = {taken.queue: [(number, receipt), (b"999999", receipt)], other: [(b"999999", b"lx")]}
         became = await self.leases.extend_several(asked, lease)
-        assert became[taken.queue][1].word == became[other][0].word == "gone"
+        assert became[taken.queue][1].became == became[other][0].became == "not-found"
         got = became[taken.queue][0]
         model = self.models[taken.queue]
         job = model.holds(int(number), receipt)
-        assert got.word == ("extended" if job else "lost" if int(number) in model.jobs else "gone")
+        assert got.became == ("extended" if job else "lease-lost" if int(number) in model.jobs else "not-found")
         if job:
-            assert 59_000 < got.ends_at - time.time() * 1000 < 61_000
-            assert got.lease == 60_000
+            assert 59 < got.ends_at - time.time() < 61
+            assert got.lease == 60
             job.run_out = False
 
     @command(3, name=names, at=which, due=st.sampled_from([1000, 1500, 2000, 3000]))
@@ -584,15 +590,15 @@ class Run:
     def _same(self, model: Model, got: Any, job: Job) -> None:
         assert got.job_id == f"{model.name}:{job.number}"
         assert (got.state, got.payload, got.uniq) == (job.state, job.payload, job.uniq)
-        assert (got.attempts, got.limit) == (job.attempts, model.limit(job))
+        assert (got.attempts, got.max_attempts) == (job.attempts, model.limit(job))
         assert [(failure.attempt, failure.error) for failure in got.failures] == job.failures
         assert got.worker == (job.worker if job.state == "leased" and self._names(model, job) else "")
-        assert job.state == "leased" or got.at == (None if job.state == "ready" else job.at)
+        assert job.state == "leased" or got.at == (None if job.state == "ready" else int(job.at) / 1000)
 
     @command(3, name=names, state=st.sampled_from(STATES), first=st.integers(0, 3), most=some)
-    async def page(self, name: str, state: str, first: int, most: int) -> None:
+    async def list_jobs(self, name: str, state: str, first: int, most: int) -> None:
         model = self.models[name]
-        reply = await outcome(self.jobs.page(name, state, first, most))
+        reply = await outcome(self.jobs.list_jobs(name, state, first, most))
         if refused(reply, None if model.exists else UnknownQueue()):
             return
         got, following = reply
@@ -609,7 +615,7 @@ class Run:
     async def purge(self, name: str, states: tuple[str, ...]) -> None:
         model = self.models[name]
         jobs = [job for job in model.jobs.values() if job.state in states]
-        got = await outcome(self.queues.purge(name, states))
+        got = await outcome(self.jobs.purge(name, states))
         if refused(got, None if model.exists else UnknownQueue()):
             return
         assert got == len(jobs)
@@ -627,7 +633,7 @@ class Run:
             numbers = [b"%d" % number for number in jobs]
             jobs = [model.jobs[number] for number in jobs if number in model.jobs]
             jobs = [job for job in jobs if job.state == "dead"]
-        got = await outcome(self.queues.retry_dead(name, numbers, most))
+        got = await outcome(self.jobs.retry_dead(name, numbers, most))
         if refused(got, None if model.exists else UnknownQueue()):
             return
         moved = [b"%d" % job.number for job in jobs]
@@ -651,16 +657,17 @@ class Run:
         4,
         name=names,
         change=st.sampled_from(
-            [("max_attempts", n) for n in ("", "1", "1", "2")]
-            + [("max_length", n) for n in ("", "", "6")]
-            + [("accepting", value) for value in ("", "", "0")]
-            + [("redeliver_after", ms) for ms in ("", "600000", "600000")]
+            [("max_attempts", n) for n in (None, 1, 1, 2)]
+            + [("max_length", n) for n in (None, None, 6)]
+            + [("accepting", value) for value in (None, True, False)]
+            + [("redeliver_after", seconds) for seconds in (None, 600, 600)]
         ),
     )
-    async def configure(self, name: str, change: tuple[str, str]) -> None:
+    async def configure(self, name: str, change: tuple[str, Value]) -> None:
         await self.queues.configure(name, dict([change]))
         model = self.models[name]
-        model.settings = {key: value for key, value in {**model.settings, **dict([change])}.items() if value}
+        settings = {**model.settings, **dict([change])}
+        model.settings = {key: value for key, value in settings.items() if value is not None and value is not True}
         model.exists = True
 
     @command(1, name=names)
@@ -698,7 +705,7 @@ class Run:
             assert (await self.queues.peek(name))[1] == [job.payload for job in model.of("ready")]
             counts = await self.queues.counts(name)
             assert [getattr(counts, state) for state in STATES] == [len(model.of(state)) for state in STATES]
-        assert (await self.queues.names())[0] == [name for name, model in self.models.items() if model.exists]
+        assert (await self.queue_list.names())[0] == [name for name, model in self.models.items() if model.exists]
         found = {
             each.worker_id: Worker(set(each.queues), each.processed, each.failed)
             async for each in self.registry.all([])
@@ -749,7 +756,7 @@ class Stored:
         waiting = {n for key in ("ready", "front", "delayed") for n in self.numbers(queue, key)}
         assert {int(number) for number in uniq.values()} <= waiting, "a uniq key is a waiting job's"
         assert all(uniq_of[number] == key for key, number in uniq.items()), "and its own"
-        assert set(uniq_of) == {number for number, job in jobs.items() if job[HEAD - 1 : HEAD] == b"u"}
+        assert set(uniq_of) == {number for number, job in jobs.items() if job[PAYLOAD_AT - 1 : PAYLOAD_AT] == b"u"}
         for key in ("attempts", "limits", "history", "run_outs", "holders"):
             assert set(self.get(queue, key)) <= set(jobs), f"{key} are of jobs that there are"
         deadlines = [at for key in ("delayed", "leased") for at in self.get(queue, key, {}).values()]
@@ -778,7 +785,7 @@ class Stored:
                 job.at = at
             elif job.state == "leased":
                 job.at = self.get(queue, "leased")[b"%d" % job.number]
-        bodies = {int(number): job[HEAD:] for number, job in self.get(queue, "jobs", {}).items()}
+        bodies = {int(number): job[PAYLOAD_AT:] for number, job in self.get(queue, "jobs", {}).items()}
         assert bodies == {job.number: job.payload for job in model.jobs.values()}
         receipts = {int(number): receipt for number, receipt in self.get(queue, "receipts", {}).items()}
         assert receipts == {job.number: job.receipt for job in model.jobs.values() if job.state == "leased"}
@@ -787,7 +794,7 @@ class Stored:
         attempts = {int(number): int(n) for number, n in self.get(queue, "attempts", {}).items()}
         assert attempts == {job.number: job.attempts for job in model.jobs.values() if job.attempts}
         configured = {key.decode(): value.decode() for key, value in self.get(queue, "settings", {}).items()}
-        assert configured == model.settings
+        assert configured == {name: STORED.get(value, f"{value}") for name, value in model.settings.items()}
         run_outs = {int(number): int(n) for number, n in self.get(queue, "run_outs", {}).items()}
         assert run_outs == {job.number: job.run_outs for job in model.jobs.values() if job.run_outs}
         said = {b"%d" % number: receipt for number, receipt in model.acked.items()}
@@ -803,7 +810,7 @@ class Stored:
 @pytest_twisted.async_yield_fixture(scope="module")
 async def store(redis):
     url = parse_redis_url(redis.url)
-    store = Store(reactor, url, endpoint_for(reactor, url), 1)
+    store = Store(reactor, url, endpoint_for(reactor, url), 1, load(lua_parts()))
     store.start()
 
     async def is_up():
@@ -837,7 +844,7 @@ async def test_presque_does_what_its_model_does(store, session, keeps, commands)
     session("FLUSHALL")
     run = Run(store, session)
     if keeps:
-        await run.configure("a", ("redeliver_after", "600000"))
+        await run.configure("a", ("redeliver_after", 600))
     for name, arguments in commands:
         if name != "nothing":
             note(f"{name} {arguments}")

@@ -15,9 +15,12 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import formatEvent, globalLogPublisher
 
+from presque.jobs.policy import lua_parts
 from presque.redis.connection import TIME_LIMIT
-from presque.redis.scripts import SCRIPTS
+from presque.redis.scripts import load
 from presque.redis.store import BEAT
+
+SCRIPTS = load(lua_parts())
 
 JOB = b'{"key":"value"}'
 WATCHED = 3.0  # seconds in which connections are counted

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults
 from v1 import insert, is_problem, look, reserve, send, settle
 
 from presque.errors import OutcomeUnknown, StoreUnavailable
-from presque.web.answers import PROBLEMS
+from presque.web.problems import PROBLEMS
 
 KEYS = "presque:{0}:foo:"
 
@@ -322,6 +322,37 @@ async def test_all_of_the_dead_are_retried_however_many(client):
     for part in (said[:1000], said[1000:]):
         await send(client, "settlements", {"settlements": part})
     assert (await send(client, "queues/foo/retry-dead", {"all": True})).json == {"moved": 1100, "not_found": []}
+
+
+@awaiting
+async def test_a_settlement_that_an_older_presque_noted_is_answered_as_then(client, redis):
+    """And this one notes it in the same words, for an older daemon may serve the same store."""
+    await insert(client, 1)
+    (job,) = await reserve(client)
+    assert (await settle(client, "release", job)).status == 204
+    noted = {
+        f"1 {job['receipt']}": "release 0 0",
+        "2 lr": "release 0 0",
+        "3 lr": "delayed 9000 5000",
+        "4 lr": "dead 0 0",
+    }
+    for member, words in list(noted.items())[1:]:
+        redis.command("HSET", f"{KEYS}acked_by", member, words)
+        redis.command("ZADD", f"{KEYS}acked", 9e12, member)
+    told = redis.command("HGETALL", f"{KEYS}acked_by")
+    assert {key.decode(): value.decode() for key, value in zip(told[::2], told[1::2], strict=True)} == noted
+    said = [
+        {"id": f"foo:{n}", "receipt": "lr", "outcome": word} for n, word in ((2, "release"), (3, "nack"), (4, "nack"))
+    ]
+    results = (await send(client, "settlements", {"settlements": said})).json["results"]
+    assert results == [
+        {"id": "foo:2", "result": "released"},
+        {"id": "foo:3", "result": "delayed", "due_at": 9, "due_in": 5},
+        {"id": "foo:4", "result": "dead"},
+    ]
+    crossed = [{**each, "outcome": word} for each, word in zip(said, ("nack", "release", "ack"), strict=True)]
+    results = (await send(client, "settlements", {"settlements": crossed})).json["results"]
+    assert [each["result"] for each in results] == ["not-found"] * 3
 
 
 @awaiting

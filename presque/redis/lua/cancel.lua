@@ -3,8 +3,8 @@
 -- Reply  1 when there was such a job, else 0
 local ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
 --@include now
---@include rank
 --@include forget
+--@include padded
 local id = ARGV[3]
 if redis.call('HEXISTS', jobs, id) == 0 then
   return 0

@@ -1,12 +1,10 @@
--- Changes settings of a queue, which begins with it if need be, and tells of it.
+-- Changes settings of a queue, creates the queue if need be, and tells of it in numbers.
 -- ARGV   given up at (epoch ms), queue, name, value ('' for the default), name, value, …
--- Reply  as parts/inspect.lua says
+-- Reply  as parts/counts.lua says
 local queues, due, settings, paused, processed, failed, ready, front, delayed, leased, dead, jobs = unpack(KEYS)
 --@include now
---@include rank
---@include setting
---@include inspect
--- The mover is to look: more dead jobs may have to go.
+--@include counts
+-- The mover comes at once, because more dead jobs may have to go.
 local move_at = math.min(now, tonumber(redis.call('ZSCORE', due, ARGV[2]) or now))
 redis.call('ZREM', due, ARGV[2]) -- first: a full Redis refuses a ZADD that is a script's first write
 redis.call('ZADD', due, move_at, ARGV[2])
@@ -18,4 +16,4 @@ for i = 3, #ARGV, 2 do
     redis.call('HSET', settings, ARGV[i], ARGV[i + 1])
   end
 end
-return inspect(ARGV[2])
+return counts(ARGV[2])

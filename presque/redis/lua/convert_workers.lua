@@ -13,7 +13,7 @@ for _, worker in ipairs(redis.call('HRANDFIELD', old_queues, 200)) do
     local queue = names:sub(first, last)
     redis.call('ZADD', queues_of, 0, worker .. '\0' .. queue)
     redis.call('ZADD', workers_of, 0, queue .. '\0' .. worker)
-    redis.call('UNLINK', ARGV[2] .. queue .. ARGV[3]) -- a key of the same slot; who else stands in it stands in a list, too
+    redis.call('UNLINK', ARGV[2] .. queue .. ARGV[3]) -- a key of the same slot; every worker in it is in one of the lists too
     from, converted = last + 2, converted + 1
   end
   if from <= #names then

@@ -6,14 +6,10 @@
 local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, failed, last_seen,
   worker_failed, leased, receipts, attempts, history, holders, run_outs, kept, waiting, remembered = unpack(KEYS)
 --@include now
---@include rank
---@include wake
---@include refusal
+--@include count_worker
 --@include insert
+--@include release_kept
 --@include remember
---@include forget
---@include kept
---@include worker
 local queue, worker = ARGV[2], ARGV[7]
 local before = answered_before(ARGV[3])
 if before then

@@ -5,11 +5,10 @@
 -- Reply  how many it put back
 local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed, waiting, remembered = unpack(KEYS)
 --@include now
---@include rank
---@include wake
---@include front
 --@include held
 --@include or_undo
+--@include to_front
+--@include wake
 local queue, worker = ARGV[2], ARGV[3]
 if ARGV[4] ~= '' and (redis.call('HGET', remembered, queue) or ''):byte() == 43 then -- '+'
   return 0

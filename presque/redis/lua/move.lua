@@ -4,16 +4,8 @@
 local failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
   holders, run_outs, settings, kept, waiting = unpack(KEYS)
 --@include now
---@include rank
---@include wake
---@include setting
---@include front
---@include forget
---@include attempt
---@include retry
---@include kept
---@include or_undo
 --@include move
+--@include wake
 local made_ready, all = move(ARGV[2], tonumber(ARGV[3]))
 wake(made_ready)
 return all

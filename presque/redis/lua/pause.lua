@@ -1,4 +1,4 @@
--- Stops a queue, which begins with it if need be: it takes insertions and hands nothing out.
+-- Stops a queue, and creates it if need be: it accepts jobs and hands none out.
 -- ARGV   given up at (epoch ms), queue
 -- Reply  1 when it was open, else 0
 local queues, paused = unpack(KEYS)

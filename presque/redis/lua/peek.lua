@@ -1,20 +1,18 @@
--- Tells of a queue, and reads ready jobs in the order in which they would be taken; they stay where they are.
+-- Tells of a queue in numbers, and reads ready jobs in the order in which they would be taken; they stay where they are.
 -- ARGV   given up at (epoch ms), queue, how many at most (up to 1000)
--- Reply  {<as parts/inspect.lua says>, job, job, …}; it ends early once 8 MiB are together
+-- Reply  {<as parts/counts.lua says>, job, job, …}; it ends early once 8 MiB are together
 local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
 --@include now
---@include rank
---@include setting
---@include inspect
---@include head
+--@include counts
+--@include in_front
 local want = tonumber(ARGV[3])
-local ids = head(want)
+local ids = in_front(want)
 if #ids < want then
   for _, id in ipairs(redis.call('LRANGE', ready, 0, want - #ids - 1)) do
     ids[#ids + 1] = id
   end
 end
-local reply, bytes = { inspect(ARGV[2]) }, 0
+local reply, bytes = { counts(ARGV[2]) }, 0
 for _, id in ipairs(ids) do
   local job = redis.call('HGET', jobs, id)
   bytes = bytes + #job

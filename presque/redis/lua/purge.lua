@@ -3,8 +3,8 @@
 -- Reply  how many it deleted, or -1 when there is no such queue
 local queues, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
 --@include now
---@include rank
 --@include forget
+--@include padded
 if not redis.call('ZSCORE', queues, ARGV[2]) then
   return -1
 end

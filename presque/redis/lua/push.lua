@@ -3,9 +3,6 @@
 -- Reply  the first job's number, the others follow it; or {'duplicate', number}, {'full'}, or {'closed'}
 local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, waiting = unpack(KEYS)
 --@include now
---@include rank
---@include wake
---@include refusal
 --@include insert
 return (insert(ARGV[2], #ARGV - 4, function(i)
   return ARGV[3], ARGV[4], '', ARGV[4 + i]

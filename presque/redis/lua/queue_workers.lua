@@ -1,4 +1,4 @@
--- Reads a page of those who work on a queue, and the queue's counters.
+-- Reads a page of the workers of a queue, and the queue's counters.
 -- ARGV   given up at (epoch ms), queue, the worker after which to begin ('' at the first), how many at most
 -- Reply  {processed, failed, worker, worker, …}
 local workers_of, processed, failed = unpack(KEYS)

@@ -6,13 +6,12 @@ local due, ready, front, leased, dead, receipts, jobs, uniq, uniq_of, attempts, 
   failed, kept, waiting,
   last_seen, queues_of, workers_of, worker_started, worker_processed, worker_failed = unpack(KEYS)
 --@include now
---@include rank
---@include wake
+--@include count_attempt
+--@include release_kept
 --@include setting
---@include front
---@include forget
---@include attempt
---@include kept
+--@include to_front
+--@include trim_dead
+--@include wake
 local queue, worker = ARGV[2], ARGV[3]
 redis.call('HDEL', worker_processed, worker) -- first: a full Redis refuses a HSET that is a script's first write
 redis.call('HDEL', worker_failed, worker)

@@ -3,6 +3,5 @@
 -- Reply  as parts/reserved_before.lua says, or {}
 local leased, receipts, jobs, attempts, limits, settings, remembered = unpack(KEYS)
 --@include now
---@include setting
 --@include reserved_before
 return reserved_before(ARGV[2], ARGV[3]) or {}

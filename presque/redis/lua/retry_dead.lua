@@ -3,8 +3,8 @@
 -- Reply  {how many it moved, how many are dead still, numbers that were not dead …}, or 0 when there is no such queue
 local queues, ready, front, dead, attempts, uniq, uniq_of, run_outs, waiting = unpack(KEYS)
 --@include now
---@include rank
 --@include or_undo
+--@include padded
 --@include wake
 if not redis.call('ZSCORE', queues, ARGV[2]) then
   return 0

@@ -3,27 +3,29 @@
 -- settles nothing, and one that settled it before is answered as then.
 -- ARGV   given up at (epoch ms), queue, then for each job: number, receipt, outcome, delay (ms, or '' for the usual), error,
 --        chance (0 to 1, for the back-off)
--- Reply  for each job three: ack 0 0, release 0 0, delayed <due at, epoch ms> <in how long, ms>, dead 0 0, lost 0 0 (another
---        receipt is the job's), or gone 0 0 (there is no such job)
+-- Reply  for each job three: acked 0 0, released 0 0, delayed <due at, epoch ms> <in how long, ms>, dead 0 0, lease-lost 0 0
+--        (another receipt is the job's), or not-found 0 0 (there is no such job): see presque.jobs.outcomes
 local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders,
   run_outs, settings, failed, acked, acked_by, waiting = unpack(KEYS)
 --@include now
---@include rank
---@include wake
---@include setting
---@include front
+--@include back_off
+--@include count_attempt
 --@include forget
---@include attempt
---@include retry
---@include acked
 --@include or_undo
+--@include padded
+--@include setting
+--@include settled_before
+--@include to_front
+--@include trim_dead
+--@include wait_until
+--@include wake
 local queue, reply, settled, ready_again = ARGV[2], {}, {}, 0 -- `settled`: what there is to do once at the end
 
 local outcomes = {}
 function outcomes.ack(id, receipt)
   forget({ id })
   note_settlement(id, receipt)
-  return 'ack', 0, 0
+  return 'acked', 0, 0
 end
 local function fail(id, receipt, delay, why, chance, is_final)
   redis.call('HINCRBY', failed, queue, 1)
@@ -52,7 +54,7 @@ function outcomes.release(id, receipt, delay)
     to_front({ id })
     ready_again = ready_again + 1
   end
-  return 'release', 0, 0
+  return 'released', 0, 0
 end
 
 -- As it was before its settlement failed.
@@ -83,12 +85,12 @@ local function settle(id, receipt, outcome, ...)
   if before then
     return unpack(before)
   end
-  return (was_acked or redis.call('HEXISTS', jobs, id) == 1) and 'lost' or 'gone', 0, 0
+  return (was_acked or redis.call('HEXISTS', jobs, id) == 1) and 'lease-lost' or 'not-found', 0, 0
 end
 
 for at = 3, #ARGV, 6 do
-  local word, due_at, due_in = settle(unpack(ARGV, at, at + 5))
-  reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = word, due_at, due_in
+  local became, due_at, due_in = settle(unpack(ARGV, at, at + 5))
+  reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = became, due_at, due_in
 end
 if settled.now then
   forget_old_settlements()

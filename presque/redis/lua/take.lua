@@ -6,43 +6,16 @@
 local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
   limits, history, holders, run_outs, settings, kept, waiting, last_seen, worker_processed = unpack(KEYS)
 --@include now
---@include rank
---@include wake
---@include wait
---@include setting
---@include front
---@include forget
---@include attempt
---@include retry
---@include kept
---@include or_undo
---@include move
---@include pop
---@include worker
-local queue, want, hold, receipt, worker = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
-local keep = 0
+--@include release_kept
+--@include take
+local queue, hold, receipt, worker = ARGV[2], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local reply = { 0 }
 if worker ~= '' then
   acknowledge_kept(worker)
-  keep = redis.call('HEXISTS', settings, 'redeliver_after')
+  reply[1] = redis.call('HEXISTS', settings, 'redeliver_after')
 end
-if redis.call('SISMEMBER', paused, queue) == 1 then
-  wait(ARGV[7])
-  return 0
-end
-local move_at, moved = redis.call('ZSCORE', due, queue), 0
-if move_at and tonumber(move_at) <= now then
-  moved = move(queue, 1000)
-end
-local reply = { keep }
-local taken = pop(queue, want, now + hold, receipt, function(id, job)
+local taken = take(queue, tonumber(ARGV[3]), hold, receipt, worker, ARGV[7], function(id, job)
   reply[#reply + 1] = id
   reply[#reply + 1] = job
 end)
-wake(moved - taken) -- there is more than was asked for, and the mover will not come for it again
-if taken == 0 then
-  wait(ARGV[7])
-end
-if worker ~= '' then
-  count_worker(worker, worker_processed, taken)
-end
-return reply
+return taken and reply or 0

@@ -5,8 +5,7 @@
 local last_seen, queues_of, workers_of, worker_started, worker_processed, worker_failed, leased, receipts, jobs, uniq, uniq_of,
   attempts, limits, history, holders, run_outs, kept = unpack(KEYS)
 --@include now
---@include forget
---@include kept
+--@include release_kept
 --@include unregister
 local queue, worker = ARGV[2], ARGV[3]
 acknowledge_kept(worker)

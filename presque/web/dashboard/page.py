@@ -10,7 +10,8 @@ from presque.web.answers import answer
 if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.jobs.queues import Counts, Queues
+    from presque.jobs.queue_list import QueueList
+    from presque.jobs.queues import Counts
 
 MOST_LISTED = 1000  # queues
 
@@ -22,14 +23,14 @@ STYLE = (
 COLUMNS = ("queue", "ready", "delayed", "leased", "dead", "fetched", "failed", "policy")
 
 
-def add(routes: Routes, queues: Queues) -> None:
+def add(routes: Routes, queue_list: QueueList) -> None:
     """Declare the page."""
 
     @routes.at("GET", "/", summary="A page with the queues and their counts.", name="showPage", answers={200: str})
     async def page(request: Request) -> bytes:
-        names, missing = await queues.names(most=MOST_LISTED)
-        counts, more_missing = await queues.overview(names)
-        total = await queues.size() if len(names) == MOST_LISTED else len(names)
+        names, missing = await queue_list.names(limit=MOST_LISTED)
+        counts, more_missing = await queue_list.overview(names)
+        total = await queue_list.size() if len(names) == MOST_LISTED else len(names)
         request.set_header(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")
         return answer(
             request,

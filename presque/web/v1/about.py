@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from presque import __version__
 from presque.web import limits, params
-from presque.web.answers import PROBLEMS, error, json
-from presque.web.v1 import models
+from presque.web.answers import error, json
+from presque.web.problems import PROBLEMS
 
 if TYPE_CHECKING:
     from presque.http.request import Request
@@ -25,6 +27,38 @@ FEATURES = [
 ]
 
 
+class Limits(Struct):
+    """What a request may ask for: bytes of a `body`; jobs inserted, settled or extended; jobs and queues of a
+    `reservation`; seconds of a `wait` and of a `lease`; headers of a job.
+    """
+
+    body: int
+    jobs: int
+    reservation: int
+    queues: int
+    wait: float
+    lease: float
+    headers: int
+
+
+class About(Struct):
+    """What this interface is, the time by which it counts, and what it can do."""
+
+    version: str
+    now: float
+    limits: Limits
+    features: list[str]
+
+
+class ProblemType(Struct):
+    """A type of problem: its title, its status, and what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
 def add(routes: Routes, leases: Leases, max_body: int) -> None:
     """Declare the routes."""
 
@@ -33,10 +67,10 @@ def add(routes: Routes, leases: Leases, max_body: int) -> None:
         "/v1",
         summary="The version, the time by which leases run out, the limits and the features.",
         name="about",
-        answers={200: models.About},
+        answers={200: About},
     )
     def about(request: Request) -> bytes:
-        most = models.Limits(
+        largest = Limits(
             body=max_body,
             jobs=limits.JOBS,
             reservation=limits.RESERVATION,
@@ -45,18 +79,18 @@ def add(routes: Routes, leases: Leases, max_body: int) -> None:
             lease=limits.LEASE,
             headers=limits.HEADERS,
         )
-        return json(request, models.About(__version__, round(leases.now(), 3), most, FEATURES))
+        return json(request, About(__version__, round(leases.now(), 3), largest, FEATURES))
 
     @routes.at(
         "GET",
         "/problems/<slug>",
         summary="What a type of problem means, and what to do.",
         name="explainProblem",
-        answers={200: models.ProblemType},
+        answers={200: ProblemType},
         refuses=(404,),
     )
     def problem(request: Request, slug: str) -> bytes:
         if slug not in PROBLEMS:
             return error(request, 404, "not found")
         title, status, advice = PROBLEMS[slug]
-        return json(request, models.ProblemType(f"/problems/{slug}", title, status, advice))
+        return json(request, ProblemType(f"/problems/{slug}", title, status, advice))

@@ -2,24 +2,90 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
+from msgspec import Meta, Raw, Struct
 
-from presque.jobs.queues import STATES, NewJob
-from presque.web import params, surrogates
+from presque.jobs import queues as rules
+from presque.jobs.jobs import STATES
+from presque.web import limits, params, surrogates
 from presque.web.answers import answer, json
 from presque.web.bad_request import BadRequest
 from presque.web.bodies import decode
 from presque.web.fingerprint import fingerprint
 from presque.web.parameters import IDEMPOTENCY_KEY
-from presque.web.v1 import models
+from presque.web.types import Attempts, Epoch, Seconds, UniqueKey
 
 if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.jobs import Job, Jobs
     from presque.jobs.queues import Queues
+
+
+class NewJob(Struct, forbid_unknown_fields=True):
+    """A job to insert. `payload` is any JSON, and comes back byte for byte; not both of `delay` and `run_at`."""
+
+    payload: Raw
+    delay: Seconds | None = None
+    run_at: Epoch | None = None
+    unique: UniqueKey | None = None
+    max_attempts: Attempts | None = None
+
+
+class NewJobs(Struct, forbid_unknown_fields=True):
+    """Jobs to insert, all or none."""
+
+    jobs: Annotated[list[NewJob], Meta(min_length=1, max_length=limits.JOBS)]
+
+
+class JobRef(Struct):
+    """An inserted job."""
+
+    id: str
+    state: Literal["ready", "delayed"]
+
+
+class JobRefs(Struct):
+    """Inserted jobs, in the order of the request."""
+
+    jobs: list[JobRef]
+
+
+class FailedAttempt(Struct):
+    """An attempt that failed."""
+
+    attempt: int
+    at: float
+    error: str
+
+
+class JobView(Struct, omit_defaults=True):
+    """All that is known of a job. `attempts` have failed so far; `history` has the last ten of them. `worker` is who
+    holds it, where a name was given.
+    """
+
+    id: str
+    queue: str
+    state: Literal["ready", "delayed", "leased", "dead"]
+    payload: Raw
+    attempts: int
+    max_attempts: int
+    created_at: float
+    due_at: float | None = None
+    lease_expires_at: float | None = None
+    worker: str | None = None
+    died_at: float | None = None
+    unique: str | None = None
+    last_error: str | None = None
+    history: list[FailedAttempt] = []
+
+
+class JobPage(Struct):
+    """Some jobs of a state; `next` is the cursor of the next page, null on the last."""
+
+    jobs: list[JobView]
+    next: str | None
 
 
 def add(routes: Routes, queues: Queues, jobs: Jobs) -> None:
@@ -33,21 +99,22 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
         "POST",
         "/v1/queues/<queue>/jobs",
         summary="Insert a job, or up to 1000, all or none.",
-        body=models.NewJob | models.NewJobs,
+        body=NewJob | NewJobs,
         name="insert",
-        answers={201: models.JobRef | models.JobRefs},
+        answers={201: JobRef | JobRefs},
         refuses=(409, 422, 429),
         headers=(IDEMPOTENCY_KEY,),
         tells=("Location",),
     )
     async def insert(request: Request, queue: str) -> bytes:
         body = request.body
-        several = isinstance(decode(body, dict[str, msgspec.Raw]).get("jobs"), msgspec.Raw)
-        specs = decode(body, models.NewJobs).jobs if several else [decode(body, models.NewJob)]
+        several = isinstance(decode(body, dict[str, Raw]).get("jobs"), Raw)
+        specs = decode(body, NewJobs).jobs if several else [decode(body, NewJob)]
         if any(spec.unique and "\ufffd" in spec.unique for spec in specs) and surrogates.has_lone(body):
             raise BadRequest("unique must have no lone surrogates")
         key = params.idempotency_key(request)
-        inserted = await queues.insert(queue, [_new_job(spec) for spec in specs], key, fingerprint(body))
+        print_of_body = fingerprint(body)
+        inserted = await queues.insert(queue, [_new_job(spec) for spec in specs], key, print_of_body)
         if several:
             return json(request, {"jobs": [{"id": job_id, "state": state} for job_id, state in inserted]}, 201)
         ((job_id, state),) = inserted
@@ -55,10 +122,10 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
         return json(request, {"id": job_id, "state": state}, 201)
 
 
-def _new_job(spec: models.NewJob) -> NewJob:
+def _new_job(spec: NewJob) -> rules.NewJob:
     if spec.delay is not None and spec.run_at is not None:
         raise BadRequest("delay and run_at exclude each other")
-    return NewJob(bytes(spec.payload), spec.run_at, spec.delay, (spec.unique or "").encode(), spec.max_attempts)
+    return rules.NewJob(bytes(spec.payload), spec.run_at, spec.delay, (spec.unique or "").encode(), spec.max_attempts)
 
 
 def _add_jobs(routes: Routes, jobs: Jobs) -> None:
@@ -67,7 +134,7 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
         "/v1/jobs/<job_id>",
         summary="All that is known of a job.",
         name="lookUp",
-        answers={200: models.JobView},
+        answers={200: JobView},
         refuses=(404,),
     )
     async def look_up(request: Request, job_id: str) -> bytes:
@@ -90,37 +157,36 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
         "/v1/queues/<queue>/jobs",
         summary="The jobs of a state (ready, delayed, leased, dead), a page at a time.",
         name="listJobs",
-        answers={200: models.JobPage},
+        answers={200: JobPage},
         refuses=(404,),
         query=("state", "limit", "cursor"),
     )
-    async def page(request: Request, queue: str) -> bytes:
+    async def list_jobs(request: Request, queue: str) -> bytes:
         state = params.text(request, b"state") or "ready"
         if state not in STATES:
             raise BadRequest(f"state must be one of {', '.join(STATES)}")
         cursor = params.text(request, b"cursor") or "0"
         if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
             raise BadRequest("cursor must be the next of the page before")
-        found, following = await jobs.page(queue, state, int(cursor), params.limit(request))
-        return json(request, models.JobPage(list(map(_view, found)), None if following is None else str(following)))
+        found, following = await jobs.list_jobs(queue, state, int(cursor), params.limit(request))
+        return json(request, JobPage(list(map(_view, found)), None if following is None else str(following)))
 
 
-def _view(job: Job) -> models.JobView:
-    at = None if job.at is None else job.at / 1000
+def _view(job: Job) -> JobView:
     state: Any = job.state
-    return models.JobView(
+    return JobView(
         job.job_id,
         job.job_id.rpartition(":")[0],
         state,
-        msgspec.Raw(job.payload),
+        Raw(job.payload),
         job.attempts,
-        job.limit,
-        job.created / 1000,
-        due_at=at if state == "delayed" else None,
-        lease_expires_at=at if state == "leased" else None,
+        job.max_attempts,
+        job.created_at,
+        due_at=job.at if state == "delayed" else None,
+        lease_expires_at=job.at if state == "leased" else None,
         worker=job.worker or None,
-        died_at=at if state == "dead" else None,
+        died_at=job.at if state == "dead" else None,
         unique=job.uniq.decode(errors="replace") or None,
         last_error=job.failures[-1].error if job.failures else None,
-        history=[models.FailedAttempt(each.attempt, each.at / 1000, each.error) for each in job.failures],
+        history=[FailedAttempt(each.attempt, each.at, each.error) for each in job.failures],
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import msgspec
+from msgspec import Meta, Raw, Struct
 from twisted.internet.defer import Deferred
 
 from presque.errors import LeaseLost, UnknownJob
@@ -14,16 +14,92 @@ from presque.web.answers import answer, json
 from presque.web.bad_request import BadRequest
 from presque.web.bodies import decode
 from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
-from presque.web.v1 import models
+from presque.web.types import Lease, Receipt, Seconds, WorkerId
 
 if TYPE_CHECKING:
     from presque.http.deliveries import Deliveries
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.leases import Leased, Leases, Settled
+    from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
     from presque.jobs.waiters import Waiters
 
 GONE = (404, 409)  # what a receipt that is not the job's is answered with
+
+
+class Reserve(Struct, forbid_unknown_fields=True):
+    """How many jobs to lease, for how long, and how long to wait for the first."""
+
+    max: Annotated[int, Meta(ge=1, le=limits.RESERVATION)] = 1
+    lease: Lease | None = None
+    wait: Annotated[float, Meta(ge=0)] = 0
+    worker_id: WorkerId | None = None
+
+
+class ReservedJob(Struct):
+    """A leased job. `receipt` settles or extends it within the next `lease` seconds; `attempt` counts from 1."""
+
+    id: str
+    queue: str
+    payload: Raw
+    receipt: str
+    attempt: int
+    max_attempts: int
+    created_at: float
+    lease: float
+    lease_expires_at: float
+
+
+class Reservation(Struct):
+    """Leased jobs, none when there were none."""
+
+    jobs: list[ReservedJob]
+
+
+class Ack(Struct, forbid_unknown_fields=True):
+    """The work is done."""
+
+    receipt: Receipt
+
+
+class Nack(Struct, forbid_unknown_fields=True):
+    """The attempt failed. Without `delay` the next try waits for the queue's back-off; after a `final` one there is
+    none. Of an `error` of more than 1000 characters the first 300 and the last 700 are kept.
+    """
+
+    receipt: Receipt
+    error: str | None = None
+    delay: Seconds | None = None
+    final: bool = False
+
+
+class NackResult(Struct, omit_defaults=True):
+    """What became of the job: it waits for its next try until `due_at`, `due_in` seconds after the nack, or is dead."""
+
+    state: Literal["delayed", "dead"]
+    due_at: float | None = None
+    due_in: float | None = None
+
+
+class Release(Struct, forbid_unknown_fields=True):
+    """The job goes back, and the attempt is not counted."""
+
+    receipt: Receipt
+    delay: Seconds | None = None
+
+
+class Extend(Struct, forbid_unknown_fields=True):
+    """The lease begins anew, for `lease` seconds or the queue's."""
+
+    receipt: Receipt
+    lease: Lease | None = None
+
+
+class Extended(Struct):
+    """When the lease ends now: in `lease` seconds."""
+
+    lease: float
+    lease_expires_at: float
 
 
 def add(routes: Routes, leases: Leases, waiting: Waiters, deliveries: Deliveries) -> None:
@@ -38,9 +114,9 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiters, deliverie
         "POST",
         "/v1/queues/<queues>/reservations",
         summary="Lease jobs of the first of these queues (separated by commas) that has any, or wait for one.",
-        body=models.Reserve,
+        body=Reserve,
         name="reserve",
-        answers={200: models.Reservation},
+        answers={200: Reservation},
         query=("worker_id",),
         headers=(IDEMPOTENCY_KEY, WORKER),
         takes=True,
@@ -62,38 +138,34 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiters, deliverie
             return taken
 
         def compose(leased: Leased) -> bytes:
-            return json(request, models.Reservation(_reserved(leased)))
+            return json(request, Reservation(_reserved(leased)))
 
         again = key and len(names) > 1  # in the partition of one queue, `take` finds what was leased before
         taking = Deferred.fromCoroutine(take_again()) if again else waiting.take(names, take, wait)
         return deliveries.deliver(request, taking, wait > 0, compose)
 
 
-def _asked(request: Request) -> models.Reserve:
+def _asked(request: Request) -> Reserve:
     body = request.body or b"{}"
-    asked = decode(body, models.Reserve)
+    asked = decode(body, Reserve)
     if surrogates.has_lone(body):
         raise BadRequest("worker_id must have no lone surrogates")
     return asked
 
 
-def _reserved(leased: Leased) -> list[models.ReservedJob]:
+def _reserved(leased: Leased) -> list[ReservedJob]:
     receipt, queue = leased.receipt.decode(), leased.queue
-    figures = zip(leased.attempts, leased.limits, leased.created, leased.ends_at, strict=True)
+    figures = zip(leased.attempts, leased.max_attempts, leased.created_at, leased.left, leased.ends_at, strict=True)
     rows = zip(leased.numbers, leased.payloads, figures, strict=True)
     return [
-        models.ReservedJob(
+        ReservedJob(
             f"{queue}:{number.decode()}",
             queue,
-            msgspec.Raw(payload),
+            Raw(payload),
             receipt,
-            attempt,
-            limit,
-            created / 1000,
-            (ends_at - leased.now) / 1000,
-            ends_at / 1000,
+            *figures,
         )
-        for number, payload, (attempt, limit, created, ends_at) in rows
+        for number, payload, figures in rows
     ]
 
 
@@ -103,12 +175,12 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         "/v1/jobs/<job_id>/ack",
         summary="The work is done: the job ends. May be repeated.",
         name="ack",
-        body=models.Ack,
+        body=Ack,
         answers={204: None},
         refuses=GONE,
     )
     async def ack(request: Request, job_id: str) -> bytes:
-        await _settle(leases, job_id, "ack", decode(request.body, models.Ack))
+        await _settle(leases, job_id, "ack", decode(request.body, Ack))
         return answer(request, 204, b"")
 
     @routes.at(
@@ -116,39 +188,37 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         "/v1/jobs/<job_id>/nack",
         summary="The attempt failed: the job waits for its next try, or is dead. May be repeated.",
         name="nack",
-        body=models.Nack,
-        answers={200: models.NackResult},
+        body=Nack,
+        answers={200: NackResult},
         refuses=GONE,
     )
     async def nack(request: Request, job_id: str) -> bytes:
-        said = decode(request.body, models.Nack)
+        said = decode(request.body, Nack)
         settled = await _settle(leases, job_id, "final" if said.final else "nack", said)
-        state: Any = settled.word
+        state: Any = settled.became  # delayed or dead
         if state != "delayed":
-            return json(request, models.NackResult(state))
-        return json(request, models.NackResult(state, settled.due_at / 1000, settled.due_in / 1000))
+            return json(request, NackResult(state))
+        return json(request, NackResult(state, settled.due_at, settled.due_in))
 
     @routes.at(
         "POST",
         "/v1/jobs/<job_id>/release",
         summary="The job goes back, and the attempt is not counted. May be repeated.",
         name="release",
-        body=models.Release,
+        body=Release,
         answers={204: None},
         refuses=GONE,
     )
     async def release(request: Request, job_id: str) -> bytes:
-        await _settle(leases, job_id, "release", decode(request.body, models.Release))
+        await _settle(leases, job_id, "release", decode(request.body, Release))
         return answer(request, 204, b"")
 
 
-async def _settle(
-    leases: Leases, job_id: str, outcome: str, said: models.Ack | models.Nack | models.Release
-) -> Settled:
+async def _settle(leases: Leases, job_id: str, outcome: str, said: Ack | Nack | Release) -> Settled:
     queue, number = params.job_id(job_id)
     delay, why = getattr(said, "delay", None), getattr(said, "error", None) or ""
     (settled,) = await leases.settle(queue, [Settlement(number, said.receipt.encode(), outcome, delay, why)])
-    _raise_refusal(settled.word)
+    _raise_refusal(settled.became)
     return settled
 
 
@@ -158,20 +228,20 @@ def _add_extension(routes: Routes, leases: Leases) -> None:
         "/v1/jobs/<job_id>/extend",
         summary="The lease begins anew; the receipt stays the same.",
         name="extend",
-        body=models.Extend,
-        answers={200: models.Extended},
+        body=Extend,
+        answers={200: Extended},
         refuses=GONE,
     )
     async def extend(request: Request, job_id: str) -> bytes:
         queue, number = params.job_id(job_id)
-        asked = decode(request.body, models.Extend)
+        asked = decode(request.body, Extend)
         (extended,) = await leases.extend(queue, [(number, asked.receipt.encode())], asked.lease)
-        _raise_refusal(extended.word)
-        return json(request, models.Extended(extended.lease / 1000, extended.ends_at / 1000))
+        _raise_refusal(extended.became)
+        return json(request, Extended(extended.lease, extended.ends_at))
 
 
-def _raise_refusal(word: str) -> None:
-    if word == "lost":
+def _raise_refusal(became: SettlementOutcome | ExtensionOutcome) -> None:
+    if became == "lease-lost":
         raise LeaseLost
-    if word == "gone":
+    if became == "not-found":
         raise UnknownJob

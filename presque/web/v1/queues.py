@@ -2,80 +2,133 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from msgspec import UNSET
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from presque.errors import UnknownJob, UnknownQueue
-from presque.jobs.queues import PURGED
-from presque.web import params
+from presque.jobs.jobs import PURGED
+from presque.web import limits, params
 from presque.web.answers import answer, json
 from presque.web.bad_request import BadRequest
 from presque.web.bodies import decode
-from presque.web.v1 import models
+from presque.web.v1 import settings
+from presque.web.v1.settings import QueueSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from presque.http.request import Request
     from presque.http.routes import Routes
+    from presque.jobs.jobs import Jobs
+    from presque.jobs.queue_list import QueueList
     from presque.jobs.queues import Counts, Queues
 
-# Setting of PATCH -> (its name in the store, what makes its unit from seconds)
-_SETTINGS = {"lease": 1000, "max_attempts": 1, "max_length": 1, "redeliver_after": 1000}
-_BACKOFF = {"first": 1000, "factor": 1, "max": 1000}
-_DEAD_KEEP = {"count": 1, "age": 1000}
+
+class QueueView(Struct):
+    """A queue in numbers. `oldest_ready_age` is null without a ready job."""
+
+    name: str
+    policy: Literal["open", "closed"]
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+    processed: int
+    failed: int
+    oldest_ready_age: float | None
+    settings: QueueSettings  # type: ignore[valid-type]  # made from the rows
 
 
-def add(routes: Routes, queues: Queues) -> None:
+class QueuePage(Struct):
+    """Some queues, by name; `next` is the cursor of the next page, null on the last. `missing_partitions` are those
+    that gave no answer, so their queues are not listed; it is there only when there are any.
+    """
+
+    queues: list[QueueView]
+    next: str | None
+    missing_partitions: list[int] | UnsetType = UNSET
+
+
+class Purge(Struct, forbid_unknown_fields=True):
+    """Which jobs to delete: those of a state, or all."""
+
+    state: Literal["ready", "delayed", "leased", "dead", "all"]
+
+
+class Purged(Struct):
+    """How many jobs were deleted."""
+
+    purged: int
+
+
+class RetryDead(Struct, forbid_unknown_fields=True):
+    """Which dead jobs to make ready again: these, or up to `limit`, the longest dead first, or all."""
+
+    ids: Annotated[list[str], Meta(max_length=limits.JOBS)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=limits.JOBS)] | None = None
+    all: bool = False
+
+
+class Moved(Struct):
+    """How many jobs were moved, and which of the ids are no dead jobs of this queue."""
+
+    moved: int
+    not_found: list[str]
+
+
+def add(routes: Routes, queues: Queues, queue_list: QueueList, jobs: Jobs) -> None:
     """Declare the routes."""
+    _add_list(routes, queue_list)
     _add_queues(routes, queues)
     _add_policy(routes, queues)
-    _add_upkeep(routes, queues)
+    _add_upkeep(routes, jobs)
 
 
-def _add_queues(routes: Routes, queues: Queues) -> None:
+def _add_list(routes: Routes, queue_list: QueueList) -> None:
     @routes.at(
         "GET",
         "/v1/queues",
         summary="All queues, by name.",
         name="listQueues",
-        answers={200: models.QueuePage},
+        answers={200: QueuePage},
         query=("limit", "cursor"),
     )
     async def names(request: Request) -> bytes:
-        most, after = params.limit(request), params.text(request, b"cursor")
-        found, missing = await queues.names(after, most + 1)
-        page = found[:most]
-        counts, more_missing = await queues.overview(page)
+        limit, after = params.limit(request), params.text(request, b"cursor")
+        found, missing = await queue_list.names(after, limit + 1)
+        page = found[:limit]
+        counts, more_missing = await queue_list.overview(page)
         views = [_queue_view(name, counts[name]) for name in page if name in counts]
         absent = sorted({*missing, *more_missing})
-        return json(request, models.QueuePage(views, page[-1] if len(found) > most else None, absent or UNSET))
+        return json(request, QueuePage(views, page[-1] if len(found) > limit else None, absent or UNSET))
 
+
+def _add_queues(routes: Routes, queues: Queues) -> None:
     @routes.at(
         "GET",
         "/v1/queues/<queue>",
         summary="A queue in numbers, with its policy and settings.",
         name="describeQueue",
-        answers={200: models.QueueView},
+        answers={200: QueueView},
         refuses=(404,),
     )
-    async def describe(request: Request, queue: str) -> bytes:
-        counts = await queues.counts(queue)
-        if not counts.exists:
+    async def counts(request: Request, queue: str) -> bytes:
+        counted = await queues.counts(queue)
+        if not counted.exists:
             raise UnknownQueue
-        return json(request, _queue_view(queue, counts))
+        return json(request, _queue_view(queue, counted))
 
     @routes.at(
         "PATCH",
         "/v1/queues/<queue>",
         summary="Change a queue's settings; the queue begins with it if need be.",
         name="configureQueue",
-        body=models.QueueSettings,
-        answers={200: models.QueueView},
+        body=QueueSettings,
+        answers={200: QueueView},
     )
     async def configure(request: Request, queue: str) -> bytes:
-        changes = _changes(decode(request.body, models.QueueSettings))
+        changes = settings.changes(decode(request.body, QueueSettings))
         return json(request, _queue_view(queue, await queues.configure(queue, changes)))
 
     @routes.at(
@@ -92,38 +145,10 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         return answer(request, 204, b"")
 
 
-def _changes(asked: models.QueueSettings) -> dict[str, str]:
-    """The settings that a PATCH names, as `presque.redis.keys` measures them; "" for the default."""
-    changes: dict[str, str] = {}
-
-    def note(name: str, value: Any, unit: int) -> None:
-        if value is not UNSET:
-            changes[name] = "" if value is None else f"{round(value * unit, 6):.15g}"
-
-    for name, unit in _SETTINGS.items():
-        note(name, getattr(asked, name), unit)
-    if asked.accepting is not UNSET:
-        changes["accepting"] = "0" if asked.accepting is False else ""
-    for prefix, group, units in (("backoff", asked.backoff, _BACKOFF), ("dead", asked.dead_keep, _DEAD_KEEP)):
-        for name, unit in units.items():
-            note(f"{prefix}_{name}", None if group is None else getattr(group, name, UNSET), unit)
-    return changes
-
-
-def _queue_view(name: str, counts: Counts) -> models.QueueView:
-    def value(setting: str, unit: int) -> Any:
-        text = counts.settings[setting]
-        number = float(text) / unit if text else None
-        return int(number) if number is not None and number == int(number) else number
-
-    settings = models.QueueSettings(
-        **{name: value(name, unit) for name, unit in _SETTINGS.items()},
-        backoff=models.Backoff(**{name: value(f"backoff_{name}", unit) for name, unit in _BACKOFF.items()}),
-        dead_keep=models.DeadKeep(**{name: value(f"dead_{name}", unit) for name, unit in _DEAD_KEEP.items()}),
-        accepting=counts.settings["accepting"] != "0",
-    )
+def _queue_view(name: str, counts: Counts) -> QueueView:
     figures = (counts.ready, counts.delayed, counts.leased, counts.dead, counts.processed, counts.failed)
-    return models.QueueView(name, "closed" if counts.paused else "open", *figures, counts.oldest, settings)
+    shown = settings.view(counts.settings)
+    return QueueView(name, "closed" if counts.paused else "open", *figures, counts.oldest, shown)
 
 
 def _add_policy(routes: Routes, queues: Queues) -> None:
@@ -152,40 +177,40 @@ def _add_policy(routes: Routes, queues: Queues) -> None:
         return answer(request, 204, b"")
 
 
-def _add_upkeep(routes: Routes, queues: Queues) -> None:
+def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queue>/purge",
         summary="Delete a queue's jobs of a state, or all; the queue stays.",
         name="purge",
-        body=models.Purge,
+        body=Purge,
         refuses=(404,),
-        answers={200: models.Purged},
+        answers={200: Purged},
     )
     async def purge(request: Request, queue: str) -> bytes:
-        state = decode(request.body, models.Purge).state
-        return json(request, models.Purged(await queues.purge(queue, PURGED if state == "all" else [state])))
+        state = decode(request.body, Purge).state
+        return json(request, Purged(await jobs.purge(queue, PURGED if state == "all" else [state])))
 
     @routes.at(
         "POST",
         "/v1/queues/<queue>/retry-dead",
         summary="Make dead jobs ready again, with all their attempts before them.",
         name="retryDead",
-        body=models.RetryDead,
+        body=RetryDead,
         refuses=(404,),
-        answers={200: models.Moved},
+        answers={200: Moved},
     )
     async def retry_dead(request: Request, queue: str) -> bytes:
-        asked = decode(request.body, models.RetryDead)
+        asked = decode(request.body, RetryDead)
         if [asked.ids is not None, asked.limit is not None, asked.all].count(True) != 1:
             raise BadRequest("give exactly one of ids, limit and all")
         if asked.ids is None:
-            moved, _ = await queues.retry_dead(queue, None, asked.limit)
-            return json(request, models.Moved(moved, []))
+            moved, _ = await jobs.retry_dead(queue, None, asked.limit)
+            return json(request, Moved(moved, []))
         numbers = _numbers(queue, asked.ids)
-        moved, missing = await queues.retry_dead(queue, list(dict.fromkeys(filter(None, numbers.values()))))
+        moved, missing = await jobs.retry_dead(queue, list(dict.fromkeys(filter(None, numbers.values()))))
         not_found = [each for each, number in numbers.items() if number is None or number in missing]
-        return json(request, models.Moved(moved, not_found))
+        return json(request, Moved(moved, not_found))
 
 
 def _numbers(queue: str, ids: Sequence[str]) -> dict[str, bytes | None]:

@@ -21,4 +21,4 @@ def add(routes: Routes, parts: Parts) -> None:
     v1_jobs.add(routes, parts.queues, parts.jobs)
     v1_leases.add(routes, parts.leases, parts.waiting, parts.deliveries)
     v1_settlements.add(routes, parts.leases)
-    v1_queues.add(routes, parts.queues)
+    v1_queues.add(routes, parts.queues, parts.queue_list, parts.jobs)

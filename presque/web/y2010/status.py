@@ -57,7 +57,7 @@ def add(routes: Routes, parts: Parts) -> None:
     )
     async def names(request: Request) -> bytes:
         pages, size, missing = [], 0, list[int]()
-        async for names in parts.queues.all_names(missing):
+        async for names in parts.queue_list.all_names(missing):
             pages.append(encode(names)[1:-1])
             size += len(names)
         return answer(request, 200, b'{"queues":[%b],"size":%d%b}' % (joined(pages), size, missing_partitions(missing)))

@@ -1,6 +1,9 @@
--- All that is known of a job: {state, stored job, attempts failed, most attempts, time, history, uniq key, worker}. The time
--- (epoch ms) is when it is due, its lease ends or it died, '' when it is ready; the worker is who holds it, '' when nobody does or
--- its name is not known. Nothing when there is no such job.
+-- All that is known of a job: {state, stored job, attempts failed, max_attempts, time, history, uniq key, worker}. The time
+-- (epoch ms) is when it is due, its lease ends or it died, '' when it is ready; the worker is the one that holds it, '' when none
+-- does or its name is not known. Nothing when there is no such job.
+
+--@include padded
+--@include setting
 local function holder(id)
   local receipt, worker = (redis.call('HGET', holders, id) or ''):match('(%S+) (.+)')
   return receipt and receipt == redis.call('HGET', receipts, id) and worker or ''

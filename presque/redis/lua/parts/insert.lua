@@ -1,8 +1,12 @@
 -- Inserts `count` jobs, all or none. `spec(i)`, for i from 1, tells of each: when it is due (epoch ms, '' at once), its uniq
--- key (or ''), its own most attempts (or ''), and its payload.
+-- key (or ''), its own max_attempts (or ''), and its payload.
 -- Returns the number of the first, the others follow it, and a letter for each: r(eady) or d(elayed). Or, when nothing was
 -- inserted, {'duplicate', the job that has a uniq key already, or 0 when it is one of these}, {'full'}, or {'closed'}
 -- when the queue accepts none.
+
+--@include padded
+--@include refusal
+--@include wake
 local function insert(queue, count, spec)
   local refused = refusal(count, spec)
   if refused then
@@ -14,7 +18,7 @@ local function insert(queue, count, spec)
   for from = 1, count, 500 do
     local bodies, at_once, ranks, later = {}, {}, {}, {}
     for i = from, math.min(from + 499, count) do
-      local due_at, key, limit, payload = spec(i)
+      local due_at, key, max_attempts, payload = spec(i)
       local id = first + i - 1
       bodies[#bodies + 1] = id
       bodies[#bodies + 1] = time .. (key ~= '' and 'u' or '-') .. payload
@@ -33,8 +37,8 @@ local function insert(queue, count, spec)
         redis.call('HSET', uniq, key, id)
         redis.call('HSET', uniq_of, id, key)
       end
-      if limit ~= '' then
-        redis.call('HSET', limits, id, limit)
+      if max_attempts ~= '' then
+        redis.call('HSET', limits, id, max_attempts)
       end
     end
     redis.call('HSET', jobs, unpack(bodies))

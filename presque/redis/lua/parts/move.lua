@@ -1,7 +1,16 @@
--- Moves at most `limit` (up to 1000) jobs whose lease has run out, and as many delayed ones that have come due, to the front. A
+-- Moves up to `limit` (1000) jobs whose lease has run out, and as many delayed ones that have come due, to the front. A
 -- lease, unlike the hold of a hand-off, was an attempt: the last one makes the job dead, and from the second that runs out on
 -- the job waits for the back-off, because it may be what ended its workers. Forgets dead jobs that are too old or too many.
 -- Then notes when this queue next needs it. Returns how many are ready now that were not, and how many it dealt with in all.
+
+--@include back_off
+--@include count_attempt
+--@include or_undo
+--@include padded
+--@include release_kept
+--@include to_front
+--@include trim_dead
+--@include wait_until
 local function spread(id) -- a chance (0 to 1) without randomness: another one for each job and moment
   return ((tonumber(id) % 9973) * 7919 + now) % 1000 / 1000
 end

@@ -1,12 +1,12 @@
 -- Why `count` jobs cannot be inserted: nothing, or as `insert` returns it.
 local function refusal(count, spec)
-  local most, accepting = unpack(redis.call('HMGET', settings, 'max_length', 'accepting'))
+  local max_length, accepting = unpack(redis.call('HMGET', settings, 'max_length', 'accepting'))
   if accepting == '0' then
     return { 'closed' }
   end
-  if most then
+  if max_length then
     local length = redis.call('LLEN', ready) + redis.call('ZCARD', front) + redis.call('ZCARD', delayed)
-    if length + count > tonumber(most) then
+    if length + count > tonumber(max_length) then
       return { 'full' }
     end
   end

@@ -1,20 +1,22 @@
 -- What was leased from this queue with an idempotency key and is leased still: {'again', now (epoch ms), receipt, number, job,
--- attempt, most attempts, lease ends at (epoch ms), number, …}, or nothing. It is noted as '+' that it was asked for again: from
+-- attempt, max_attempts, lease ends at (epoch ms), number, …}, or nothing. It is noted as '+' that it was asked for again: from
 -- then on more than one answer is on its way, and that one of them did not arrive gives nothing back.
+
+--@include setting
 local function reserved_before(queue, kept_for)
   local said = redis.call('HGET', remembered, queue)
   if not said then
     return nil
   end
   local receipt, numbers = said:match('^%+?(%S+) (.+)')
-  local reply, most = { 'again', now, receipt }, setting('max_attempts')
+  local reply, max_attempts = { 'again', now, receipt }, setting('max_attempts')
   for id in numbers:gmatch('%d+') do
     local ends_at = tonumber(redis.call('ZSCORE', leased, id) or 0)
     if ends_at > now and redis.call('HGET', receipts, id) == receipt then
       reply[#reply + 1] = id
       reply[#reply + 1] = redis.call('HGET', jobs, id)
       reply[#reply + 1] = tonumber(redis.call('HGET', attempts, id) or 0) + 1
-      reply[#reply + 1] = tonumber(redis.call('HGET', limits, id) or most)
+      reply[#reply + 1] = tonumber(redis.call('HGET', limits, id) or max_attempts)
       reply[#reply + 1] = ends_at
     end
   end

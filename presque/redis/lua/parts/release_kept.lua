@@ -1,5 +1,7 @@
 -- What this queue keeps in a worker's name (see `redeliver_after` in presque.redis.keys): the numbers of those jobs that it still
 -- holds, which are kept no longer then.
+
+--@include forget
 local function release_kept(worker)
   local pairs_kept, ids = redis.call('HGET', kept, worker), {}
   if pairs_kept then
@@ -22,7 +24,7 @@ local function acknowledge_kept(worker)
   end
 end
 
--- Looks at a few workers by chance, and forgets those of whose jobs none are held any more: they may never come again. With
+-- Picks a few workers at random, and forgets those of whose jobs none are held any more: they may never come again. With
 -- two for each job that ran out, those that are left are about as many as those that work.
 local function forget_kept(count)
   for _, worker in ipairs(count > 0 and redis.call('HRANDFIELD', kept, math.min(count, 20)) or {}) do

@@ -1,26 +1,26 @@
 -- Remembers settlements, so that they can be repeated: for an hour, or 10,000 later settlements of the queue. A script that
 -- has noted some forgets the old ones once. An ack is noted by the job's number (a job has one), a nack or a release by number
--- and receipt, with its word, when the job is due (epoch ms) and in how long (ms).
+-- and receipt, with what is kept of it: delayed, dead or release, when the job is due (epoch ms) and in how long (ms).
 local LEAST_REMEMBERED, FORGOTTEN_AT_ONCE, LONGEST_REMEMBERED = 10000, 1000, 3600000 -- ms
-local SAID = { delayed = 'nack', dead = 'nack', release = 'release' }
+local SETTLED_BY = { delayed = 'nack', dead = 'nack', release = 'release' }
 
 local function note_settlement(member, said)
   redis.call('ZADD', acked, now, member)
   redis.call('HSET', acked_by, member, said)
 end
 
--- What was answered to this outcome under this receipt: a word and two times as above. Nothing when there was no such
--- settlement; and whether the job was acked by whatever receipt.
+-- What was answered to this outcome under this receipt: what became of the job, as settle.lua replies it, and two times as
+-- above. Nothing when there was no such settlement; and whether the job was acked by whatever receipt.
 local function settled_before(id, receipt, outcome)
   local by = redis.call('HGET', acked_by, id)
   if by == receipt and outcome == 'ack' then
-    return { 'ack', 0, 0 }, true
+    return { 'acked', 0, 0 }, true
   end
   local said = outcome ~= 'ack' and redis.call('HGET', acked_by, id .. ' ' .. receipt)
   if said then
     local word, due_at, due_in = said:match('(%a+) (%d+) (%d+)')
-    if SAID[word] == (outcome == 'final' and 'nack' or outcome) then
-      return { word, tonumber(due_at), tonumber(due_in) }, by
+    if SETTLED_BY[word] == (outcome == 'final' and 'nack' or outcome) then
+      return { word == 'release' and 'released' or word, tonumber(due_at), tonumber(due_in) }, by
     end
   end
   return nil, by

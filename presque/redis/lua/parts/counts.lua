@@ -1,7 +1,11 @@
 -- Tells of a queue: {ready, delayed, leased, dead, processed, failed, 1 when stopped else 0, 1 when there is such a queue else 0,
--- age of the oldest ready job (ms, -1 without one), {setting, value, …} where a value may be '' for none}. A job that is due
--- counts as ready, moved or not.
-local function inspect(queue)
+-- age of the oldest ready job (ms, -1 without one), {setting, …} as texts in the order of `setting_names`, '' for none}. A job
+-- that is due counts as ready, moved or not.
+
+--@include padded
+--@include setting
+--@include setting_names
+local function counts(queue)
   local came_due = redis.call('ZCOUNT', delayed, '-inf', now)
   local age = -1
   for _, id in ipairs({
@@ -15,10 +19,8 @@ local function inspect(queue)
     end
   end
   local all = {}
-  for _, name in ipairs({ 'lease', 'max_attempts', 'backoff_first', 'backoff_factor', 'backoff_max', 'max_length', 'dead_count',
-    'dead_age', 'redeliver_after', 'accepting' }) do
-    all[#all + 1] = name
-    all[#all + 1] = tostring(setting(name) or '')
+  for i, name in ipairs(setting_names) do
+    all[i] = tostring(setting(name) or '')
   end
   return {
     redis.call('LLEN', ready) + redis.call('ZCARD', front) + came_due,

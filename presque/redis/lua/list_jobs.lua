@@ -6,10 +6,9 @@
 local queues, ready, front, delayed, leased, dead, jobs, attempts, limits, history, uniq_of, settings, receipts,
   holders = unpack(KEYS)
 --@include now
---@include rank
---@include head
---@include setting
 --@include describe
+--@include in_front
+--@include padded
 if not redis.call('ZSCORE', queues, ARGV[2]) then
   return 0
 end
@@ -29,7 +28,7 @@ end
 
 if state == 'ready' then
   if came_due > 0 and from + want <= 1000 then
-    ids = { unpack(head(from + want), from + 1) }
+    ids = { unpack(in_front(from + want), from + 1) }
     length = redis.call('ZCARD', front) + came_due
   else
     add('ZRANGE', front, redis.call('ZCARD', front))

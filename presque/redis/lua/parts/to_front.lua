@@ -1,4 +1,6 @@
 -- Puts taken jobs back to the front of their queue; a uniq key is theirs again unless another job took it meanwhile.
+
+--@include padded
 local function to_front(ids)
   local ranks = {}
   for _, id in ipairs(ids) do

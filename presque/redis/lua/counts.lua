@@ -1,0 +1,7 @@
+-- Tells of a queue in numbers: its jobs by state, its counters, policy and settings.
+-- ARGV   given up at (epoch ms), queue
+-- Reply  as parts/counts.lua says
+local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
+--@include now
+--@include counts
+return counts(ARGV[2])

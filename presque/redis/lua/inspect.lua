@@ -1,9 +1,0 @@
--- Tells of a queue: its jobs by state, its counters, policy and settings.
--- ARGV   given up at (epoch ms), queue
--- Reply  as parts/inspect.lua says
-local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
---@include now
---@include rank
---@include setting
---@include inspect
-return inspect(ARGV[2])

@@ -1,0 +1,27 @@
+-- Forgets up to 100 dead jobs that are too old, and up to 100 beyond the number that is kept. Returns how many.
+
+--@include forget
+--@include setting
+local function trim_dead()
+  local old = redis.call('ZRANGEBYSCORE', dead, '-inf', now - setting('dead_age'), 'LIMIT', 0, 100)
+  local over = redis.call('ZCARD', dead) - #old - setting('dead_count')
+  if over > 0 then
+    for _, id in ipairs(redis.call('ZRANGE', dead, #old, #old + math.min(over, 100) - 1)) do
+      old[#old + 1] = id
+    end
+  end
+  if #old > 0 then
+    redis.call('ZREM', dead, unpack(old))
+    forget(old)
+  end
+  return #old
+end
+
+-- When there is next something to trim (epoch ms): now while there are too many, infinite when none are dead.
+local function trim_dead_at()
+  local died = redis.call('ZRANGE', dead, 0, 0, 'WITHSCORES')[2]
+  if not died then
+    return math.huge
+  end
+  return redis.call('ZCARD', dead) > setting('dead_count') and now or died + setting('dead_age')
+end

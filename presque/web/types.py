@@ -1,0 +1,18 @@
+"""Types that several bodies and parameters share. Durations are seconds and times epoch seconds, both with decimals."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from presque.jobs.policy import MAX_ATTEMPTS
+from presque.web import limits
+
+Seconds = Annotated[float, Meta(ge=0, le=315360000)]  # ten years
+Lease = Annotated[float, Meta(ge=0.001, le=limits.LEASE)]
+Epoch = Annotated[float, Meta(ge=0, le=253402300800)]  # the year 10000
+Attempts = Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)]
+UniqueKey = Annotated[str, Meta(min_length=1, max_length=1024)]
+WorkerId = Annotated[str, Meta(min_length=1, max_length=256)]
+Receipt = Annotated[str, Meta(min_length=1, max_length=256)]
