@@ -29,7 +29,7 @@ from benchmarks.machine import describe, family, heading
 from benchmarks.stage import Stage, end_daemon, shown, table, write_json
 
 if TYPE_CHECKING:
-    from benchmarks.load import Redis
+    from tests.load import Redis
 
 HERE = Path(__file__).parent / "others"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "presque-benchmarks"

@@ -11,17 +11,17 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.bare import BODY
-from benchmarks.crowd import crowd, reserve_and_ack
-from benchmarks.load import TWISTD, Client
 from benchmarks.rates import Ask, Rate, accounted, batch, fill, interleaved, new_jobs, rate, ratios, top_up
 from benchmarks.stage import Line, quiet, shown
 from presque.redis.scripts import SCRIPTS
+from tests.crowd import crowd, reserve_and_ack
+from tests.load import TWISTD, Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.load import Redis
     from benchmarks.stage import Stage
+    from tests.load import Redis
 
 CONNECTIONS = 32
 BATCHERS = 16  # connections that send batches

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.bare import BODY
-from benchmarks.crowd import crowd, each, same
-from benchmarks.load import PATIENCE, encoded, percentile
 from benchmarks.stage import quiet
+from tests.crowd import crowd, each, same
+from tests.load import PATIENCE, encoded, percentile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.load import Redis
+    from tests.load import Redis
 
 FILLERS = 4  # connections that fill a queue
 AT_ONCE = 1000  # jobs in a request that fills

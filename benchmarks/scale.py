@@ -16,20 +16,20 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.crowd import wait_on
 from benchmarks.goals_footprint import SETTLING, make_queues, put_delayed
 from benchmarks.goals_rates import CONNECTIONS, PUSH, TAKE, WARM
-from benchmarks.load import Client
 from benchmarks.machine import allow_files, cpu_share, describe, heading, resident
 from benchmarks.rates import accounted, fill, interleaved, rate, ratios, top_up
 from benchmarks.stage import Stage, processes, quiet, shown, table, write_json
+from tests.crowd import wait_on
+from tests.load import Client
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from benchmarks.load import Daemon, Redis
     from benchmarks.rates import Rate
+    from tests.load import Daemon, Redis
 
 LATE = 20  # delayed jobs whose lateness is measured
 CALLS = 5  # of each request that is timed

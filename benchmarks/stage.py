@@ -15,13 +15,13 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import PATIENCE, ROOT, Bench
 from benchmarks.machine import family
+from tests.load import PATIENCE, ROOT, Bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from benchmarks.load import Daemon, Redis
+    from tests.load import Daemon, Redis
 
 
 @dataclass

@@ -14,12 +14,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.load import PATIENCE, encoded, whole
+from tests.load import PATIENCE, encoded, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from benchmarks.load import Reply
+    from tests.load import Reply
 
     Client = Generator[bytes, Reply, None]
 

@@ -13,15 +13,15 @@ from urllib.parse import quote
 
 import hiredis
 
-from benchmarks.load import Client, encoded, percentile, together
 from presque.redis import keys
 from presque.redis.scripts import SCRIPTS
 from presque.redis.store import NO_LIMIT
+from tests.load import Client, encoded, percentile, together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.load import Bench, Redis
+    from tests.load import Bench, Redis
 
 QUEUES, WORKERS, QUEUES_OF_ONE = 300_000, 100_000, 20_000
 SHORT = 20  # in the short form there are so many times fewer

@@ -13,11 +13,11 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import Client, Lost, Refused, deafen, encoded, insist, percentile, together, until, whole
 from presque.redis.scripts import SCRIPTS
+from tests.load import Client, Lost, Refused, deafen, encoded, insist, percentile, together, until, whole
 
 if TYPE_CHECKING:
-    from benchmarks.load import Bench, Redis, Reply
+    from tests.load import Bench, Redis, Reply
 
 JOBS = "presque:{0}:bench:jobs"
 LEASED = "presque:{0}:bench:leased"

@@ -14,13 +14,13 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.load import PATIENCE, Client, Lost, Refused, together, until
+from tests.load import PATIENCE, Client, Lost, Refused, together, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from benchmarks.load import Bench, Reply
+    from tests.load import Bench, Reply
 
 STEP = 600.0  # seconds
 PLACES = ("presque", "Redis", "both")  # whose clock is stepped

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import PATIENCE, Daemon, encoded, together, until, whole
-from benchmarks.rows_disk import Producers, counted, daemon_on, drain, ended, redis_of
 from presque.service import CHILD_PATIENCE, IDLE_PATIENCE
+from tests.acceptance.rows_disk import Producers, counted, daemon_on, drain, ended, redis_of
+from tests.load import PATIENCE, Daemon, encoded, together, until, whole
 
 if TYPE_CHECKING:
-    from benchmarks.load import Bench
+    from tests.load import Bench
 
 KEPT, NEW, TAKERS, WAITERS, SLOW = 8, 4, 4, 4, 2  # clients of each kind
 EMPTY = "/v1/queues/empty/reservations"

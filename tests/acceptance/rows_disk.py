@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from benchmarks.load import PATIENCE, Client, Daemon, Lost, Refused, together, until
 from presque.process.private_redis.engine import candidates, engine_of
+from tests.load import PATIENCE, Client, Daemon, Lost, Refused, together, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.load import Bench
+    from tests.load import Bench
 
 MB = 1_000_000
 PRODUCERS = 32

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from benchmarks.load import PATIENCE, Client, Lost, Redis, Refused, insist, percentile, together, until, works
+from tests.load import PATIENCE, Client, Lost, Redis, Refused, insist, percentile, together, until, works
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from random import Random
 
-    from benchmarks.load import Bench, Proxy, Reply
+    from tests.load import Bench, Proxy, Reply
 
 NORMAL = 3.0  # seconds from Redis' return to normal answers
 LATEST = 3.2  # seconds: presque's limit of 2, its beat of 0.5 twice, and some for a machine that is shared

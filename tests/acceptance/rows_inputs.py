@@ -14,11 +14,11 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import ROOT, Client, encoded, together
 from presque.redis import keys
+from tests.load import ROOT, Client, encoded, together
 
 if TYPE_CHECKING:
-    from benchmarks.load import Bench, Daemon, Redis
+    from tests.load import Bench, Daemon, Redis
 
 JOB = b'{"key":"value"}'
 READS = ("/status/", "/status/foo", "/status/foo?with_desc=1", "/j/foo", "/control/foo", "/w/", "/w/?worker_id=w1")
