@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from functools import partial
 from statistics import median
@@ -15,13 +14,14 @@ from benchmarks.rates import Ask, Rate, accounted, batch, fill, interleaved, new
 from benchmarks.stage import Line, quiet, shown
 from presque.redis.scripts import SCRIPTS
 from tests.crowd import crowd, reserve_and_ack
-from tests.load import TWISTD, Client
+from tests.load import Client
+from tests.programs import presque_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.stage import Stage
-    from tests.load import Redis
+    from tests.programs import Redis
 
 CONNECTIONS = 32
 BATCHERS = 16  # connections that send batches
@@ -142,9 +142,7 @@ def backlog(stage: Stage) -> list[Line]:
 
 def two_processes(stage: Stage) -> list[Line]:
     """Two processes on one port beside one: POST and GET /q by 32 connections."""
-    shown_help = subprocess.run(
-        [sys.executable, "-c", TWISTD, "presque", "--help"], capture_output=True, text=True, check=False, timeout=60
-    )
+    shown_help = subprocess.run(presque_command("--help"), capture_output=True, text=True, check=False, timeout=60)
     if "--processes" not in shown_help.stdout:
         return [Line("two processes by one", "×", [], least=1.6, undecided="presque has no flag --processes")]
     lines = []

@@ -19,7 +19,7 @@ from tests.load import PATIENCE, encoded, percentile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.load import Redis
+    from tests.programs import Redis
 
 FILLERS = 4  # connections that fill a queue
 AT_ONCE = 1000  # jobs in a request that fills

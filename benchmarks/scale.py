@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.goals_footprint import SETTLING, make_queues, put_delayed
 from benchmarks.goals_rates import CONNECTIONS, PUSH, TAKE, WARM
-from benchmarks.machine import allow_files, cpu_share, describe, heading, resident
+from benchmarks.machine import describe, heading
 from benchmarks.rates import accounted, fill, interleaved, rate, ratios, top_up
 from benchmarks.stage import Stage, processes, quiet, shown, table, write_json
 from tests.crowd import wait_on
 from tests.load import Client
+from tests.proc import allow_files, cpu_share, resident
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from benchmarks.rates import Rate
-    from tests.load import Daemon, Redis
+    from tests.programs import Daemon, Redis
 
 LATE = 20  # delayed jobs whose lateness is measured
 CALLS = 5  # of each request that is timed

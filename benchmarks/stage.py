@@ -15,13 +15,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.machine import family
-from tests.load import PATIENCE, ROOT, Bench
+from tests.load import PATIENCE
+from tests.proc import family
+from tests.programs import ROOT, Programs, presque_environ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from tests.load import Daemon, Redis
+    from tests.programs import Daemon, Redis
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Line:
 
 
 @dataclass(eq=False)
-class Stage(Bench):
+class Stage(Programs):
     """Servers for one goal, and how long each measure takes."""
 
     short: bool = False
@@ -87,14 +88,16 @@ class Stage(Bench):
     fsync: str = "everysec"
 
     def __post_init__(self) -> None:
-        super().__init__(self.short, seed=0)
+        super().__init__(self.short)
 
     def store(self, *options: str) -> Redis:
         """A Redis as presque's private one is set."""
         return self.redis("--appendfsync", self.fsync, "--maxmemory-policy", "noeviction", *options)
 
-    def daemon(self, redis_url: str, *flags: str) -> Daemon:
-        daemon = super().daemon(redis_url, *flags)
+    def daemon(
+        self, redis_url: str, *flags: str, environ: Mapping[str, str] | None = None, root: Path = ROOT
+    ) -> Daemon:
+        daemon = super().daemon(redis_url, *flags, environ=environ, root=root)
         self.callback(end_daemon, daemon)
         return daemon
 
@@ -108,8 +111,8 @@ class Stage(Bench):
 
     def listening(self, command: list[str]) -> int:
         """Start a process that says `port=<number>` on its first line; it ends with the stage."""
-        variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/dev/null"}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=ROOT, env=variables)
+        quiet, environ = subprocess.DEVNULL, presque_environ()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=quiet, cwd=ROOT, env=environ)
         self.callback(process.wait)
         self.callback(process.kill)
         assert process.stdout

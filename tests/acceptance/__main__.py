@@ -30,7 +30,7 @@ from tests.acceptance import (
     rows_proxies,
     rows_stop,
 )
-from tests.load import Bench
+from tests.acceptance.bench import Bench
 
 MODULES = (
     rows_clock,

@@ -16,7 +16,8 @@ from tests.load import PATIENCE, Client, Lost, Refused, together, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.load import Bench, Daemon
+    from tests.acceptance.bench import Bench
+    from tests.programs import Daemon
 
 PLANTED = 3.0  # seconds that a key has another type
 EXHAUSTED = 10.0  # seconds without a free descriptor

@@ -17,7 +17,9 @@ from presque.redis.scripts import SCRIPTS
 from tests.load import Client, Lost, Refused, deafen, encoded, insist, percentile, together, until, whole
 
 if TYPE_CHECKING:
-    from tests.load import Bench, Redis, Reply
+    from tests.acceptance.bench import Bench
+    from tests.load import Reply
+    from tests.programs import Redis
 
 JOBS = "presque:{0}:bench:jobs"
 LEASED = "presque:{0}:bench:leased"

@@ -15,10 +15,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from presque.redis import keys
-from tests.load import ROOT, Client, encoded, together
+from tests.load import Client, encoded, together
+from tests.programs import ROOT
 
 if TYPE_CHECKING:
-    from tests.load import Bench, Daemon, Redis
+    from tests.acceptance.bench import Bench
+    from tests.programs import Daemon, Redis
 
 JOB = b'{"key":"value"}'
 READS = ("/status/", "/status/foo", "/status/foo?with_desc=1", "/j/foo", "/control/foo", "/w/", "/w/?worker_id=w1")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tests.load import Client, together, until
 
 if TYPE_CHECKING:
-    from tests.load import Bench, Redis
+    from tests.acceptance.bench import Bench
+    from tests.programs import Redis
 
 JOBS, LEASED, DEAD = ("presque:{0}:bench:" + name for name in ("jobs", "leased", "dead"))
 

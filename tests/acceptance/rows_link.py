@@ -10,10 +10,12 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tests.load import ROOT, Client, Lost, Refused, percentile, together, until, works
+from tests.load import Client, Lost, Refused, percentile, together, until, works
+from tests.programs import ROOT
 
 if TYPE_CHECKING:
-    from tests.load import Bench, Daemon, Redis
+    from tests.acceptance.bench import Bench
+    from tests.programs import Daemon, Redis
 
 ROUND_TRIPS = (0.06, 0.15)  # seconds
 STARTED = 3.0  # seconds from the start of the process to its first 201

@@ -21,7 +21,8 @@ from tests.load import Client, encoded, percentile, together
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.load import Bench, Redis
+    from tests.acceptance.bench import Bench
+    from tests.programs import Redis
 
 QUEUES, WORKERS, QUEUES_OF_ONE = 300_000, 100_000, 20_000
 SHORT = 20  # in the short form there are so many times fewer

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from servers import ROOT
+from programs import ROOT
 
 pytestmark = pytest.mark.rows
 

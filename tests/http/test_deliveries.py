@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 import pytest_twisted
+from load import deafen
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Client, daemon_on, deafen, eventually, port_of, raw, raw_connection
+from servers import Client, daemon_on, eventually, port_of, raw, raw_connection
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.internet.task import deferLater
