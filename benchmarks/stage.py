@@ -86,6 +86,7 @@ class Stage(Programs):
     rounds: int = 5
     seconds: int = 2
     fsync: str = "everysec"
+    beside: str = ""  # another checkout, to be measured in turns with this one
 
     def __post_init__(self) -> None:
         super().__init__(self.short)
@@ -101,23 +102,27 @@ class Stage(Programs):
         self.callback(end_daemon, daemon)
         return daemon
 
-    def pair(self, *flags: str) -> tuple[Redis, Daemon]:
+    def pair(self, *flags: str, root: Path = ROOT) -> tuple[Redis, Daemon]:
         redis = self.store()
-        return redis, self.daemon(redis.url, *flags)
+        return redis, self.daemon(redis.url, *flags, root=root)
 
     def bare(self, *flags: str) -> int:
         """The port of a bare resource, in a process of its own."""
-        return self.listening([sys.executable, "-m", "benchmarks.bare", *flags])
+        return self.port_said(self.start_bare(*flags))
 
-    def listening(self, command: list[str]) -> int:
-        """Start a process that says `port=<number>` on its first line; it ends with the stage."""
-        quiet, environ = subprocess.DEVNULL, presque_environ()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=quiet, cwd=ROOT, env=environ)
+    def start_bare(self, *flags: str) -> subprocess.Popen[bytes]:
+        """Start a bare resource in a process of its own, which ends with the stage."""
+        command, quiet = [sys.executable, "-m", "benchmarks.bare", *flags], subprocess.DEVNULL
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=quiet, cwd=ROOT, env=presque_environ())
         self.callback(process.wait)
         self.callback(process.kill)
+        return process
+
+    def port_said(self, process: subprocess.Popen[bytes]) -> int:
+        """The port that a process names on its first line."""
         assert process.stdout
         found = re.search(rb"port=(\d+)", process.stdout.readline())
-        assert found, f"{command} did not start"
+        assert found, f"{process.args!r} did not start"
         return int(found[1])
 
 
