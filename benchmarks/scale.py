@@ -111,7 +111,7 @@ def measure(stage: Stage, axis: str) -> list[dict[str, Any]]:
     place = Place(stage, redis, daemon, stage.bare())
     stage.callback(leave, place)
     rate(place.port, PUSH, WARM, CONNECTIONS)
-    Client(place.port).ask("DELETE", "/q/bench")
+    empty(place)
     rows = []
     for length in short if stage.short else long:
         began = time.monotonic()
@@ -154,8 +154,13 @@ def rates(place: Place, keep: bool) -> dict[str, Any]:
         figures[verb] = median(each.per_second for each in found[verb])
         figures[f"{verb}_by_bare"] = median(ratios(found[verb], found[f"bare_{verb}"]))
     if not keep:
-        assert Client(place.port).ask("POST", "/v1/queues/bench/purge", b'{"state":"ready"}').status == 200
+        empty(place)
     return figures
+
+
+def empty(place: Place) -> None:
+    """Delete the ready jobs of the queue that is measured; the queue stays."""
+    assert Client(place.port).ask("POST", "/v1/queues/bench/purge", b'{"state":"ready"}').status == 200
 
 
 def lateness(port: int, queue: str) -> float:
