@@ -9,6 +9,7 @@ import pytest_twisted
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from logs import exception, logged
 from programs import Redis
 from servers import Client, DaemonProcess, daemon_on, port_of
 from twisted.internet.defer import maybeDeferred
@@ -70,6 +71,13 @@ def redises():
     yield start
     for server in started:
         server.remove()
+
+
+@pytest.fixture
+def failures():
+    """The exceptions that are logged during the test."""
+    with logged(exception) as found:
+        yield found
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import random
 import re
 
 import pytest
+from logs import logged
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Answer, daemon_on, port_of, raw
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel
 
 from presque.http.connection import IDLE
 
@@ -186,19 +187,16 @@ def allowed(answer):
     return set(answer.headers["allow"].upper().split(", "))
 
 
+def error_or_traceback(event):
+    at_fault = event.get("log_level") in (LogLevel.error, LogLevel.critical) or event.get("isError")
+    return event if at_fault or "log_failure" in event else None
+
+
 @pytest.fixture
 def logged_errors():
     """All that is logged as an error or with a traceback during the test."""
-    found = []
-
-    def observe(event):
-        level = event.get("log_level") or LogLevel.info
-        if level in (LogLevel.error, LogLevel.critical) or "log_failure" in event or event.get("isError"):
-            found.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    yield found
-    globalLogPublisher.removeObserver(observe)
+    with logged(error_or_traceback) as found:
+        yield found
 
 
 @awaiting
