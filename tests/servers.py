@@ -146,6 +146,12 @@ async def raw(port: int, data: bytes, until: bytes = b"") -> bytes:
     return received
 
 
+async def departed(connection: Raw, port: int) -> None:
+    """Return once the daemon at `port` has noticed that this client has closed: it has answered another one since."""
+    await connection.end()
+    await raw(port, b"GET /openapi.json HTTP/1.0\r\nHost: x\r\n\r\n")
+
+
 async def eventually(check: Any, what: str = "") -> Any:
     """Wait until `check()`, an async function, returns something true; that."""
     ends = reactor.seconds() + PATIENCE

@@ -13,7 +13,6 @@ from servers import eventually, port_of, raw_connection
 from twisted.application.service import Service
 from twisted.internet import reactor, task
 from twisted.internet.abstract import FileDescriptor
-from twisted.web import http
 
 from presque.http.routes import Routes
 from presque.redis.connection import Connection
@@ -87,17 +86,10 @@ def test_every_route_takes_one_method_alone(daemon):
 
 
 def test_twisted_has_no_public_word_for_everything_was_sent():
-    """`presque.http.connection` looks at these two."""
+    """`presque.http.arrival` looks at these two."""
     descriptor = FileDescriptor(reactor)
     assert descriptor.dataBuffer == b""
     assert descriptor._tempDataBuffer == []
-
-
-def test_the_hooks_that_the_channel_overrides_are_still_called():
-    source = inspect.getsource(http.HTTPChannel)
-    assert "self._respondToBadRequestAndDisconnect()" in source
-    assert "self._send100Continue()" in source
-    assert "self.requests[-1].handleContentChunk" in source
 
 
 @awaiting

@@ -14,7 +14,7 @@ import pytest
 import pytest_twisted
 from load import deafen
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Client, daemon_on, eventually, port_of, raw, raw_connection
+from servers import Client, daemon_on, departed, eventually, port_of, raw, raw_connection
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.internet.task import deferLater
@@ -92,11 +92,7 @@ async def test_a_client_that_leaves_before_its_answer_gets_the_job_put_back_at_t
 
     await eventually(asked, "the request")
     getattr(connection.transport, leave)()
-
-    async def left():
-        return not any(each.answering and not each._ended for each in site.connections)
-
-    await eventually(left, "the client's departure")
+    await departed(connection, port_of(daemon))
     redis.signal(signal.SIGCONT)
 
     async def put_back():

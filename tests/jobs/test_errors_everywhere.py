@@ -241,6 +241,22 @@ def test_whatever_moving_raises_each_queue_is_moved():
     everywhere(move)
 
 
+def test_nothing_is_polled_where_nobody_waits():
+    clock = Clock()
+    fake = Fake(clock, None, "", 0)
+    waiting = Waiters(fake, Events(Listener()), clock, lambda taken: None)
+    for way in ("has a job", "has left"):
+        waiter = waiting.take(["a"], fake.take, 60)
+        pass_time(clock, 5)
+        assert clock.getDelayedCalls()
+        if way == "has a job":
+            fake.ready["a"] = [1]
+            pass_time(clock, 5)
+        else:
+            waiter.addErrback(lambda failure: None).cancel()
+        assert clock.getDelayedCalls() == []
+
+
 def test_a_look_that_fails_again_and_again_is_logged_once():
     clock = Clock()
     fake = Fake(clock, RuntimeError("always"), "failed at once", 0)

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Client, daemon_on, eventually, port_of, raw_connection
+from servers import Client, daemon_on, departed, eventually, port_of, raw_connection
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -832,13 +832,6 @@ async def busy(daemon):
     await eventually(asked, "the request")
 
 
-async def idle(daemon):
-    async def left():
-        return not any(each.answering and not each._ended for each in daemon.site.connections)
-
-    await eventually(left, "the client's departure")
-
-
 async def untouched(client, jobs, worker="w1"):
     """Assert that so many jobs come back at once, in their order, as if they had never been taken."""
 
@@ -866,7 +859,7 @@ async def test_a_consumer_that_leaves_while_redis_is_asked_took_nothing(daemon, 
     connection.transport.write(reservation(max=2, worker_id="w1", wait=wait))
     await busy(daemon)
     getattr(connection.transport, leave)()
-    await idle(daemon)
+    await departed(connection, port_of(daemon))
     redis.signal(signal.SIGCONT)
     await untouched(client, 3)
 
