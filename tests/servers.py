@@ -16,10 +16,12 @@ from programs import LISTENS, presque_command, presque_environ
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
 from presque.service import Daemon, make_service
 from presque.settings import settings
@@ -65,6 +67,14 @@ class Answer:
         return msgspec.json.decode(self.body)
 
 
+@implementer(IAgentEndpointFactory)
+class Loopback:
+    """Connects to an address, without the look-up in a thread that a host's name would take."""
+
+    def endpointForURI(self, uri: URI) -> TCP4ClientEndpoint:
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", uri.port, timeout=5)
+
+
 class Client:
     """Speaks HTTP through treq. It never repeats a request by itself, as Twisted's client otherwise does."""
 
@@ -72,7 +82,7 @@ class Client:
         self.port = port
         self._pool = HTTPConnectionPool(reactor)
         self._pool.retryAutomatically = False
-        self._treq = HTTPClient(Agent(reactor, pool=self._pool, connectTimeout=5))
+        self._treq = HTTPClient(Agent.usingEndpointFactory(reactor, Loopback(), self._pool))
 
     async def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         url = f"http://127.0.0.1:{self.port}{path}"
@@ -134,7 +144,7 @@ class Raw(Protocol):
 
 
 def raw_connection(port: int) -> Deferred[Raw]:
-    return connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", port), Raw())
+    return connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Raw())
 
 
 async def raw(port: int, data: bytes, until: bytes = b"") -> bytes:
