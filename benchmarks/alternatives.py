@@ -25,11 +25,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.chart import draw_alternatives
-from benchmarks.machine import describe, family, heading
+from benchmarks.machine import describe, heading
 from benchmarks.stage import Stage, end_daemon, shown, table, write_json
+from tests.proc import family
 
 if TYPE_CHECKING:
-    from benchmarks.load import Redis
+    from tests.programs import Redis
 
 HERE = Path(__file__).parent / "others"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "presque-benchmarks"

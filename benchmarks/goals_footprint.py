@@ -10,18 +10,18 @@ from socket import MSG_PEEK
 from typing import TYPE_CHECKING
 
 from benchmarks.bare import BODY
-from benchmarks.crowd import connect, crowd, each, wait_on
-from benchmarks.load import PATIENCE, Client, encoded, percentile, whole
-from benchmarks.machine import allow_files, cpu_share, proportional, resident
 from benchmarks.rates import fill
 from benchmarks.stage import Line, processes, quiet
+from tests.crowd import connect, crowd, each, wait_on
+from tests.load import PATIENCE, Client, encoded, percentile, whole
+from tests.proc import allow_files, cpu_share, proportional, resident
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-    from benchmarks.load import Daemon, Redis
     from benchmarks.stage import Stage
+    from tests.programs import Daemon, Redis
 
 SETTLING = 1.0  # seconds that a daemon has to come to rest
 PAUSE = 0.005  # seconds between two insertions, in which the consumer comes back to wait

@@ -1,34 +1,33 @@
-"""Goals about rates: single jobs, batches, leases, a long backlog, two processes, and the longest scripts."""
+"""Goals about rates: batches, leases, a long backlog, two processes, and the longest scripts."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.bare import BODY
-from benchmarks.crowd import crowd, reserve_and_ack
-from benchmarks.load import TWISTD, Client
 from benchmarks.rates import Ask, Rate, accounted, batch, fill, interleaved, new_jobs, rate, ratios, top_up
 from benchmarks.stage import Line, quiet, shown
 from presque.jobs.policy import lua_parts
 from presque.redis.scripts import load
+from tests.crowd import crowd, reserve_and_ack
+from tests.load import Client
+from tests.programs import presque_command
 
 SCRIPTS = load(lua_parts())
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.load import Redis
     from benchmarks.stage import Stage
+    from tests.programs import Redis
 
 CONNECTIONS = 32
 BATCHERS = 16  # connections that send batches
-FASTEST = 1.3  # times what the bare resource does: more than presque can take in the same time
 PUSH = Ask("POST", "/q/bench", BODY)
 TAKE = Ask("GET", "/q/bench")
 PUSH_MANY = Ask("POST", "/qb/bench", batch(100), 100)
@@ -46,37 +45,6 @@ def per_second(what: str, rates: list[Rate], unit: str = "jobs/s", least: float 
     p50, p99 = median(each.p50 for each in rates), median(each.p99 for each in rates)
     note = f"p50 {shown(p50)} ms, p99 {shown(p99)} ms, client {busy:.0%} of a core"
     return Line(what, unit, [each.per_second for each in rates], least, wrong=wrong(rates), note=note)
-
-
-def one_job(stage: Stage) -> list[Line]:
-    """One job a request: POST and GET /q by 32 connections, beside a bare twisted.web resource with and without log."""
-    redis, daemon = stage.pair()
-    bare, unlogged, seconds = stage.bare(), stage.bare("--no-log"), stage.seconds
-    asking = partial(accounted, redis, daemon.port, seconds=seconds, connections=CONNECTIONS)
-    fastest = rate(unlogged, TAKE, WARM, CONNECTIONS).per_second * FASTEST
-    for port in (daemon.port, bare):
-        rate(port, PUSH, WARM, CONNECTIONS)
-
-    def mine(ask: Ask) -> Rate:
-        if ask is TAKE:
-            top_up(redis, daemon.port, "bench", int(fastest * seconds))
-        return asking(ask)
-
-    measures = {}
-    for ask in (PUSH, TAKE):
-        measures[f"{ask.method} mine"] = partial(mine, ask)
-        measures[f"{ask.method} bare"] = partial(rate, bare, ask, seconds, CONNECTIONS)
-        measures[f"{ask.method} unlogged"] = partial(rate, unlogged, ask, seconds, CONNECTIONS)
-    found = interleaved(stage.rounds, **measures)
-    lines = []
-    for verb in ("POST", "GET"):
-        ours, theirs, like = (found[f"{verb} {whose}"] for whose in ("mine", "bare", "unlogged"))
-        lines.append(per_second(f"{verb} /q", ours, "requests/s"))
-        lines.append(per_second(f"{verb} at a bare twisted.web resource", theirs, "requests/s"))
-        lines.append(per_second(f"{verb} at the same without access log", like, "requests/s"))
-        for unit, other in (("× bare", theirs), ("× bare without log", like)):
-            lines.append(Line(f"{verb} /q", unit, ratios(ours, other), least=0.6, wrong=wrong(ours, other)))
-    return lines
 
 
 def batches(stage: Stage) -> list[Line]:
@@ -111,7 +79,7 @@ def leases(stage: Stage) -> list[Line]:
         seen = crowd(daemon.port, clients, stage.seconds)
         bad = seen.wrong + tally["empty"] + tally["refused"]
         p50, p99 = (sorted(seen.latencies)[int(len(seen.latencies) * part)] * 1000 for part in (0.5, 0.99))
-        rates.append(Rate(tally["jobs"] / seen.seconds, seen.answers, bad, p50, p99, seen.cpu))
+        rates.append(Rate(tally["jobs"] / seen.seconds, tally["jobs"], seen.answers, bad, p50, p99, seen.cpu))
     return [per_second("/v1 reserve + ack, batches of 100", rates[1:], least=25_000)]
 
 
@@ -145,9 +113,7 @@ def backlog(stage: Stage) -> list[Line]:
 
 def two_processes(stage: Stage) -> list[Line]:
     """Two processes on one port beside one: POST and GET /q by 32 connections."""
-    shown_help = subprocess.run(
-        [sys.executable, "-c", TWISTD, "presque", "--help"], capture_output=True, text=True, check=False, timeout=60
-    )
+    shown_help = subprocess.run(presque_command("--help"), capture_output=True, text=True, check=False, timeout=60)
     if "--processes" not in shown_help.stdout:
         return [Line("two processes by one", "×", [], least=1.6, undecided="presque has no flag --processes")]
     lines = []
@@ -216,7 +182,6 @@ def _reserve_and_settle(client: Client) -> bool:
 
 
 GOALS = {
-    "one-job": one_job,
     "batches": batches,
     "leases": leases,
     "backlog": backlog,

@@ -16,20 +16,21 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.crowd import wait_on
 from benchmarks.goals_footprint import SETTLING, make_queues, put_delayed
 from benchmarks.goals_rates import CONNECTIONS, PUSH, TAKE, WARM
-from benchmarks.load import Client
-from benchmarks.machine import allow_files, cpu_share, describe, heading, resident
+from benchmarks.machine import describe, heading
 from benchmarks.rates import accounted, fill, interleaved, rate, ratios, top_up
 from benchmarks.stage import Stage, processes, quiet, shown, table, write_json
+from tests.crowd import wait_on
+from tests.load import Client
+from tests.proc import allow_files, cpu_share, resident
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from benchmarks.load import Daemon, Redis
     from benchmarks.rates import Rate
+    from tests.programs import Daemon, Redis
 
 LATE = 20  # delayed jobs whose lateness is measured
 CALLS = 5  # of each request that is timed
@@ -110,7 +111,7 @@ def measure(stage: Stage, axis: str) -> list[dict[str, Any]]:
     place = Place(stage, redis, daemon, stage.bare())
     stage.callback(leave, place)
     rate(place.port, PUSH, WARM, CONNECTIONS)
-    Client(place.port).ask("DELETE", "/q/bench")
+    empty(place)
     rows = []
     for length in short if stage.short else long:
         began = time.monotonic()
@@ -153,8 +154,13 @@ def rates(place: Place, keep: bool) -> dict[str, Any]:
         figures[verb] = median(each.per_second for each in found[verb])
         figures[f"{verb}_by_bare"] = median(ratios(found[verb], found[f"bare_{verb}"]))
     if not keep:
-        assert Client(place.port).ask("POST", "/v1/queues/bench/purge", b'{"state":"ready"}').status == 200
+        empty(place)
     return figures
+
+
+def empty(place: Place) -> None:
+    """Delete the ready jobs of the queue that is measured; the queue stays."""
+    assert Client(place.port).ask("POST", "/v1/queues/bench/purge", b'{"state":"ready"}').status == 200
 
 
 def lateness(port: int, queue: str) -> float:

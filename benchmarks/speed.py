@@ -1,7 +1,10 @@
 """The goals of presque's table "Fast", each beside its yardstick in one run.
 
-python -m benchmarks.speed [GOAL …] [--rounds N] [--seconds N] [--short] [--fsync WHEN] [--json FILE] [--picture FILE],
-or --list. Starts and ends all that it needs. The exit status is 1 when a goal was missed.
+python -m benchmarks.speed [GOAL …] [--rounds N] [--seconds N] [--short] [--fsync WHEN] [--beside PATH] [--json FILE]
+[--picture FILE], or --list. Starts and ends all that it needs. The exit status is 1 when a goal was missed.
+
+It reads CPU times from /proc, so it needs Linux. The load is `wrk` where that is installed, else Python clients. They
+are slower than what they measure: the daemon then waits between requests, and each of them costs it more.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ import time
 import traceback
 from typing import Any
 
-from benchmarks import goals_footprint, goals_rates
+from benchmarks import goals_cpu, goals_footprint, goals_rates
 from benchmarks.chart import draw_speed
+from benchmarks.goals_cpu import cpu_table
 from benchmarks.machine import describe, heading
 from benchmarks.stage import Line, Stage, lines_table, write_json
 
-GOALS = {**goals_rates.GOALS, **goals_footprint.GOALS}
+GOALS = {**goals_cpu.GOALS, **goals_rates.GOALS, **goals_footprint.GOALS}
 
 
 def run(name: str, asked: argparse.Namespace) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def run(name: str, asked: argparse.Namespace) -> dict[str, Any]:
     began = time.monotonic()
     lines: list[Line] = []
     trouble, tracebacks = "", 0
-    with Stage(asked.short, asked.rounds, asked.seconds, asked.fsync) as stage:
+    with Stage(asked.short, asked.rounds, asked.seconds, asked.fsync, asked.beside) as stage:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends what the stage has started
         try:
             lines = GOALS[name](stage)
@@ -36,7 +40,7 @@ def run(name: str, asked: argparse.Namespace) -> dict[str, Any]:
             tracebacks = stage.tracebacks()
     seconds = round(time.monotonic() - began, 1)
     print(f"\n{name}: {first_line(name)} ({seconds} s)\n")
-    print(trouble or lines_table(lines), flush=True)
+    print(trouble or (cpu_table if name in goals_cpu.GOALS else lines_table)(lines), flush=True)
     if tracebacks:
         print(f"FAIL: {tracebacks} tracebacks in the daemon's log", flush=True)
     held = not trouble and not tracebacks and all(line.held is not False for line in lines)
@@ -56,6 +60,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, help="how long each measure takes (2; 1 when short)")
     parser.add_argument("--short", action="store_true", help="small numbers, to see that it works")
     parser.add_argument("--fsync", choices=("everysec", "always"), default="everysec")
+    parser.add_argument(
+        "--beside",
+        metavar="PATH",
+        default="",
+        help="a checkout of another version: one-job is measured on both in turns",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--picture", metavar="FILE", help="draw the rates there, as SVG")
     parser.add_argument("--list", action="store_true", help="name the goals that there are")

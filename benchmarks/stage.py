@@ -15,13 +15,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import PATIENCE, ROOT, Bench
-from benchmarks.machine import family
+from tests.load import PATIENCE
+from tests.proc import family
+from tests.programs import ROOT, Programs, presque_environ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from benchmarks.load import Daemon, Redis
+    from tests.programs import Daemon, Redis
 
 
 @dataclass
@@ -78,43 +79,50 @@ class Line:
 
 
 @dataclass(eq=False)
-class Stage(Bench):
+class Stage(Programs):
     """Servers for one goal, and how long each measure takes."""
 
     short: bool = False
     rounds: int = 5
     seconds: int = 2
     fsync: str = "everysec"
+    beside: str = ""  # another checkout, to be measured in turns with this one
 
     def __post_init__(self) -> None:
-        super().__init__(self.short, seed=0)
+        super().__init__(self.short)
 
     def store(self, *options: str) -> Redis:
         """A Redis as presque's private one is set."""
         return self.redis("--appendfsync", self.fsync, "--maxmemory-policy", "noeviction", *options)
 
-    def daemon(self, redis_url: str, *flags: str) -> Daemon:
-        daemon = super().daemon(redis_url, *flags)
+    def daemon(
+        self, redis_url: str, *flags: str, environ: Mapping[str, str] | None = None, root: Path = ROOT
+    ) -> Daemon:
+        daemon = super().daemon(redis_url, *flags, environ=environ, root=root)
         self.callback(end_daemon, daemon)
         return daemon
 
-    def pair(self, *flags: str) -> tuple[Redis, Daemon]:
+    def pair(self, *flags: str, root: Path = ROOT) -> tuple[Redis, Daemon]:
         redis = self.store()
-        return redis, self.daemon(redis.url, *flags)
+        return redis, self.daemon(redis.url, *flags, root=root)
 
     def bare(self, *flags: str) -> int:
         """The port of a bare resource, in a process of its own."""
-        return self.listening([sys.executable, "-m", "benchmarks.bare", *flags])
+        return self.port_said(self.start_bare(*flags))
 
-    def listening(self, command: list[str]) -> int:
-        """Start a process that says `port=<number>` on its first line; it ends with the stage."""
-        variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/dev/null"}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=ROOT, env=variables)
+    def start_bare(self, *flags: str) -> subprocess.Popen[bytes]:
+        """Start a bare resource in a process of its own, which ends with the stage."""
+        command, quiet = [sys.executable, "-m", "benchmarks.bare", *flags], subprocess.DEVNULL
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=quiet, cwd=ROOT, env=presque_environ())
         self.callback(process.wait)
         self.callback(process.kill)
+        return process
+
+    def port_said(self, process: subprocess.Popen[bytes]) -> int:
+        """The port that a process names on its first line."""
         assert process.stdout
         found = re.search(rb"port=(\d+)", process.stdout.readline())
-        assert found, f"{command} did not start"
+        assert found, f"{process.args!r} did not start"
         return int(found[1])
 
 

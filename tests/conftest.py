@@ -9,13 +9,15 @@ import pytest_twisted
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from servers import Client, DaemonProcess, RedisServer, daemon_on, port_of
+from logs import exception, logged
+from programs import Redis
+from servers import Client, DaemonProcess, daemon_on, port_of
 from twisted.internet.defer import maybeDeferred
 
 
 @pytest.fixture(scope="module")
 def redis():
-    server = RedisServer()
+    server = Redis()
     yield server
     server.remove()
 
@@ -63,12 +65,19 @@ def redises():
     started = []
 
     def start(*options, **more):
-        started.append(RedisServer(*options, **more))
+        started.append(Redis(*options, **more))
         return started[-1]
 
     yield start
     for server in started:
         server.remove()
+
+
+@pytest.fixture
+def failures():
+    """The exceptions that are logged during the test."""
+    with logged(exception) as found:
+        yield found
 
 
 @pytest.fixture

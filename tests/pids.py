@@ -6,38 +6,26 @@ import signal
 import socket
 from pathlib import Path
 
+from proc import children, lives, words
 from servers import PATIENCE, eventually, raw_connection
 
 INSERT = b"POST /q/foo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def words_of(pid):
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
-
-
 def family(parent):
     """The children of process `parent` that live: pid -> its command line."""
     found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
+    for pid in children(parent):
         try:
-            state, ppid = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-            if int(ppid) == parent and state != "Z":
-                found[int(folder.name)] = words_of(folder.name)
+            found[pid] = words(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return found
+    return {pid: line for pid, line in found.items() if lives(pid)}
 
 
 def servers_of(daemon):
     """The pids of the processes that serve, sorted; `daemon` is their supervisor."""
-    return sorted(pid for pid, words in family(daemon.pid).items() if b"presque" in words and b"redis" not in words)
-
-
-def lives(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return sorted(pid for pid, line in family(daemon.pid).items() if b"presque" in line and b"redis" not in line)
 
 
 async def listening(daemon, times=2):

@@ -1,42 +1,36 @@
-"""Real servers and real clients for the tests: Redis processes, presque daemons (in this process and outside), HTTP."""
+"""What the tests run on beside `programs.py`: daemons in this process and under this reactor, and clients in it."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import re
 import shutil
 import signal
-import socket
-import struct
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hiredis
 import msgspec
 import pytest
+from programs import LISTENS, presque_command, presque_environ
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.endpoints import HostnameEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
 
-from presque.process.private_redis.server import find_program
 from presque.service import Daemon, make_service
 from presque.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import socket
+    from collections.abc import Sequence
 
-ROOT = Path(__file__).parent.parent
 LOOPBACK = "tcp:0:interface=127.0.0.1"
-SO_ATTACH_FILTER = 26  # <asm-generic/socket.h>
 PATIENCE = 20.0  # seconds that a test waits for what must come
 # What systemd does for a service with sockets: sd_listen_fds(3).
 ACTIVATION = "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[1], sys.argv[1:])"
@@ -48,73 +42,6 @@ def tool(name: str) -> str:
         return found
     missing = f"{name} is not installed"
     return pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-
-
-def redis_program() -> str:
-    """The server under test: TEST_REDIS_SERVER, else the one that presque itself would run."""
-    return os.environ.get("TEST_REDIS_SERVER") or find_program()
-
-
-class RedisServer:
-    """A redis-server of our own on a Unix socket, which can be killed, stopped and started again on the same files."""
-
-    def __init__(self, *options: str, environ: dict[str, str] | None = None) -> None:
-        self.environ = {**os.environ, **(environ or {})}
-        self.folder = Path(tempfile.mkdtemp(prefix="presque-test-"))
-        self.socket = str(self.folder / "redis.sock")
-        self.url = f"unix://{self.socket}"
-        self.options = options
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self, wait: bool = True) -> None:
-        command = [redis_program(), "--port", "0", "--unixsocket", self.socket, "--dir", str(self.folder)]
-        command += ["--save", "", "--appendonly", "yes", "--logfile", str(self.folder / "log"), *self.options]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=self.environ)
-        while wait:
-            try:
-                self.command("PING")
-                return
-            except (OSError, hiredis.ReplyError):
-                assert self.process.poll() is None, (self.folder / "log").read_text()
-
-    def session(self) -> Callable[..., Any]:
-        """A function that runs commands on one connection and returns their replies, in bytes."""
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(PATIENCE)
-        connection.connect(self.socket)
-
-        def command(*parts: Any) -> Any:
-            connection.sendall(hiredis.pack_command(parts))
-            reader = hiredis.Reader()
-            while (reply := reader.gets()) is False:
-                if not (data := connection.recv(65536)):
-                    raise OSError("Redis closed the connection")
-                reader.feed(data)
-            if isinstance(reply, hiredis.ReplyError):
-                raise reply
-            return reply
-
-        return command
-
-    def command(self, *parts: Any) -> Any:
-        """Run one command on a connection of its own."""
-        return self.session()(*parts)
-
-    def signal(self, number: int) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-        self.process = None
-
-    def remove(self) -> None:
-        if self.process is not None:
-            self.kill()
-        shutil.rmtree(self.folder)
 
 
 def daemon_on(redis_url: str, **flags: str) -> Daemon:
@@ -140,6 +67,14 @@ class Answer:
         return msgspec.json.decode(self.body)
 
 
+@implementer(IAgentEndpointFactory)
+class Loopback:
+    """Connects to an address, without the look-up in a thread that a host's name would take."""
+
+    def endpointForURI(self, uri: URI) -> TCP4ClientEndpoint:
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", uri.port, timeout=5)
+
+
 class Client:
     """Speaks HTTP through treq. It never repeats a request by itself, as Twisted's client otherwise does."""
 
@@ -147,7 +82,7 @@ class Client:
         self.port = port
         self._pool = HTTPConnectionPool(reactor)
         self._pool.retryAutomatically = False
-        self._treq = HTTPClient(Agent(reactor, pool=self._pool, connectTimeout=5))
+        self._treq = HTTPClient(Agent.usingEndpointFactory(reactor, Loopback(), self._pool))
 
     async def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         url = f"http://127.0.0.1:{self.port}{path}"
@@ -209,7 +144,7 @@ class Raw(Protocol):
 
 
 def raw_connection(port: int) -> Deferred[Raw]:
-    return connectProtocol(HostnameEndpoint(reactor, "127.0.0.1", port), Raw())
+    return connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), Raw())
 
 
 async def raw(port: int, data: bytes, until: bytes = b"") -> bytes:
@@ -221,10 +156,10 @@ async def raw(port: int, data: bytes, until: bytes = b"") -> bytes:
     return received
 
 
-def deafen(client: socket.socket) -> None:
-    """Make the client's kernel drop all that comes, as a machine does that has vanished without a word."""
-    code = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET 0: keep no byte of a packet
-    client.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(code)))
+async def departed(connection: Raw, port: int) -> None:
+    """Return once the daemon at `port` has noticed that this client has closed: it has answered another one since."""
+    await connection.end()
+    await raw(port, b"GET /openapi.json HTTP/1.0\r\nHost: x\r\n\r\n")
 
 
 async def eventually(check: Any, what: str = "") -> Any:
@@ -251,9 +186,8 @@ class DaemonProcess(ProcessProtocol):
         self.listening: Deferred[int] = Deferred()
         self.ended: Deferred[int] = Deferred()
         self.status: int | None = None
-        code = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
-        command = [sys.executable, "-c", code, "-n", "--pidfile=", "presque", "--listen", listen, *flags]
-        variables = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": "/dev/null", **(environ or {})}
+        command = presque_command("--listen", listen, *flags)
+        variables = presque_environ(environ=environ)
         descriptors = {0: "w", 1: "r", 2: "r"}
         if inherits:
             variables |= {"LISTEN_FDS": str(len(inherits)), "LISTEN_FDNAMES": ":".join("unknown" for _ in inherits)}
@@ -263,7 +197,7 @@ class DaemonProcess(ProcessProtocol):
 
     def outReceived(self, data: bytes) -> None:
         self.log += data.decode(errors="replace")
-        found = re.search(r"listens on .*port=(\d+)", self.log)
+        found = LISTENS.search(self.log)
         if found and not self.port:
             self.port = int(found[1])
             self.listening.callback(self.port)

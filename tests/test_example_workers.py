@@ -9,9 +9,10 @@ import sys
 from contextlib import suppress
 
 import pytest
+from programs import ROOT
 from pytest_twisted import async_yield_fixture
 from pytest_twisted import ensureDeferred as awaiting
-from servers import ROOT, Client, eventually, port_of
+from servers import Client, eventually, port_of
 from twisted.internet.threads import deferToThread
 from v1 import insert, look, send
 

@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from programs import ROOT, redis_program
 from pytest_twisted import async_yield_fixture
 from pytest_twisted import ensureDeferred as awaiting
-from servers import ROOT, Client, redis_program
+from servers import Client
 from twisted.internet.threads import deferToThread
 from v1 import insert, reserve, settle
 

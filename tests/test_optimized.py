@@ -2,8 +2,9 @@
 
 import ast
 
+from programs import ROOT
 from pytest_twisted import ensureDeferred as awaiting
-from servers import ROOT, Client
+from servers import Client
 
 LONG = "x" * 200
 # (method, path, body) of requests that are refused, each in its own way, after those that make them refusable.

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from servers import LOOPBACK, PATIENCE, ROOT
+from programs import ROOT, TWISTD
+from servers import LOOPBACK, PATIENCE
 
 import twisted
 
@@ -26,7 +27,6 @@ if os.geteuid() == 0:
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
 
 
 def run(*command):

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import txredisapi
 from klein import Klein
+from logs import logged
 from pytest_twisted import ensureDeferred as awaiting
 from servers import eventually, port_of, raw_connection
 from twisted.application.service import Service
 from twisted.internet import reactor, task
 from twisted.internet.abstract import FileDescriptor
-from twisted.logger import globalLogPublisher
-from twisted.web import http
 
 from presque.http.routes import Routes
 from presque.jobs.policy import lua_parts
@@ -90,29 +89,18 @@ def test_every_route_takes_one_method_alone(daemon):
 
 
 def test_twisted_has_no_public_word_for_everything_was_sent():
-    """`presque.http.connection` looks at these two."""
+    """`presque.http.arrival` looks at these two."""
     descriptor = FileDescriptor(reactor)
     assert descriptor.dataBuffer == b""
     assert descriptor._tempDataBuffer == []
 
 
-def test_the_hooks_that_the_channel_overrides_are_still_called():
-    source = inspect.getsource(http.HTTPChannel)
-    assert "self._respondToBadRequestAndDisconnect()" in source
-    assert "self._send100Continue()" in source
-    assert "self.requests[-1].handleContentChunk" in source
-
-
 @awaiting
 async def test_no_access_log_is_written(daemon, client):
-    events = []
-    globalLogPublisher.addObserver(events.append)
-    try:
+    with logged(dict) as events:
         await client.post("/q/foo", JOB)
         await client.get("/q/foo")
         await client.get("/nope")
-    finally:
-        globalLogPublisher.removeObserver(events.append)
     assert [event for event in events if "HTTP" in str(event.get("log_text", "")) or "GET" in str(event)] == []
 
 

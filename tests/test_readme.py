@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 V1 = (ROOT / "docs" / "v1.md").read_text()
 OLD = (ROOT / "docs" / "http-2010.md").read_text()
-PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "tests/acceptance/README.md"]
 PAGES += [f"docs/{name}.md" for name in ("v1", "http-2010", "operations", "performance", "design")]
 
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import ROOT
 from pytest_twisted import ensureDeferred as awaiting
-from servers import LOOPBACK, PATIENCE, ROOT, eventually
+from servers import LOOPBACK, PATIENCE, eventually
 from twisted.internet import reactor
 
 from presque import __version__

@@ -7,7 +7,7 @@ import re
 from importlib.util import resolve_name
 
 import pytest
-from servers import ROOT
+from programs import ROOT
 
 from presque.jobs.policy import lua_parts
 from presque.redis.keys import CALL_KEYS, PARTITION_KEYS, QUEUE_KEYS

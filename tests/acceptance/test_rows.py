@@ -1,4 +1,4 @@
-"""The short forms of the acceptance rows: `python -m benchmarks.acceptance ROW --short`, each a process of its own with
+"""The short forms of the acceptance rows: `python -m tests.acceptance ROW --short`, each a process of its own with
 real Redis servers and real daemons. Counts are held as in the long form; of the time limits see `Bench.within`.
 """
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from servers import ROOT
+from programs import ROOT
 
 pytestmark = pytest.mark.rows
 
@@ -23,7 +23,7 @@ ENDING = 20.0  # seconds for a row that was told to end, to end what it has star
 
 def acceptance(*arguments):
     """Run that command; its exit status and what it printed. When it takes too long it is told to end."""
-    command = [sys.executable, "-m", "benchmarks.acceptance", *arguments]
+    command = [sys.executable, "-m", "tests.acceptance", *arguments]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
         try:

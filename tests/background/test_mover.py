@@ -3,6 +3,7 @@
 import signal
 import time
 
+from logs import exception, logged
 from pytest_twisted import ensureDeferred as awaiting
 from servers import daemon_on, eventually
 from twisted.internet.defer import gatherResults
@@ -125,9 +126,10 @@ def test_the_loop_repeats_at_once_while_there_is_more_and_survives_errors():
         return result
 
     loop = Loop("test", work, tick=1, full=10, clock=clock)
-    loop._log = type("Silent", (), {"failure": lambda *args, **kwargs: None})()
-    loop.start()
-    clock.pump([1, 1, 1])
+    with logged(exception) as failures:
+        loop.start()
+        clock.pump([1, 1, 1])
+    assert [str(failure) for failure in failures] == ["broken"]
     assert turns == [0, 0, 0, 1, 2, 3]
     loop.stop()
     clock.advance(10)

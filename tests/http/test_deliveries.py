@@ -12,13 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 import pytest_twisted
+from load import deafen
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Client, daemon_on, deafen, eventually, port_of, raw, raw_connection
+from servers import Client, daemon_on, departed, eventually, port_of, raw, raw_connection
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import globalLogPublisher
 from txredisapi import ResponseError
 
 from presque.errors import StoreUnavailable
@@ -92,11 +92,7 @@ async def test_a_client_that_leaves_before_its_answer_gets_the_job_put_back_at_t
 
     await eventually(asked, "the request")
     getattr(connection.transport, leave)()
-
-    async def left():
-        return not any(each.answering and not each._ended for each in site.connections)
-
-    await eventually(left, "the client's departure")
+    await departed(connection, port_of(daemon))
     redis.signal(signal.SIGCONT)
 
     async def put_back():
@@ -469,20 +465,6 @@ async def test_a_client_that_takes_its_answer_slowly_is_not_cut_off(hasty, redis
     await gone(redis)
 
 
-@pytest.fixture
-def tracebacks():
-    """What is logged with a traceback during a test."""
-    found = []
-
-    def note(event):
-        if event.get("log_failure") is not None:
-            found.append(event["log_failure"].value)
-
-    globalLogPublisher.addObserver(note)
-    yield found
-    globalLogPublisher.removeObserver(note)
-
-
 def raising(wrong, times, how):
     """A function that fails so often, at once or later, before it does what `how` does."""
     left = [times]
@@ -503,14 +485,12 @@ UNEXPECTED = [RuntimeError("boom"), ResponseError("WRONGTYPE Operation against a
 
 @pytest.mark.parametrize("wrong", UNEXPECTED, ids=lambda wrong: type(wrong).__name__)
 @awaiting
-async def test_a_settlement_that_fails_unexpectedly_is_made_again(
-    daemon, client, redis, monkeypatch, tracebacks, wrong
-):
+async def test_a_settlement_that_fails_unexpectedly_is_made_again(daemon, client, redis, monkeypatch, failures, wrong):
     await daemon.queues.push("foo", [JOB])
     monkeypatch.setattr(daemon.queues, "deliver", raising(wrong, 3, daemon.queues.deliver))
     assert (await client.get("/q/foo")).body == JOB
     await gone(redis)
-    assert tracebacks == [wrong]  # once
+    assert failures == [wrong]  # once
     await nothing_pending(daemon)
 
 
@@ -518,7 +498,7 @@ async def test_a_settlement_that_fails_unexpectedly_is_made_again(
 @pytest.mark.parametrize("lease", [True, False])
 @awaiting
 async def test_jobs_that_cannot_be_given_back_now_are_given_back_later(
-    daemon, client, redis, monkeypatch, tracebacks, wrong, lease
+    daemon, client, redis, monkeypatch, failures, wrong, lease
 ):
     await daemon.queues.push("foo", [b'{"text":"' + b"x" * 1_000_000 + b'"}'] * 8)
     monkeypatch.setattr(daemon.queues, "give_back", raising(wrong, 3, daemon.queues.give_back))
@@ -538,13 +518,13 @@ async def test_jobs_that_cannot_be_given_back_now_are_given_back_later(
         return (await client.get("/status/foo")).json["size"] == 8
 
     await eventually(put_back, "the jobs")
-    assert tracebacks == ([] if isinstance(wrong, StoreUnavailable) else [wrong])
+    assert failures == ([] if isinstance(wrong, StoreUnavailable) else [wrong])
     await nothing_pending(daemon)
 
 
 @awaiting
 async def test_a_connection_that_cannot_be_asked_gives_its_jobs_back_and_holds_up_no_other(
-    daemon, client, redis, monkeypatch, tracebacks
+    daemon, client, redis, monkeypatch, failures
 ):
     wrong = OSError(9, "Bad file descriptor")
     await daemon.queues.push("foo", [JOB])
@@ -558,12 +538,12 @@ async def test_a_connection_that_cannot_be_asked_gives_its_jobs_back_and_holds_u
     monkeypatch.undo()
     assert (await client.get("/q/foo")).body == JOB
     await gone(redis)
-    assert tracebacks == [wrong]
+    assert failures == [wrong]
     await nothing_pending(daemon)
 
 
 @awaiting
-async def test_jobs_of_which_no_answer_can_be_made_go_back(daemon, client, tracebacks):
+async def test_jobs_of_which_no_answer_can_be_made_go_back(daemon, client, failures):
     await daemon.queues.push("foo", [JOB])
     wrong, request = RuntimeError("boom"), SimpleNamespace(connection=object())
     answered = daemon.deliveries.deliver(request, daemon.queues.take("foo"), False, raising(wrong, 2, bytes))

@@ -11,9 +11,10 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of, raw, raw_connection
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import globalLogPublisher
+
+from presque.http.connection import IDLE
 
 HEAD = b"POST /q/foo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 TOO_LARGE = b'{"error":"request body is too large"}'
@@ -160,15 +161,22 @@ async def test_a_connection_that_was_used_and_is_idle_stays_open(daemon, client)
 
 @awaiting
 async def test_an_idle_connection_is_closed_and_one_that_waits_for_its_answer_is_not_idle(daemon, client, monkeypatch):
-    monkeypatch.setattr("presque.http.connection.IDLE", 0.2)
+    clock = Clock()
+    monkeypatch.setattr(daemon.site, "clock", clock)
     connection = await raw_connection(port_of(daemon))
-    began = reactor.seconds()
-    connection.transport.write(b"GET /q/foo?wait=0.7 HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.transport.write(b"GET /q/foo?wait=0.3 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    async def waits():
+        return len(daemon.waiting) == 1
+
+    await eventually(waits, "that it waits")
+    clock.pump([IDLE] * 3)
     await connection.until(b"no job")
-    assert reactor.seconds() - began > 0.69
-    answered = reactor.seconds()
+    clock.advance(IDLE - 1)
+    connection.transport.write(b"GET /status/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    await connection.until(b'"size":0}')
+    clock.pump([IDLE] * 2)  # at the first look it has taken an answer since the one before
     await connection.end()
-    assert reactor.seconds() - answered > 0.19
 
 
 @awaiting
@@ -327,20 +335,6 @@ async def test_another_sites_page_cannot_take_a_job_through_a_browser(client):
         assert (answer.status, answer.body) == (403, b'{"error":"forbidden"}')
         assert (await client.get("/", Sec_Fetch_Site=site)).status == 200
     assert (await client.get("/q/foo", Sec_Fetch_Site="none")).status == 200
-
-
-@pytest.fixture
-def failures():
-    """The failures that are logged during a test."""
-    logged = []
-
-    def note(event):
-        if event.get("log_failure") is not None:
-            logged.append(event["log_failure"])
-
-    globalLogPublisher.addObserver(note)
-    yield logged
-    globalLogPublisher.removeObserver(note)
 
 
 @awaiting

@@ -7,7 +7,6 @@ import pytest
 from klein import Klein
 from pytest_twisted import ensureDeferred as awaiting
 from servers import port_of, raw
-from twisted.logger import globalLogPublisher
 from werkzeug.exceptions import HTTPException
 
 from presque.http.routes import Routes
@@ -66,20 +65,6 @@ def test_the_table_and_kleins_matcher_find_the_same_for_every_path(daemon):
 
 def unchecked(function, path, query):
     return function
-
-
-@pytest.fixture
-def failures():
-    """The failures that are logged during the test."""
-    found = []
-
-    def observe(event):
-        if "log_failure" in event:
-            found.append(event["log_failure"].value)
-
-    globalLogPublisher.addObserver(observe)
-    yield found
-    globalLogPublisher.removeObserver(observe)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}"])

@@ -1,14 +1,13 @@
 """Whatever what is awaited raises, at any place: who waits is answered, each part goes on, and the log has it once."""
 
 import gc
-from contextlib import contextmanager
 from itertools import product
 
 import pytest
 import txredisapi
+from logs import exception, logged
 from twisted.internet.defer import fail, succeed
 from twisted.internet.task import Clock, deferLater
-from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from presque.background.loop import Loop
@@ -101,40 +100,23 @@ def everywhere(scenario):
     for kind, way, place in product(ERRORS, WAYS, range(1, whole.calls + 1)):
         error = kind("odd")
         fake = Fake(Clock(), error, way, place)
-        with failures() as logged:
+        with logged(exception) as found:
             scenario(fake.clock, fake)
         assert fake.calls >= place
-        assert logged == [error], f"call {place}, {error!r} {way}: {logged}"
+        assert found == [error], f"call {place}, {error!r} {way}: {found}"
 
 
-@contextmanager
-def failures():
-    """The exceptions that are logged meanwhile."""
-    logged = []
-
-    def note(event):
-        if event.get("log_failure") is not None:
-            logged.append(event["log_failure"].value)
-
-    globalLogPublisher.addObserver(note)
-    yield logged
-    globalLogPublisher.removeObserver(note)
+def unhandled(event):
+    return event if "Unhandled" in str(event.get("log_format")) or "Unhandled" in str(event.get("why")) else None
 
 
 @pytest.fixture(autouse=True)
 def no_failure_is_forgotten():
     """A Deferred that nobody looks after is told when it is collected."""
     gc.collect()
-    forgotten = []
-
-    def note(event):
-        if "Unhandled" in str(event.get("log_format")) or "Unhandled" in str(event.get("why")):
-            forgotten.append(event)
-
-    globalLogPublisher.addObserver(note)
-    yield
-    gc.collect()
-    globalLogPublisher.removeObserver(note)
+    with logged(unhandled) as forgotten:
+        yield
+        gc.collect()
     assert forgotten == []
 
 
@@ -259,6 +241,22 @@ def test_whatever_moving_raises_each_queue_is_moved():
     everywhere(move)
 
 
+def test_nothing_is_polled_where_nobody_waits():
+    clock = Clock()
+    fake = Fake(clock, None, "", 0)
+    waiting = Waiters(fake, Events(Listener()), clock, lambda taken: None)
+    for way in ("has a job", "has left"):
+        waiter = waiting.take(["a"], fake.take, 60)
+        pass_time(clock, 5)
+        assert clock.getDelayedCalls()
+        if way == "has a job":
+            fake.ready["a"] = [1]
+            pass_time(clock, 5)
+        else:
+            waiter.addErrback(lambda failure: None).cancel()
+        assert clock.getDelayedCalls() == []
+
+
 def test_a_look_that_fails_again_and_again_is_logged_once():
     clock = Clock()
     fake = Fake(clock, RuntimeError("always"), "failed at once", 0)
@@ -267,10 +265,10 @@ def test_a_look_that_fails_again_and_again_is_logged_once():
         return fail(RuntimeError("always"))
 
     waiting = Waiters(fake, Events(Listener()), clock, lambda taken: None)
-    with failures() as logged:
+    with logged(exception) as found:
         for _ in range(20):
             waiters = [waiting.take(queues, take, 3) for queues in (["a"], ["a", "b"])]
             pass_time(clock, 1)
             for each in waiters:
                 assert isinstance(ended(each), Failure)
-    assert len(logged) == 1
+    assert len(found) == 1

@@ -9,7 +9,6 @@ import pytest
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of, raw_connection
 from twisted.internet.defer import Deferred, gatherResults, succeed
-from twisted.logger import globalLogPublisher
 
 from presque.jobs.leases import Leased
 
@@ -192,15 +191,8 @@ async def test_a_stopping_daemon_answers_those_who_wait(redis, client):
 
 
 @awaiting
-async def test_a_client_that_leaves_during_the_last_look_is_no_trouble(daemon, client, redis):
-    failures = []
-
-    def note(event):
-        if event.get("log_failure") is not None:
-            failures.append(event["log_failure"])
-
+async def test_a_client_that_leaves_during_the_last_look_is_no_trouble(daemon, client, redis, failures):
     await client.post("/control/foo", b'{"status":"stop"}')
-    globalLogPublisher.addObserver(note)
     connection = await raw_connection(port_of(daemon))
     connection.transport.write(b"GET /q/foo?wait=0.2 HTTP/1.1\r\nHost: x\r\n\r\n")
     await waiters(daemon, 1)
@@ -215,7 +207,6 @@ async def test_a_client_that_leaves_during_the_last_look_is_no_trouble(daemon, c
     redis.signal(signal.SIGCONT)
     assert (await client.get("/q/foo")).status == 404
     gc.collect()
-    globalLogPublisher.removeObserver(note)
     assert failures == []
 
 

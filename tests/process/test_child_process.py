@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from pids import lives
+from proc import lives
 from pytest_twisted import ensureDeferred as awaiting
 from servers import eventually
 from twisted.internet import reactor

@@ -8,6 +8,7 @@ import stat
 
 import hiredis
 import pytest
+from logs import exception, logged
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, eventually
 from test_private_server import redis_on
@@ -333,9 +334,10 @@ def test_a_disk_that_cannot_be_looked_at_is_looked_at_again():
 
     changes = []
     room = Room("folder", 100, clock, lambda low, free: changes.append(low), free)
-    room._log = type(room._log)(observer=lambda event: None)
-    room.start()
-    clock.pump([LONGEST, LONGEST])
+    with logged(exception) as failures:
+        room.start()
+        clock.pump([LONGEST, LONGEST])
+    assert [str(failure) for failure in failures] == ["gone"]
     assert changes == [True]
     room.stop()
     assert clock.getDelayedCalls() == []

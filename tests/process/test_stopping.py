@@ -119,11 +119,18 @@ class SignalledReactor(MemoryReactorClock):
         self.running, self.stops = False, self.stops + 1
 
 
+class Program(Root):
+    """A subclass ends the program as the service and the supervisor do."""
+
+    def must_end(self):
+        self._end("it must")
+
+
 @pytest.mark.parametrize("order", ["signal, end", "end, signal", "signal, signal, end", "end, end, signal"])
 def test_a_program_that_ends_by_itself_while_a_signal_comes_stops_once(order, monkeypatch):
     monkeypatch.setattr("atexit.register", lambda *_: None)
     reactor = SignalledReactor()
-    program = Root(reactor)
+    program = Program(reactor)
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGHUP)
     try:
         signal.signal(signal.SIGTERM, lambda *_: reactor.callFromThread(reactor.stop))
@@ -132,7 +139,7 @@ def test_a_program_that_ends_by_itself_while_a_signal_comes_stops_once(order, mo
         for hook, *_ in reactor.whenRunningHooks:
             hook()
         for event in order.split(", "):
-            signal.raise_signal(signal.SIGTERM) if event == "signal" else program._end("it must")
+            signal.raise_signal(signal.SIGTERM) if event == "signal" else program.must_end()
         reactor.advance(1)
         assert reactor.stops == 1
     finally:

@@ -21,12 +21,12 @@ from pids import (
     family,
     insert,
     listening,
-    lives,
     servers_of,
-    words_of,
 )
+from proc import lives, words
+from programs import ROOT
 from pytest_twisted import ensureDeferred as awaiting
-from servers import LOOPBACK, PATIENCE, ROOT, Client, eventually, raw_connection
+from servers import LOOPBACK, PATIENCE, Client, eventually, raw_connection
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
 from twisted.internet.threads import deferToThread
@@ -317,7 +317,7 @@ async def test_a_password_is_neither_on_a_command_line_nor_in_the_log(processes,
     assert (await client.post("/q/foo", JOB)).status == 201
     await client.close()
     for pid in (daemon.pid, *pids):
-        assert SECRET.encode() not in words_of(pid)
+        assert SECRET.encode() not in words(pid)
     await daemon.stop()
     assert SECRET not in daemon.log
 

@@ -8,8 +8,10 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 from clocks import Wall
+from load import deafen
+from programs import ROOT
 from pytest_twisted import ensureDeferred as awaiting
-from servers import PATIENCE, ROOT, Client, deafen, eventually
+from servers import PATIENCE, Client, eventually, tool
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
@@ -23,6 +25,7 @@ LOAD = 2.0  # seconds under load after a step
 
 @pytest.fixture
 def wall(tmp_path):
+    tool("cc")
     return Wall(tmp_path)
 
 

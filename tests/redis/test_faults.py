@@ -6,8 +6,9 @@ import time
 
 import pytest
 import pytest_twisted
+from programs import Redis
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Client, RedisServer, daemon_on, eventually, port_of
+from servers import Client, daemon_on, eventually, port_of
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall
 
@@ -20,7 +21,7 @@ JOB = b'{"key":"value"}'
 @pytest.fixture
 def redis():
     """One for each test: these tests are not good to it."""
-    server = RedisServer()
+    server = Redis()
     yield server
     server.remove()
 

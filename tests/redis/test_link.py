@@ -6,6 +6,7 @@ import time
 import pytest
 import pytest_twisted
 from links import Closer, Link
+from logs import logged
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of
 from twisted.internet import reactor
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 
 from presque.jobs.policy import lua_parts
 from presque.redis.connection import TIME_LIMIT
@@ -57,15 +58,9 @@ async def daemons():
 
 @pytest.fixture
 def said():
-    """What is logged meanwhile."""
-    lines = []
-
-    def note(event):
-        lines.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(note)
-    yield lines
-    globalLogPublisher.removeObserver(note)
+    """The lines that are logged during the test."""
+    with logged(formatEvent) as lines:
+        yield lines
 
 
 async def works(client):

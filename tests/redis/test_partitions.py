@@ -5,7 +5,6 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of
 from twisted.internet.defer import fail
-from twisted.logger import globalLogPublisher
 
 from presque.errors import StoreUnavailable
 from presque.redis.keys import partition_of
@@ -70,19 +69,11 @@ async def test_very_many_partitions_come_up_and_do_everything(started, partition
 
 
 @awaiting
-async def test_a_partition_that_fails_does_not_stop_the_mover_for_the_others_and_is_logged_once(started):
-    failures = []
-
-    def note(event):
-        if event.get("log_failure") is not None:
-            failures.append(event)
-
+async def test_a_partition_that_fails_does_not_stop_the_mover_for_the_others_and_is_logged_once(started, failures):
     redis, _, client = await started(FEW)
-    globalLogPublisher.addObserver(note)
     redis.command("SET", "presque:{1}/due", "spoiled")
     others = [named(partition) for partition in (0, 2, 3)]
     await delayed_jobs_come(redis, client, others)
-    globalLogPublisher.removeObserver(note)
     assert len(failures) == 1
     redis.command("DEL", "presque:{1}/due")
     await delayed_jobs_come(redis, client, [named(1)])

@@ -6,11 +6,10 @@ import signal
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Client, daemon_on, eventually, port_of, raw_connection
+from servers import Client, daemon_on, departed, eventually, port_of, raw_connection
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
-from twisted.logger import globalLogPublisher
 from v1 import insert, is_problem, look, reserve, send, settle
 
 SHORT = 0.05  # seconds of a lease that is to run out
@@ -57,19 +56,6 @@ async def waiters(daemon, count):
         return len(daemon.waiting) == count
 
     await eventually(all_there, f"{count} waiters")
-
-
-@pytest.fixture
-def logged_failures():
-    found = []
-
-    def note(event):
-        if event.get("log_failure") is not None:
-            found.append(event["log_failure"])
-
-    globalLogPublisher.addObserver(note)
-    yield found
-    globalLogPublisher.removeObserver(note)
 
 
 # Reserving
@@ -504,14 +490,14 @@ async def test_back_off_is_spread_by_a_fifth_either_way(client, redis):
 
 
 @awaiting
-async def test_no_number_of_attempts_breaks_the_back_off(client, logged_failures):
+async def test_no_number_of_attempts_breaks_the_back_off(client, failures):
     await configure(client, max_attempts=1000, backoff={"first": 0, "factor": 100, "max": 0})
     await insert(client, 1)
     for attempt in range(1, 171):
         job = await one(client)
         assert job["attempt"] == attempt
         assert (await settle(client, "nack", job)).status == 200, attempt
-    assert logged_failures == []
+    assert failures == []
 
 
 @awaiting
@@ -846,13 +832,6 @@ async def busy(daemon):
     await eventually(asked, "the request")
 
 
-async def idle(daemon):
-    async def left():
-        return not any(each.answering and not each._ended for each in daemon.site.connections)
-
-    await eventually(left, "the client's departure")
-
-
 async def untouched(client, jobs, worker="w1"):
     """Assert that so many jobs come back at once, in their order, as if they had never been taken."""
 
@@ -880,7 +859,7 @@ async def test_a_consumer_that_leaves_while_redis_is_asked_took_nothing(daemon, 
     connection.transport.write(reservation(max=2, worker_id="w1", wait=wait))
     await busy(daemon)
     getattr(connection.transport, leave)()
-    await idle(daemon)
+    await departed(connection, port_of(daemon))
     redis.signal(signal.SIGCONT)
     await untouched(client, 3)
 

@@ -15,15 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.crowd import crowd, same
-from benchmarks.load import PATIENCE, Client, encoded, percentile, together
-from benchmarks.machine import allow_files, resident
+from tests.crowd import crowd, same
+from tests.load import PATIENCE, Client, encoded, percentile, together
+from tests.proc import allow_files, resident
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
-    from benchmarks.load import Bench, Daemon, Redis
+    from tests.acceptance.bench import Bench
+    from tests.programs import Daemon, Redis
 
 LIMIT = 1_048_576  # bytes: --max-body as it is by default
 GROWTH = 10.0  # megabytes by which the daemon may grow

@@ -13,18 +13,19 @@ from urllib.parse import quote
 
 import hiredis
 
-from benchmarks.load import Client, encoded, percentile, together
 from presque.jobs.policy import lua_parts
 from presque.redis import keys
 from presque.redis.scripts import load
 from presque.redis.store import NO_LIMIT
+from tests.load import Client, encoded, percentile, together
 
 SCRIPTS = load(lua_parts())
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.load import Bench, Redis
+    from tests.acceptance.bench import Bench
+    from tests.programs import Redis
 
 QUEUES, WORKERS, QUEUES_OF_ONE = 300_000, 100_000, 20_000
 SHORT = 20  # in the short form there are so many times fewer

@@ -14,12 +14,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.load import PATIENCE, encoded, whole
+from tests.load import PATIENCE, encoded, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from benchmarks.load import Reply
+    from tests.load import Reply
 
     Client = Generator[bytes, Reply, None]
 
@@ -158,3 +158,16 @@ def reserve_and_ack(
         acked = settled.body.count(b'"acked"')
         tally["jobs"] += acked
         tally["refused"] += len(ids) - acked
+
+
+def reserve_and_ack_one(queue: str, tally: Counter[str]) -> Client:
+    """Leases a job and acknowledges it, in two requests, again and again."""
+    reserve = encoded("POST", f"/v1/queues/{queue}/reservations", b"{}")
+    while True:
+        reserved = yield reserve
+        found = re.search(rb'"id":"([^"]+)"', reserved.body), re.search(rb'"receipt":"([^"]+)"', reserved.body)
+        if not (found[0] and found[1]):
+            tally["empty"] += 1
+            continue
+        acked = yield encoded("POST", f"/v1/jobs/{found[0][1].decode()}/ack", b'{"receipt":"%b"}' % found[1][1])
+        tally["jobs"] += acked.status == 204

@@ -14,11 +14,13 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import ROOT, Client, encoded, together
 from presque.redis import keys
+from tests.load import Client, encoded, together
+from tests.programs import ROOT
 
 if TYPE_CHECKING:
-    from benchmarks.load import Bench, Daemon, Redis
+    from tests.acceptance.bench import Bench
+    from tests.programs import Daemon, Redis
 
 JOB = b'{"key":"value"}'
 READS = ("/status/", "/status/foo", "/status/foo?with_desc=1", "/j/foo", "/control/foo", "/w/", "/w/?worker_id=w1")

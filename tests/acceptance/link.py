@@ -1,6 +1,6 @@
 """A long way to a Redis: TCP on loopback in front of its Unix socket, where each byte takes half of the round trip.
 
-python -m benchmarks.link SOCKET SECONDS, the round trip's. It prints its port, and ends with its standard input.
+python -m tests.acceptance.link SOCKET SECONDS, the round trip's. It prints its port, and ends with its standard input.
 """
 
 from __future__ import annotations

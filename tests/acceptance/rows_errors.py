@@ -10,13 +10,14 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import PATIENCE, Client, Lost, Refused, together, until
-from benchmarks.rows_disk import redis_of
+from tests.acceptance.rows_disk import redis_of
+from tests.load import PATIENCE, Client, Lost, Refused, together, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.load import Bench, Daemon
+    from tests.acceptance.bench import Bench
+    from tests.programs import Daemon
 
 PLANTED = 3.0  # seconds that a key has another type
 EXHAUSTED = 10.0  # seconds without a free descriptor

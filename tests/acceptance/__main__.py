@@ -1,6 +1,6 @@
 """The rows of presque's acceptance table, each as a run against real Redis servers and real daemons.
 
-python -m benchmarks.acceptance ROW [ROW …] [--short] [--seed N], or --list. One JSON line and one readable line a row;
+python -m tests.acceptance ROW [ROW …] [--short] [--seed N], or --list. One JSON line and one readable line a row;
 the exit status is 1 when a row failed. The short form holds the same counts; of its time limits see Bench.within.
 """
 
@@ -16,7 +16,7 @@ import time
 import traceback
 from functools import partial
 
-from benchmarks import (
+from tests.acceptance import (
     rows_clock,
     rows_disk,
     rows_errors,
@@ -30,7 +30,7 @@ from benchmarks import (
     rows_proxies,
     rows_stop,
 )
-from benchmarks.load import Bench
+from tests.acceptance.bench import Bench
 
 MODULES = (
     rows_clock,
@@ -82,7 +82,7 @@ def end(bench: Bench, *_: object) -> None:
 
 def main() -> int:
     """Run the rows that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.acceptance", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.acceptance", description=__doc__)
     parser.add_argument("rows", nargs="*", type=int, metavar="ROW")
     parser.add_argument("--short", action="store_true", help="a form of some seconds")
     parser.add_argument("--seed", type=int)

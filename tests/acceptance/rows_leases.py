@@ -9,10 +9,11 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.load import Client, together, until
+from tests.load import Client, together, until
 
 if TYPE_CHECKING:
-    from benchmarks.load import Bench, Redis
+    from tests.acceptance.bench import Bench
+    from tests.programs import Redis
 
 JOBS, LEASED, DEAD = ("presque:{0}:bench:" + name for name in ("jobs", "leased", "dead"))
 

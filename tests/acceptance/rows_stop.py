@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import PATIENCE, Daemon, encoded, together, until, whole
-from benchmarks.rows_disk import Producers, counted, daemon_on, drain, ended, redis_of
 from presque.service import CHILD_PATIENCE, IDLE_PATIENCE
+from tests.acceptance.rows_disk import Producers, counted, daemon_on, drain, ended, redis_of
+from tests.load import PATIENCE, encoded, together, until, whole
+from tests.programs import Daemon
 
 if TYPE_CHECKING:
-    from benchmarks.load import Bench
+    from tests.acceptance.bench import Bench
 
 KEPT, NEW, TAKERS, WAITERS, SLOW = 8, 4, 4, 4, 2  # clients of each kind
 EMPTY = "/v1/queues/empty/reservations"
@@ -124,7 +125,7 @@ class Stopping:
             try:
                 until(lambda: self.answers > 300, PATIENCE, "some answers")
                 began = time.monotonic()
-                daemon.process and daemon.process.send_signal(signal.SIGTERM)
+                daemon.signal(signal.SIGTERM)
                 self.told.set()
                 status = ended(daemon, 2 * CHILD_PATIENCE)
                 return time.monotonic() - began, status
@@ -187,7 +188,7 @@ def graceful_stop(bench: Bench, figures: dict[str, Any]) -> bool:
     redis = bench.redis()
     daemons = [bench.daemon(redis.url, *flags) for flags in ((), ("--processes", "2"))]
     for daemon in daemons:
-        daemon.process and daemon.process.send_signal(signal.SIGTERM)
+        daemon.signal(signal.SIGTERM)
         ended(daemon)
     rounds: list[Stopping] = []
     exits: list[tuple[float, int]] = []
@@ -331,7 +332,7 @@ def private_redis(bench: Bench, figures: dict[str, Any]) -> bool:
     try:
         kills.producers.run(lambda: told.append(kills.run()))
         found = counted(kills.producers, drain(kills.daemon.port))
-        kills.daemon.process and kills.daemon.process.send_signal(signal.SIGTERM)
+        kills.daemon.signal(signal.SIGTERM)
         ended(kills.daemon)
         left = servers_on(kills.data)
     finally:

@@ -10,10 +10,12 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import ROOT, Client, Lost, Refused, percentile, together, until, works
+from tests.load import Client, Lost, Refused, percentile, together, until, works
+from tests.programs import ROOT
 
 if TYPE_CHECKING:
-    from benchmarks.load import Bench, Daemon, Redis
+    from tests.acceptance.bench import Bench
+    from tests.programs import Daemon, Redis
 
 ROUND_TRIPS = (0.06, 0.15)  # seconds
 STARTED = 3.0  # seconds from the start of the process to its first 201
@@ -24,7 +26,7 @@ WOKEN = 1.0  # seconds from an insertion to the answer of the consumer that wait
 
 def link(bench: Bench, redis: Redis, round_trip: float) -> str:
     """Put that Redis so far away; the URL."""
-    command = [sys.executable, "-m", "benchmarks.link", redis.socket, str(round_trip)]
+    command = [sys.executable, "-m", "tests.acceptance.link", redis.socket, str(round_trip)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     bench.callback(process.wait)
     bench.callback(process.terminate)

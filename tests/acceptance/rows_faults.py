@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from benchmarks.load import PATIENCE, Client, Lost, Redis, Refused, insist, percentile, together, until, works
+from tests.load import PATIENCE, Client, Lost, Refused, insist, percentile, together, until, works
+from tests.programs import Redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from random import Random
 
-    from benchmarks.load import Bench, Proxy, Reply
+    from tests.acceptance.bench import Bench
+    from tests.acceptance.proxy import Proxy
+    from tests.load import Reply
 
 NORMAL = 3.0  # seconds from Redis' return to normal answers
 LATEST = 3.2  # seconds: presque's limit of 2, its beat of 0.5 twice, and some for a machine that is shared
@@ -78,7 +81,7 @@ def torn_file(bench: Bench, figures: dict[str, Any]) -> bool:
         with path.open("r+b") as file:
             file.truncate(size - cut)
         try:
-            torn = Redis(folder, "--aof-load-truncated", "yes")
+            torn = Redis("--aof-load-truncated", "yes", folder=folder)
         except RuntimeError:
             failed += 1
             continue

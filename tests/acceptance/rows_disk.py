@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import hiredis
 
-from benchmarks.load import PATIENCE, Client, Daemon, Lost, Refused, together, until
 from presque.process.private_redis.engine import candidates, engine_of
+from tests.load import PATIENCE, Client, Lost, Refused, together, until
+from tests.programs import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.load import Bench
+    from tests.acceptance.bench import Bench
 
 MB = 1_000_000
 PRODUCERS = 32
@@ -164,7 +165,7 @@ def full_in(bench: Bench, size: int, floor: int, stop: str) -> dict[str, Any]:
     def meanwhile() -> None:
         until(lambda: producers.answers["the store is full, nothing was done"] > 500, 120, "store-full")
         if stop == "SIGTERM":
-            daemon.process and daemon.process.send_signal(signal.SIGTERM)
+            daemon.signal(signal.SIGTERM)
         elif stop == "SIGKILL of Redis":
             killed = redis_of(disk.data)
             os.kill(killed, signal.SIGKILL)

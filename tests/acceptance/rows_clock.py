@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import mmap
-import shutil
 import socket
-import struct
-import subprocess
 import threading
 import time
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.load import PATIENCE, Client, Lost, Refused, together, until
+from tests.clocks import Wall
+from tests.load import PATIENCE, Client, Lost, Refused, together, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from benchmarks.load import Bench, Reply
+    from tests.acceptance.bench import Bench
+    from tests.load import Reply
 
 STEP = 600.0  # seconds
 PLACES = ("presque", "Redis", "both")  # whose clock is stepped
@@ -33,119 +30,22 @@ REFUSED = 1.0  # seconds after a step in which there may be answers 503
 HELD = 2.0  # seconds after an answer in which presque may not have recorded yet that it arrived
 SYNCED = 3.0  # seconds in which Redis' file is synced at least once
 
-SOURCE = r"""
-/* Shifts the wall clock of a program by the milliseconds that stand in a file, and counts its syncs there. */
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-
-typedef int (*clock_function)(clockid_t, struct timespec *);
-typedef int (*sync_function)(int);
-static struct { int64_t shift_ms; int64_t syncs; } nowhere, *page = &nowhere;
-
-__attribute__((constructor)) static void open_page(void) {
-  const char *path = getenv("SHIFTED_CLOCK");
-  int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-  void *found = file < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-  if (file >= 0) close(file);
-  if (found != MAP_FAILED) page = found;
-}
-
-static int is_wall(clockid_t id) { return id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE; }
-
-int clock_gettime(clockid_t id, struct timespec *at) {
-  static clock_function next;
-  if (!next) next = (clock_function)dlsym(RTLD_NEXT, "clock_gettime");
-  int status = next(id, at);
-  if (status == 0 && is_wall(id)) {
-    int64_t ns = at->tv_nsec + (__atomic_load_n(&page->shift_ms, __ATOMIC_RELAXED) % 1000) * 1000000;
-    at->tv_sec += __atomic_load_n(&page->shift_ms, __ATOMIC_RELAXED) / 1000;
-    if (ns < 0) { ns += 1000000000; at->tv_sec--; }
-    if (ns >= 1000000000) { ns -= 1000000000; at->tv_sec++; }
-    at->tv_nsec = ns;
-  }
-  return status;
-}
-
-int gettimeofday(struct timeval *restrict at, void *restrict zone) {
-  struct timespec now;
-  int status = clock_gettime(CLOCK_REALTIME, &now);
-  if (at) { at->tv_sec = now.tv_sec; at->tv_usec = now.tv_nsec / 1000; }
-  (void)zone;
-  return status;
-}
-
-time_t time(time_t *at) {
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  if (at) *at = now.tv_sec;
-  return now.tv_sec;
-}
-
-static int counted(const char *name, int file) {
-  sync_function next = (sync_function)dlsym(RTLD_NEXT, name);
-  __atomic_fetch_add(&page->syncs, 1, __ATOMIC_RELAXED);
-  return next(file);
-}
-
-int fsync(int file) { return counted("fsync", file); }
-int fdatasync(int file) { return counted("fdatasync", file); }
-"""
-
-
-def library(bench: Bench) -> Path:
-    """Compile the shared object that shifts a program's clock."""
-    compiler = shutil.which("cc")
-    if not compiler:
-        raise RuntimeError("cc is not installed")
-    folder = bench.folder()
-    (folder / "shift.c").write_text(SOURCE)
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(folder / "shift.so"), str(folder / "shift.c"), "-ldl"]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    return folder / "shift.so"
-
-
-class Clock:
-    """The wall clock of those programs that are started with its `variables`."""
-
-    def __init__(self, bench: Bench, shared_object: Path) -> None:
-        path = bench.folder() / "clock"
-        path.write_bytes(bytes(4096))
-        with path.open("r+b") as file:
-            self._page = mmap.mmap(file.fileno(), 4096)
-        self.variables: Mapping[str, str] = {"LD_PRELOAD": str(shared_object), "SHIFTED_CLOCK": str(path)}
-        self.shift = 0.0  # seconds
-
-    def step(self, seconds: float) -> None:
-        self.shift += seconds
-        self._page[:8] = struct.pack("q", round(self.shift * 1000))
-
-    @property
-    def syncs(self) -> int:
-        return int(struct.unpack("q", self._page[8:16])[0])
-
 
 class Deployment:
     """A daemon and its Redis, of which one or both have a clock that can be stepped."""
 
-    def __init__(self, bench: Bench, shared_object: Path, place: str) -> None:
+    def __init__(self, bench: Bench, place: str) -> None:
         self.bench, self.place = bench, place
-        self.clock = Clock(bench, shared_object)
+        self.clock = Wall(bench.folder())
         self.redis_steps = place != "presque"
         flags = ("--request-timeout", str(LIMIT))
-        variables = self.clock.variables
+        environ = self.clock.environ
         if place == "both":  # one machine, and its syncs are those of presque
             data = bench.folder() / "data"
-            self.daemon = bench.daemon("", "--data-dir", str(data), *flags, variables=variables)
+            self.daemon = bench.daemon("", "--data-dir", str(data), *flags, environ=environ)
         else:
-            redis = bench.redis(variables=variables if place == "Redis" else None)
-            self.daemon = bench.daemon(redis.url, *flags, variables=variables if place == "presque" else None)
+            redis = bench.redis(environ=environ if place == "Redis" else None)
+            self.daemon = bench.daemon(redis.url, *flags, environ=environ if place == "presque" else None)
         self.port = self.daemon.port
 
     def redis_now(self) -> float:
@@ -413,9 +313,9 @@ def phase(bench: Bench, deployment: Deployment, step: float, number: int, loaded
     return sound and in_time and bench.within(lasted, REFUSED) and bool(load.inserted) == loaded, found
 
 
-def stepped_at(bench: Bench, shared_object: Path, place: str, figures: dict[str, Any]) -> bool:
+def stepped_at(bench: Bench, place: str, figures: dict[str, Any]) -> bool:
     """All steps of the clocks at one place."""
-    deployment = Deployment(bench, shared_object, place)
+    deployment = Deployment(bench, place)
     held = True
     kinds = [(step, loaded) for loaded in (True, False) for step in STEPS]
     for number, (step, loaded) in enumerate(kinds if not bench.short else [(-STEP, True), (STEP, True)]):
@@ -433,8 +333,7 @@ def stepped_at(bench: Bench, shared_object: Path, place: str, figures: dict[str,
 
 def clock_steps(bench: Bench, figures: dict[str, Any]) -> bool:
     """clock steps: -600 s and +600 s of presque, Redis, both, load and idle; lost, duplicated 0, waits end."""
-    shared_object = library(bench)
-    tasks = [partial(stepped_at, bench, shared_object, place, figures) for place in PLACES]
+    tasks = [partial(stepped_at, bench, place, figures) for place in PLACES]
     return all(together(tasks) if bench.short else [task() for task in tasks])
 
 

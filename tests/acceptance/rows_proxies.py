@@ -13,12 +13,12 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import Client, encoded, together, until, whole
+from tests.load import Client, encoded, together, until, whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.load import Bench
+    from tests.acceptance.bench import Bench
 
 CLIENTS = 16  # at a time
 PAUSES = (0.0, 0.001, 0.003, 0.006, 0.012, 0.02)  # seconds after which a client that has read all ends its connection

@@ -13,14 +13,16 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.load import Client, Lost, Refused, deafen, encoded, insist, percentile, together, until, whole
 from presque.jobs.policy import lua_parts
 from presque.redis.scripts import load
+from tests.load import Client, Lost, Refused, deafen, encoded, insist, percentile, together, until, whole
 
 SCRIPTS = load(lua_parts())
 
 if TYPE_CHECKING:
-    from benchmarks.load import Bench, Redis, Reply
+    from tests.acceptance.bench import Bench
+    from tests.load import Reply
+    from tests.programs import Redis
 
 JOBS = "presque:{0}:bench:jobs"
 LEASED = "presque:{0}:bench:leased"
