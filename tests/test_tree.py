@@ -115,9 +115,9 @@ def test_one_module_of_the_web_decodes_json_and_catches_what_that_raises():
     assert {module for module in web if re.search(words, ast.unparse(MODULES[module]))} == {"presque.web.bodies"}
 
 
-def test_only_the_connection_imports_txredisapi():
+def test_only_the_connection_and_the_listener_import_txredisapi():
     importing = {module for module in MODULES for name in imports(module) if name.split(".")[0] == "txredisapi"}
-    assert importing == {"presque.redis.connection"}
+    assert importing == {"presque.redis.connection", "presque.redis.listener"}
 
 
 def test_only_the_plugin_and_the_wiring_touch_the_global_reactor():

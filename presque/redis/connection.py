@@ -1,4 +1,4 @@
-"""The connection to Redis. The only module that imports txredisapi.
+"""The connection to Redis. Beside the listener the only module that imports txredisapi.
 
 What holds here, whatever Redis or the network do:
 

@@ -13,7 +13,8 @@ from twisted.logger import LogLevel
 
 from presque.http.connection import IDLE
 from presque.redis import keys
-from presque.redis.scripts import SCRIPTS
+from presque.jobs.policy import lua_parts
+from presque.redis.scripts import load
 
 JOB = b'{"key":"value"}'
 JSON = "Content-Type: application/json\r\n"
@@ -307,7 +308,7 @@ async def test_a_good_name_is_taken_by_every_route(daemon, method, target, body)
 @pytest.fixture
 def commands(daemon, redis):
     """A function that tells what Redis was asked since its last call, in order: a script's name, or a command."""
-    names = {script.digest.decode(): name for name, script in SCRIPTS.items()}
+    names = {script.digest.decode(): name for name, script in load(lua_parts()).items()}
     with socket.socket(socket.AF_UNIX) as monitor:
         monitor.connect(redis.socket)
         monitor.sendall(b"MONITOR\r\n")
