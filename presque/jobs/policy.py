@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from presque.redis.connection import Reply
 
+SHORTEST_LEASE = 0.001  # seconds
 LONGEST_LEASE = 604800  # seconds: a week
 MAX_ATTEMPTS = 1000
 
@@ -72,7 +73,7 @@ class Setting:
 # fmt: off
 SETTINGS = (
     # name, stored, kind, unit, default, minimum, maximum, meaning
-    Setting("lease", "lease", float, SECONDS, 60, 0.001, LONGEST_LEASE,
+    Setting("lease", "lease", float, SECONDS, 60, SHORTEST_LEASE, LONGEST_LEASE,
             "how long a lease lasts when the reservation does not say"),
     Setting("max_attempts", "max_attempts", int, "attempts", 5, 1, MAX_ATTEMPTS,
             "after so many failed attempts a job is dead, unless the job has its own `max_attempts`"),
@@ -88,7 +89,7 @@ SETTINGS = (
             "how many dead jobs are kept; those that died first are deleted first"),
     Setting("dead_keep.age", "dead_age", float, SECONDS, 1209600, 0, 315360000,
             "how long a dead job is kept"),
-    Setting("redeliver_after", "redeliver_after", float, SECONDS, None, 0.001, LONGEST_LEASE,
+    Setting("redeliver_after", "redeliver_after", float, SECONDS, None, SHORTEST_LEASE, LONGEST_LEASE,
             "how long a job is kept in the name of a worker of 2010: at-least-once for them, see below"),
     Setting("accepting", "accepting", bool, "", True, 0, 1,
             "`false`: insertions are refused with 409 `wrong-state`, while jobs are handed out as before"),

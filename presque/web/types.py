@@ -6,11 +6,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from presque.jobs.policy import MAX_ATTEMPTS
+from presque.jobs.policy import MAX_ATTEMPTS, SHORTEST_LEASE
 from presque.web import limits
 
 Seconds = Annotated[float, Meta(ge=0, le=315360000)]  # ten years
-Lease = Annotated[float, Meta(ge=0.001, le=limits.LEASE)]
+Lease = Annotated[float, Meta(ge=SHORTEST_LEASE, le=limits.LEASE)]
 Epoch = Annotated[float, Meta(ge=0, le=253402300800)]  # the year 10000
 Attempts = Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS)]
 UniqueKey = Annotated[str, Meta(min_length=1, max_length=1024)]

@@ -4,8 +4,9 @@ import json
 import re
 
 import pytest
+from programs import ROOT
 from pytest_twisted import ensureDeferred as awaiting
-from servers import ROOT, eventually
+from servers import eventually
 from v1 import insert, is_problem, look, reserve, send, settle
 
 from presque.jobs.policy import GROUPS, SETTINGS, defaults, grouped, lua_parts
