@@ -12,8 +12,8 @@ from servers import Answer, daemon_on, port_of, raw
 from twisted.logger import LogLevel
 
 from presque.http.connection import IDLE
-from presque.redis import keys
 from presque.jobs.policy import lua_parts
+from presque.redis import keys
 from presque.redis.scripts import load
 
 JOB = b'{"key":"value"}'
