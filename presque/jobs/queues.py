@@ -18,6 +18,7 @@ from presque.errors import (
     Duplicate,
     IdempotencyMismatch,
     NotAccepting,
+    PresqueError,
     QueueFull,
     QueuePaused,
 )
@@ -279,12 +280,14 @@ def _counts(reply: Reply) -> Counts:
 
 
 def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:
-    _raise_refusal(reply, queue)
+    if isinstance(reply, list):
+        raise _refusal(reply, queue)
     return [f"{queue}:{number}" for number in range(reply, reply + jobs)]
 
 
 def _inserted(reply: Reply, queue: str, fingerprint: bytes) -> list[tuple[str, str]]:
-    _raise_refusal(reply, queue)
+    if reply[0] != b"inserted":
+        raise _refusal(reply, queue)
     print_, number, letters = reply[1].split(b" ")
     if print_ != fingerprint:
         raise IdempotencyMismatch
@@ -292,14 +295,12 @@ def _inserted(reply: Reply, queue: str, fingerprint: bytes) -> list[tuple[str, s
     return [(f"{queue}:{int(number) + n}", states[letter]) for n, letter in enumerate(letters.decode())]
 
 
-def _raise_refusal(reply: Reply, queue: str) -> None:
-    if isinstance(reply, list) and reply[0] == b"duplicate":
+def _refusal(reply: list[Reply], queue: str) -> PresqueError:
+    """Why nothing was inserted: see `parts/insert.lua`."""
+    if reply[0] == b"duplicate":
         existing = reply[1]  # 0: another of the jobs that were to be inserted
-        raise Duplicate(f"{queue}:{existing.decode()}" if existing else "")
-    if isinstance(reply, list) and reply[0] == b"full":
-        raise QueueFull
-    if isinstance(reply, list) and reply[0] == b"closed":
-        raise NotAccepting
+        return Duplicate(f"{queue}:{existing.decode()}" if existing else "")
+    return QueueFull() if reply[0] == b"full" else NotAccepting()
 
 
 def _pairs(taken: Iterable[Taken]) -> tuple[str, list[bytes]]:
