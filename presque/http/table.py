@@ -111,23 +111,25 @@ class Table:
         try:
             result = route.function(request, *values)
         except Exception:
-            self._fail(Failure(), request)
+            self._answer_with(Failure(), request)
             return
         if isinstance(result, bytes):
             request.respond(result)
             return
         if not isinstance(result, Deferred):
             result = Deferred.fromCoroutine(result)
-        result.addCallbacks(request.respond, self._fail, errbackArgs=(request,))
-        result.addErrback(self._broken, request)
+        result.addBoth(self._answer_with, request)
 
-    def _fail(self, failure: Failure, request: Request) -> None:
-        if not request.has_left:
-            request.respond(self._explain(request, failure))
-
-    def _broken(self, failure: Failure, request: Request) -> None:
-        self._log.failure("{method} {path} was not answered", failure=failure, method=request.method, path=request.path)
-        request.connection.abort()
+    def _answer_with(self, result: bytes | Failure, request: Request) -> None:
+        """Answer with what a route has given, or with what its failure means; where that fails, cut the client off."""
+        try:
+            if not isinstance(result, Failure):
+                request.respond(result)
+            elif not request.has_left:
+                request.respond(self._explain(request, result))
+        except Exception:
+            self._log.failure("{method} {path} was not answered", method=request.method, path=request.path)
+            request.connection.abort()
 
 
 class _AtKlein(server.Request):

@@ -104,7 +104,7 @@ class Queues:
         self._store = store
         self.partitions = store.partitions
         self._nonce = nonce
-        self._receipts = (b"%b-%x" % (nonce.encode(), n) for n in count(1))
+        self._receipts = (b"h%b-%x" % (nonce.encode(), n) for n in count(1))
 
     def push(
         self, queue: str, payloads: Sequence[bytes], due: float | None = None, uniq: bytes = b""
@@ -158,18 +158,9 @@ class Queues:
         them. Acknowledges what the queue kept for that worker before. When there is no job, `daemon` will be woken for
         the next. Fails with QueuePaused.
         """
-        receipt = b"h" + next(self._receipts)
-
-        def taken(reply: Reply) -> Taken:
-            if reply == 0:
-                raise QueuePaused
-            keep, *jobs = reply
-            payloads = tuple([job[PAYLOAD_AT:] for job in jobs[1::2]])
-            return Taken(queue, worker, receipt, tuple(jobs[::2]), payloads, "keep" if keep else "deliver")
-
-        args = (b"%d" % limit, _ms(HOLD), receipt, worker.encode(), daemon)
-        reply = self._store.on_queue("take", queue, *args)
-        return reply.addCallback(taken)
+        receipt = next(self._receipts)
+        reply = self._store.on_queue("take", queue, b"%d" % limit, _HOLD, receipt, worker.encode(), daemon)
+        return reply.addCallback(_taken, queue, worker, receipt)
 
     def deliver(self, taken: Iterable[Taken]) -> Deferred[int]:
         """End jobs of one queue that have reached their consumers. Fires with how many it ended."""
@@ -199,7 +190,7 @@ class Queues:
     def hold(self, taken: Taken) -> Deferred[int]:
         """Hold jobs for another HOLD seconds from now. Fires with how many are still held."""
         queue, pairs = _pairs([taken])
-        return self._store.on_queue("extend", queue, _ms(HOLD), *pairs, until=NO_LIMIT).addCallback(
+        return self._store.on_queue("extend", queue, _HOLD, *pairs, until=NO_LIMIT).addCallback(
             lambda reply: reply[2:].count(b"extended")
         )
 
@@ -268,6 +259,9 @@ def _ms(seconds: float) -> bytes:
     return b"%d" % milliseconds(seconds)
 
 
+_HOLD = _ms(HOLD)
+
+
 def _due(due: float | None) -> bytes:
     return b"" if due is None else _ms(max(0, due))
 
@@ -277,6 +271,13 @@ def _counts(reply: Reply) -> Counts:
     age = None if oldest < 0 else seconds(oldest)
     figures = (ready, delayed, leased, dead, processed, failed)
     return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, told=told)
+
+
+def _taken(reply: Reply, queue: str, worker: str, receipt: bytes) -> Taken:
+    if not reply:
+        raise QueuePaused
+    payloads = tuple([job[PAYLOAD_AT:] for job in reply[2::2]])
+    return Taken(queue, worker, receipt, tuple(reply[1::2]), payloads, "keep" if reply[0] else "deliver")
 
 
 def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:
