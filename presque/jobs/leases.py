@@ -7,13 +7,14 @@ are those of `presque.jobs.queues`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.logger import Logger
 
 from presque.errors import InvalidName, OutcomeUnknown, StoreError
+from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
 from presque.jobs.queues import PAYLOAD_AT, REMEMBERED, Taken
 from presque.redis import keys
 from presque.redis.store import gather
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python import failure
 
-    from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
     from presque.redis.connection import Reply
     from presque.redis.store import Store
 
@@ -45,8 +45,7 @@ class Leased(Taken, frozen=True, kw_only=True):
     max_attempts: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """What a worker says of its job. `outcome` is ack, nack, final (a nack after which the job is dead) or release.
     `delay` is seconds; None stands for the back-off after a nack and for no delay after a release.
     """
@@ -58,8 +57,7 @@ class Settlement:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """What became of a settlement. A delayed job is due at `due_at` (epoch seconds), `due_in` seconds after the nack.
     Only methods for several queues fire with unavailable or unknown; the others fail.
     """
@@ -69,8 +67,7 @@ class Settled:
     due_in: float = 0
 
 
-@dataclass(frozen=True)
-class Extended:
+class Extended(msgspec.Struct, frozen=True):
     """What became of an extension. An extended lease lasts `lease` seconds, until `ends_at` (epoch seconds). Only
     methods for several queues fire with unavailable or unknown; the others fail.
     """
@@ -160,8 +157,8 @@ class Leases:
         args: list[bytes] = []
         for each in settlements:
             delay = b"" if each.delay is None else b"%d" % milliseconds(each.delay)
-            args += (each.number, each.receipt, each.outcome.encode(), delay, _noted(each.error))
-            args.append(b"%.6f" % self._chance())
+            chance = b"%.6f" % self._chance() if each.outcome == "nack" else b""
+            args += (each.number, each.receipt, each.outcome.encode(), delay, _noted(each.error), chance)
 
         def settled(reply: Reply) -> list[Settled]:
             rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)

@@ -59,8 +59,7 @@ class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclas
     asked_again: bool = False
 
 
-@dataclass(frozen=True)
-class NewJob:
+class NewJob(msgspec.Struct, frozen=True):
     """A job to insert. It is due at `due` (epoch seconds) or `delay` seconds from now by Redis' clock; with neither, at
     once. `max_attempts` is its own number of attempts; None stands for the queue's.
     """
@@ -124,12 +123,12 @@ class Queues:
         With an idempotency `key` only the first call inserts. A later call whose request has the same fingerprint fires
         with what the first call did; a call with another fingerprint fails with IdempotencyMismatch.
         """
-        args = [fingerprint if key else b"", _ms(REMEMBERED)]
+        args = [fingerprint if key else b"", _REMEMBERED]
         for job in jobs:
             due = b"+" + _ms(job.delay) if job.delay else _due(job.due)
             max_attempts = b"" if job.max_attempts is None else b"%d" % job.max_attempts
             args += (due, job.uniq, max_attempts, job.payload)
-        remembered = keys.idempotency_key(queue, key, self.partitions)
+        remembered = keys.idempotency_key(queue, key, self.partitions) if key else b""
         asked = self._store.on_queue("insert", queue, *args, key=remembered)
         return asked.addCallback(_inserted, queue, args[0])
 
@@ -147,8 +146,8 @@ class Queues:
         worker if it is registered. With an idempotency key, as `insert`, only the first call inserts and counts.
         """
         print_ = fingerprint if key else b""
-        remembered = keys.idempotency_key(queue, key, self.partitions)
-        args = (print_, _ms(REMEMBERED), _due(due), uniq, worker.encode(), payload)
+        remembered = keys.idempotency_key(queue, key, self.partitions) if key else b""
+        args = (print_, _REMEMBERED, _due(due), uniq, worker.encode(), payload)
         failed = self._store.on_queue("fail", queue, *args, key=remembered)
         return failed.addCallback(_inserted, queue, print_).addCallback(lambda jobs: [job_id for job_id, _ in jobs])
 
@@ -259,7 +258,7 @@ def _ms(seconds: float) -> bytes:
     return b"%d" % milliseconds(seconds)
 
 
-_HOLD = _ms(HOLD)
+_HOLD, _REMEMBERED = _ms(HOLD), _ms(REMEMBERED)
 
 
 def _due(due: float | None) -> bytes:

@@ -2,7 +2,7 @@
 -- try or is dead; final is a nack after which it is dead; release puts it back uncounted. A receipt that is no longer the job's
 -- settles nothing, and one that settled it before is answered as then.
 -- ARGV   given up at (epoch ms), queue, then for each job: number, receipt, outcome, delay (ms, or '' for the usual), error,
---        chance (0 to 1, for the back-off)
+--        chance (0 to 1, for the back-off of a nack, else '')
 -- Reply  for each job three: acked 0 0, released 0 0, delayed <due at, epoch ms> <in how long, ms>, dead 0 0, lease-lost 0 0
 --        (another receipt is the job's), or not-found 0 0 (there is no such job): see presque.jobs.outcomes
 local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders,

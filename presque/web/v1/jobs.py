@@ -17,6 +17,8 @@ from presque.web.parameters import IDEMPOTENCY_KEY
 from presque.web.types import Attempts, Epoch, Seconds, UniqueKey
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from presque.http.request import Request
     from presque.http.routes import Routes
     from presque.jobs.jobs import Job, Jobs
@@ -106,20 +108,39 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
         headers=(IDEMPOTENCY_KEY,),
         tells=("Location",),
     )
-    async def insert(request: Request, queue: str) -> bytes:
+    def insert(request: Request, queue: str) -> Deferred[bytes]:
         body = request.body
-        several = isinstance(decode(body, dict[str, Raw]).get("jobs"), Raw)
-        specs = decode(body, NewJobs).jobs if several else [decode(body, NewJob)]
+        several = _is_of_several(body)
+        specs = decode(body, NewJobs).jobs if several else [_job_in(body)]
         if any(spec.unique and "\ufffd" in spec.unique for spec in specs) and surrogates.has_lone(body):
             raise BadRequest("unique must have no lone surrogates")
         key = params.idempotency_key(request)
-        print_of_body = fingerprint(body)
-        inserted = await queues.insert(queue, [_new_job(spec) for spec in specs], key, print_of_body)
-        if several:
-            return json(request, {"jobs": [{"id": job_id, "state": state} for job_id, state in inserted]}, 201)
-        ((job_id, state),) = inserted
-        request.set_header(b"Location", b"/v1/jobs/" + job_id.encode())
-        return json(request, {"id": job_id, "state": state}, 201)
+
+        def compose(inserted: list[tuple[str, Any]]) -> bytes:
+            refs = [JobRef(*each) for each in inserted]
+            if several:
+                return json(request, JobRefs(refs), 201)
+            request.set_header(b"Location", b"/v1/jobs/" + refs[0].id.encode())
+            return json(request, refs[0], 201)
+
+        new = [_new_job(spec) for spec in specs]
+        return queues.insert(queue, new, key, fingerprint(body) if key else b"").addCallback(compose)
+
+
+def _is_of_several(body: bytes) -> bool:
+    """Whether a body has `jobs`, however that is written."""
+    if b"jobs" not in body and b"\\" not in body:
+        return False
+    return isinstance(decode(body, dict[str, Raw]).get("jobs"), Raw)
+
+
+def _job_in(body: bytes) -> NewJob:
+    """The job that is the body. What is no JSON object is refused as that, before a field of it is."""
+    try:
+        return decode(body, NewJob)
+    except BadRequest:
+        decode(body, dict[str, Raw])
+        raise
 
 
 def _new_job(spec: NewJob) -> rules.NewJob:

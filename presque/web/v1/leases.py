@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, Raw, Struct
 from twisted.internet.defer import Deferred
 
 from presque.errors import LeaseLost, UnknownJob
-from presque.jobs.leases import Settlement
+from presque.jobs import leases as rules
 from presque.web import limits, params, surrogates
 from presque.web.answers import answer, json
 from presque.web.bad_request import BadRequest
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from presque.http.deliveries import Deliveries
     from presque.http.request import Request
     from presque.http.routes import Routes
-    from presque.jobs.leases import Leased, Leases, Settled
-    from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
+    from presque.jobs.leases import Leased, Leases
     from presque.jobs.waiters import Waiters
+
+T = TypeVar("T", rules.Settled, rules.Extended)
 
 GONE = (404, 409)  # what a receipt that is not the job's is answered with
 
@@ -179,9 +180,9 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         answers={204: None},
         refuses=GONE,
     )
-    async def ack(request: Request, job_id: str) -> bytes:
-        await _settle(leases, job_id, "ack", decode(request.body, Ack))
-        return answer(request, 204, b"")
+    def ack(request: Request, job_id: str) -> Deferred[bytes]:
+        settled = _settle(leases, job_id, "ack", decode(request.body, Ack))
+        return settled.addCallback(lambda _: answer(request, 204, b""))
 
     @routes.at(
         "POST",
@@ -192,13 +193,15 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         answers={200: NackResult},
         refuses=GONE,
     )
-    async def nack(request: Request, job_id: str) -> bytes:
+    def nack(request: Request, job_id: str) -> Deferred[bytes]:
+
+        def compose(settled: rules.Settled) -> bytes:
+            state: Any = settled.became  # delayed or dead
+            times = (settled.due_at, settled.due_in) if state == "delayed" else ()
+            return json(request, NackResult(state, *times))
+
         said = decode(request.body, Nack)
-        settled = await _settle(leases, job_id, "final" if said.final else "nack", said)
-        state: Any = settled.became  # delayed or dead
-        if state != "delayed":
-            return json(request, NackResult(state))
-        return json(request, NackResult(state, settled.due_at, settled.due_in))
+        return _settle(leases, job_id, "final" if said.final else "nack", said).addCallback(compose)
 
     @routes.at(
         "POST",
@@ -209,17 +212,16 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         answers={204: None},
         refuses=GONE,
     )
-    async def release(request: Request, job_id: str) -> bytes:
-        await _settle(leases, job_id, "release", decode(request.body, Release))
-        return answer(request, 204, b"")
+    def release(request: Request, job_id: str) -> Deferred[bytes]:
+        settled = _settle(leases, job_id, "release", decode(request.body, Release))
+        return settled.addCallback(lambda _: answer(request, 204, b""))
 
 
-async def _settle(leases: Leases, job_id: str, outcome: str, said: Ack | Nack | Release) -> Settled:
+def _settle(leases: Leases, job_id: str, outcome: str, said: Ack | Nack | Release) -> Deferred[rules.Settled]:
     queue, number = params.job_id(job_id)
     delay, why = getattr(said, "delay", None), getattr(said, "error", None) or ""
-    (settled,) = await leases.settle(queue, [Settlement(number, said.receipt.encode(), outcome, delay, why)])
-    _raise_refusal(settled.became)
-    return settled
+    settlement = rules.Settlement(number, said.receipt.encode(), outcome, delay, why)
+    return leases.settle(queue, [settlement]).addCallback(_only)
 
 
 def _add_extension(routes: Routes, leases: Leases) -> None:
@@ -232,16 +234,18 @@ def _add_extension(routes: Routes, leases: Leases) -> None:
         answers={200: Extended},
         refuses=GONE,
     )
-    async def extend(request: Request, job_id: str) -> bytes:
+    def extend(request: Request, job_id: str) -> Deferred[bytes]:
         queue, number = params.job_id(job_id)
         asked = decode(request.body, Extend)
-        (extended,) = await leases.extend(queue, [(number, asked.receipt.encode())], asked.lease)
-        _raise_refusal(extended.became)
-        return json(request, Extended(extended.lease, extended.ends_at))
+        extended = leases.extend(queue, [(number, asked.receipt.encode())], asked.lease).addCallback(_only)
+        return extended.addCallback(lambda each: json(request, Extended(each.lease, each.ends_at)))
 
 
-def _raise_refusal(became: SettlementOutcome | ExtensionOutcome) -> None:
-    if became == "lease-lost":
+def _only(became: list[T]) -> T:
+    """What became of the only job that was asked for. Raises LeaseLost or UnknownJob when it was refused."""
+    (each,) = became
+    if each.became == "lease-lost":
         raise LeaseLost
-    if became == "not-found":
+    if each.became == "not-found":
         raise UnknownJob
+    return each
