@@ -1,7 +1,7 @@
-"""The settings: one table, from which the flags, the variables, the file's keys and the help come.
+"""The settings: one table, from which the flags, the environment variables, the file's keys and the help are made.
 
-A value is taken from the command line, else from `PRESQUE_<NAME>`, else from the TOML file that `--config` (or
-`PRESQUE_CONFIG`) names, else it is the default. Names that are not in the table are refused, with the nearest that is.
+A value comes from the command line, else from `PRESQUE_<NAME>`, else from the TOML file that `--config` (or
+`PRESQUE_CONFIG`) names, else from the default. A name that is not in the table is refused, and the nearest suggested.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from presque.redis.url import RedisURL, parse_redis_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are no more than a socket, which others can use
+SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are plain sockets, which processes can share
 
 
 class SettingError(Exception):
-    """A setting that cannot be used. The text is one line and names it."""
+    """A setting that cannot be used. The message is one line and names the setting."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Settings:
     """All settings of a daemon."""
 
     listen: tuple[str, ...]  # Twisted server endpoint descriptions
-    host: tuple[str, ...]  # names in lower case that requests may be for, beside the local ones; * for any
+    host: tuple[str, ...]  # lower-case names to accept in requests, besides the local ones; * for any
     redis: RedisURL | None  # None: a private server
     data_dir: Path
     fsync: str  # everysec or always
-    redis_server: str  # a path; empty: the one that fits the folder best
+    redis_server: str  # a path; empty: the one that best fits the folder
     min_free: int  # bytes; 0: no limit
     tick: float  # seconds
     max_body: int  # bytes
@@ -49,8 +49,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Setting:
-    """A row of the table. `parse` raises ValueError with what is wrong, for a sentence that begins with the name;
-    `text` makes of a value what `parse` reads. What `is_repeated` may be given several times, in a file as a list.
+    """A row of the table. `parse` raises ValueError with the predicate of a sentence whose subject is the name; `text`
+    turns a value back into what `parse` reads. A setting that `is_repeated` may be given several times, in a file as a
+    list.
     """
 
     name: str
@@ -68,9 +69,9 @@ def _endpoints(text: str) -> tuple[str, ...]:
         raise ValueError("must be an endpoint such as tcp:5000:interface=127.0.0.1")
     for endpoint in found:
         try:
-            serverFromString(None, endpoint)  # only read here; the wiring makes those that are used
-        except Exception as wrong:  # whatever the parser of that kind of endpoint, or a certificate's, raises
-            why = "systemd gave no such socket" if isinstance(wrong, LookupError) else wrong
+            serverFromString(None, endpoint)  # only checked here; the wiring creates the endpoints
+        except Exception as wrong:  # whatever the endpoint's own parser, or that of a certificate, raises
+            why = "systemd passed no such socket" if isinstance(wrong, LookupError) else wrong
             raise ValueError(f"must be a Twisted endpoint such as tcp:5000 ({why})") from None
     return found
 
@@ -82,7 +83,7 @@ def _hosts(text: str) -> tuple[str, ...]:
 def _host_name(text: str) -> str:
     host = parse_host(text.encode("utf-8", "surrogateescape"))
     if host is None and text != ANY:
-        raise ValueError("must be a host's name, such as queue.example, or * for any")
+        raise ValueError("must be a host name such as queue.example, or * for any")
     return ANY if host is None else host.name.removesuffix(".")
 
 
@@ -100,17 +101,17 @@ def _folder(text: str) -> Path:
 
 
 def _program(text: str) -> str:
-    named = not text or os.sep not in text  # by its name alone: to be found on PATH
+    named = not text or os.sep not in text  # a bare name, to be found on PATH
     return text if named else str(_expanded(text))
 
 
 def _expanded(text: str) -> Path:
     try:
         if "\0" in text:
-            raise ValueError("must be a path, which has no NUL")
+            raise ValueError("must be a path without NUL characters")
         return Path(text).expanduser().absolute()
-    except RuntimeError:  # there is no such user, or none that has a home
-        raise ValueError("must be a folder that can be found: there is no such home") from None
+    except RuntimeError:  # no such user, or the user has no home
+        raise ValueError("must be a folder that exists: there is no such home folder") from None
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -122,14 +123,15 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _number(kind: type[int] | type[float], least: float, most: float, unit: str) -> Callable[[str], float]:
+def _number(kind: type[int] | type[float], minimum: float, maximum: float, unit: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
             value = kind(text)
         except ValueError:
-            value = kind(least - 1)
-        if not least <= value <= most:
-            raise ValueError(f"must be {'a whole number' if kind is int else 'a number'} from {least} to {most}{unit}")
+            value = kind(minimum - 1)
+        if not minimum <= value <= maximum:
+            noun = "a whole number" if kind is int else "a number"
+            raise ValueError(f"must be {noun} from {minimum} to {maximum}{unit}")
         return value
 
     return parse
@@ -140,7 +142,7 @@ TABLE = (
         "listen",
         "ENDPOINT",
         "tcp:5000:interface=127.0.0.1",
-        "where to listen, as a Twisted endpoint; may be given several times",
+        "Twisted endpoint to listen on; may be given several times",
         _endpoints,
         " ".join,
         is_repeated=True,
@@ -149,8 +151,8 @@ TABLE = (
         "host",
         "NAME",
         "",
-        "a name that requests may be for, beside addresses, names without a dot and *.localhost; * for any; may be "
-        "given several times",
+        "host name to accept in requests, in addition to IP addresses, names without a dot and *.localhost; * accepts "
+        "any; may be given several times",
         _hosts,
         lambda names: " ".join(f"[{name}]" if ":" in name else name for name in names),
         is_repeated=True,
@@ -159,7 +161,7 @@ TABLE = (
         "redis",
         "URL",
         "",
-        "the Redis to use: redis://, rediss:// or unix:// (default: a private server)",
+        "URL of the Redis to use: redis://, rediss:// or unix:// (default: a private server)",
         _redis,
         lambda url: url.in_full() if url else "",
     ),
@@ -167,59 +169,71 @@ TABLE = (
         "data-dir",
         "FOLDER",
         "",
-        "where the private server keeps its data (default: $STATE_DIRECTORY, else the XDG state folder)",
+        "data folder of the private server (default: $STATE_DIRECTORY, else presque in the XDG state folder)",
         _folder,
     ),
     Setting(
         "fsync",
         "WHEN",
         "everysec",
-        "when the private server syncs to disk: everysec or always",
+        "how often the private server syncs its file to disk: everysec or always",
         _one_of("everysec", "always"),
     ),
     Setting(
         "redis-server",
         "PATH",
         "",
-        "the redis-server or valkey-server to run as private server (default: the one that wrote the data folder, else "
-        "the one that presque[embedded] brought, else the first on PATH)",
+        "redis-server or valkey-server to run as the private server (default: the one that wrote the data folder last, "
+        "else the one that presque[embedded] installed, else the first on PATH)",
         _program,
     ),
     Setting(
         "min-free",
         "BYTES",
         "67108864",
-        "the free space in the data folder below which insertions are refused; 0 for no limit",
+        "minimum free bytes on the data folder's disk, below which insertions are refused; 0 for no limit",
         _number(int, 0, 2**63 - 1, " bytes"),
     ),
-    Setting("tick", "SECONDS", "0.1", "how often to move due jobs", _number(float, 0.01, 60, " seconds")),
-    Setting("max-body", "BYTES", "1048576", "the largest request body", _number(int, 1, 512 * 1024 * 1024, " bytes")),
+    Setting(
+        "tick",
+        "SECONDS",
+        "0.1",
+        "seconds between two runs of the mover, which makes due jobs ready",
+        _number(float, 0.01, 60, " seconds"),
+    ),
+    Setting(
+        "max-body",
+        "BYTES",
+        "1048576",
+        "maximum size of a request body in bytes",
+        _number(int, 1, 512 * 1024 * 1024, " bytes"),
+    ),
     Setting(
         "request-timeout",
         "SECONDS",
         "20",
-        "how long a client may take to send a request, or not to read its answer",
+        "seconds to receive a whole request, and seconds that a client may go without reading any of its answer",
         _number(float, 0.1, 3600, " seconds"),
     ),
     Setting(
         "partitions",
         "NUMBER",
         "1",
-        "into how many Redis Cluster slots to spread the queues; fixed when a store is first used",
+        "number of Redis Cluster slots over which the queues are spread; fixed when a store is first used",
         _number(int, 1, 16384, ""),
     ),
     Setting(
         "processes",
         "NUMBER",
         "1",
-        "how many processes to serve with; they share the listening sockets and the Redis",
+        "number of serving processes; they share the listening sockets and the Redis",
         _number(int, 1, 64, ""),
     ),
     Setting(
         "worker-keep",
         "SECONDS",
         "604800",
-        "after how long a registered worker that was silent is forgotten",
+        "seconds without a request after which a registered worker is forgotten",
         _number(float, 1, 315360000, " seconds"),
     ),
 )
@@ -227,7 +241,7 @@ _ROWS = {row.name: row for row in TABLE}
 
 
 def settings(flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Settings:
-    """The Settings made of `flags` (name -> text), the variables and the file. Raises SettingError."""
+    """The Settings from `flags` (name -> text), the environment variables and the file. Raises SettingError."""
     environ = os.environ if environ is None else environ
     variables = _variables(environ)
     named_by, file = "--config", flags.get("config")
@@ -256,7 +270,7 @@ def _consistent(found: Settings) -> Settings:
 
 
 def as_variables(found: Settings) -> dict[str, str]:
-    """The variables that give just these settings, the Redis' password among them."""
+    """The environment variables that reproduce these settings, including the Redis password."""
     return {_variable(row.name): row.text(getattr(found, row.name.replace("-", "_"))) for row in TABLE}
 
 
@@ -268,12 +282,12 @@ def _parse(row: Setting, label: str, text: str) -> Any:
     try:
         return row.parse(text)
     except ValueError as wrong:
-        shown = "" if row.name == "redis" else f", not {text!r}"  # a URL may have a password in it
+        shown = "" if row.name == "redis" else f", not {text!r}"  # a URL may contain a password
         raise SettingError(f"{label} {wrong}{shown}") from None
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Setting -> (the variable that gives it, its text)."""
+    """Setting -> (the variable that sets it, its text)."""
     names = {_variable(name): name for name in [*_ROWS, "config"]}
     found = {}
     for variable, text in environ.items():
@@ -285,7 +299,7 @@ def _variables(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
 
 
 def _file(named_by: str, path: str) -> dict[str, tuple[str, str]]:
-    """Setting -> (the file and the key that give it, its text)."""
+    """Setting -> (the file and key that set it, its text)."""
     try:
         content = tomllib.loads(Path(path).read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
@@ -298,7 +312,7 @@ def _file(named_by: str, path: str) -> dict[str, tuple[str, str]]:
         if _ROWS[name].is_repeated and isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = " ".join(value)
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            raise SettingError(f"{path}: {key} must be a text or a number")
+            raise SettingError(f"{path}: {key} must be a string or a number")
         found[name] = f"{path}: {key}", str(value)
     return found
 
@@ -309,5 +323,5 @@ def _nearest(name: str, names: Any) -> str:
 
 
 def nearest_flag(flag: str) -> str:
-    """`; did you mean --that?` for an unknown flag, or nothing."""
+    """`; did you mean --that?` for an unknown flag, or an empty string."""
     return _nearest(flag, [f"--{name}" for name in [*_ROWS, "config", "help", "version"]])

@@ -1,4 +1,4 @@
-"""`twistd presque`: its options, and the service that they make."""
+"""`twistd presque`: its options, and the service that they configure."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = (
-        "A message queue that speaks HTTP and JSON and keeps its jobs in Redis. Each option may also be given as a "
-        "variable, PRESQUE_<NAME>, or in the TOML file that --config names; the command line goes first, then the "
-        "variables, then the file."
+        "A message queue that speaks HTTP and JSON and stores its jobs in Redis. Each option may also be set in an "
+        "environment variable, PRESQUE_<NAME>, or in the TOML file that --config names; the command line takes "
+        "precedence over variables, and variables over the file."
     )
 
     optParameters: ClassVar[list[list[str | None]]] = [
-        ["config", None, None, "a TOML file with options (also PRESQUE_CONFIG)"],
+        ["config", None, None, "TOML file with options (also PRESQUE_CONFIG)"],
         *([row.name, None, None, _help(row)] for row in TABLE if not row.is_repeated),
     ]
 
@@ -47,12 +47,12 @@ class Options(usage.Options):
         self.given[name] = f"{self.given.get(name, '')} {text}".strip()
 
     def opt_listen(self, endpoint: str) -> None:
-        """where to listen, as a Twisted endpoint; may be given several times [default: tcp:5000:interface=127.0.0.1]"""
+        """Twisted endpoint to listen on; may be given several times [default: tcp:5000:interface=127.0.0.1]"""
         self._add("listen", endpoint)
 
     def opt_host(self, name: str) -> None:
-        """a host that requests may name, beside addresses, names without a dot and *.localhost; * for any; may be given
-        several times
+        """host name to accept in requests, in addition to IP addresses, names without a dot and *.localhost; * accepts
+        any; may be given several times
         """
         self._add("host", name)
 
@@ -62,16 +62,16 @@ class Options(usage.Options):
         sys.exit(0)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """As usage.Options, but what is wrong is said in one line."""
+        """As usage.Options, but an error is reported in one line."""
         try:
             super().parseOptions(options)
         except usage.UsageError as wrong:
             refuse(_explained(str(wrong)))
 
     def parseArgs(self, *args: str) -> None:
-        """No arguments: what stands there was meant to be an option."""
+        """Refuse arguments: each was meant to be an option."""
         if args:
-            shown = args[0] if "://" not in args[0] else "a URL without --redis"  # there may be a password in it
+            shown = args[0] if "://" not in args[0] else "a URL without --redis"  # it may contain a password
             refuse(f"{shown} is not an option{nearest_flag('--' + args[0].lstrip('-'))}")
 
 
@@ -84,13 +84,13 @@ def _explained(wrong: str) -> str:
 
 
 def refuse(why: str) -> NoReturn:
-    """End the program before it began: one line, status 2."""
+    """Exit before anything has started: one line on standard error, status 2."""
     print(f"presque: {why}", file=sys.stderr)
     sys.exit(2)
 
 
 def makeService(options: Options) -> IService:
-    """The daemon that `options` describe."""
+    """The service that `options` describe."""
     flags = options.given | {name: value for name, value in options.items() if value is not None}
     try:
         service = make_service(settings(flags))

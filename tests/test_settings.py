@@ -228,7 +228,7 @@ def test_a_list_is_refused_where_one_value_is_meant(file):
 @pytest.mark.parametrize("key", ["tick", "listen", "redis"])
 def test_a_value_of_the_file_that_is_no_text_and_no_number_is_refused(file, key, value):
     config = file(f"{key} = {value}")
-    assert refusal({"config": config}) == f"{config}: {key} must be a text or a number"
+    assert refusal({"config": config}) == f"{config}: {key} must be a string or a number"
 
 
 @pytest.mark.parametrize("key", ["max-body", "max_body"])
@@ -439,7 +439,7 @@ def twistd(command, folder):
         ("--config none.toml", "--config none.toml: .*No such file.*"),
         ("--listen tpc:5000", "(?=.* endpoint )--listen .*'tpc:5000'.*"),
         ("--redis localhost", "--redis must be redis://.*"),
-        ("--listen systemd:domain=INET:name=x", "--listen must be .* \\(systemd gave no such socket\\), not .*"),
+        ("--listen systemd:domain=INET:name=x", "--listen must be .* \\(systemd passed no such socket\\), not .*"),
         ("--processes 0", "--processes must be a whole number from 1 to 64, not '0'"),
         ("--processes 2 --listen haproxy:tcp:0", "--processes 2 cannot share haproxy:tcp:0, only .*"),
         ("PRESQUE_LISTNE=tcp:0", r"PRESQUE_LISTNE is not a setting; did you mean PRESQUE_LISTEN\?"),
