@@ -211,7 +211,12 @@ class Leases:
                 if wrong.check(InvalidName):
                     return [kind("not-found")] * len(items)
                 if not wrong.check(StoreError):
-                    self._log.failure("{queue}: what became of {count} jobs?", wrong, queue=queue, count=len(items))
+                    self._log.failure(
+                        "{queue}: the outcome of {count} settlements or extensions is unknown",
+                        wrong,
+                        queue=queue,
+                        count=len(items),
+                    )
                 known = wrong.check(StoreError) and not wrong.check(OutcomeUnknown)
                 return [kind("unavailable" if known else "unknown")] * len(items)
 

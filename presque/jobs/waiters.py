@@ -179,7 +179,7 @@ class Waiters:
             return failure
         if (complaint := repr(failure.value)) != self._complaint:
             self._complaint = complaint
-            self._log.failure("looking for jobs for waiting consumers failed", failure=failure)
+            self._log.failure("taking jobs for waiting consumers failed", failure=failure)
         return Failure(OutcomeUnknown())
 
     async def _serve(self, line: _Line) -> None:

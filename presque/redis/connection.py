@@ -318,14 +318,14 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         if self.trouble not in self._told:  # they may come in turn
             self._told.add(self.trouble)
             tell = self._log.warn if self.was_up else self._log.info  # it may only be starting
-            tell("cannot use {url} for now: {trouble}", url=str(self.url), trouble=self.trouble)
+            tell("cannot use {url}, retrying: {trouble}", url=str(self.url), trouble=self.trouble)
 
     def puzzled(self, error: Exception) -> None:
         """Log an error of Redis' that nobody expects, once as long as it comes again and again, among others too."""
         now, text = self.clock.seconds(), str(error)
         self._puzzles = {each: at for each, at in self._puzzles.items() if now - at < QUIET}
         if text not in self._puzzles:
-            self._log.failure("Redis refused a script, which may have been carried out in part", Failure(error))
+            self._log.failure("a script failed in Redis and may have been carried out in part", Failure(error))
         self._puzzles[text] = now
 
     def greeted(self) -> None:
@@ -334,4 +334,4 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         self._told.clear()
         if self.trouble:
             self.trouble = ""
-            self._log.info("{url} is back", url=str(self.url))
+            self._log.info("{url} is available again", url=str(self.url))

@@ -50,7 +50,7 @@ class Record:
         kind = yield connection.execute_command("TYPE", keys.STORE)
         if kind not in (b"none", b"hash"):
             asked.addErrback(lambda wrong_type: None)
-            raise StoreUnfit(f"{keys.STORE.decode()} in this Redis is a {kind.decode()}: it is no store of presque")
+            raise StoreUnfit(f"{keys.STORE.decode()} in this Redis is a {kind.decode()}: this is not a presque store")
         partitions, model, store_id, workers = yield asked
         if model is None and (yield self._is_first_model(connection)):
             model = b"1"
@@ -101,7 +101,7 @@ class Record:
             try:
                 await connection.execute_command("HSET", keys.STORE, "workers", NEW_WORKERS)
             except Exception as refusal:  # the store is full, or away: the next start looks once more
-                self._log.info("the conversion could not be noted ({refusal})", refusal=str(refusal))
+                self._log.info("could not record the conversion of the store ({refusal})", refusal=str(refusal))
 
     async def keep(self, store: Store) -> int:
         """Make it again when it is gone. Returns how often, 1 or 0. What it raises is told by the loop around it."""
@@ -118,7 +118,7 @@ class Record:
             if connection.connected:
                 raise
             return 0  # Redis is away, and the next connection begins with a check
-        made = "the record of the store was gone, as after a FLUSHALL: it is made again (id {id})"
+        made = "the record of the store was gone, as after a FLUSHALL: created it again (id {id})"
         self._log.warn(made, id=self.id.decode(errors="replace"))
         return 1
 
