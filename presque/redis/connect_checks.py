@@ -1,4 +1,4 @@
-"""Whether a Redis can be used: looked at whenever a connection to it begins."""
+"""Whether a Redis can be used: checked at the start of each connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = Logger()
 
 
 def fitness(private: bool) -> Callable[[Connection], Deferred[None]]:
-    """A check for `Store.checks`. It raises StoreUnfit when the server is too old, and warns once, loudly, when an
+    """A check for `Store.checks`. It raises StoreUnfit when the server is too old, and logs one warning when an
     external server may evict jobs, keeps nothing, or answers before it writes.
     """
     warned = set()
@@ -50,13 +50,13 @@ def fitness(private: bool) -> Callable[[Connection], Deferred[None]]:
 
 
 def _settings(connection: Connection) -> dict[str, Deferred[str | None]]:
-    """Settings of the server, asked for together; None where it does not tell."""
+    """The server's settings, requested together; each fires with None when the server refuses."""
 
     def asked(name: str) -> Deferred[str | None]:
         reply: Deferred[Any] = connection.execute_command("CONFIG", "GET", name)
         return reply.addCallbacks(lambda found: found[1].decode() if found else "", refused)
 
-    def refused(failure: Failure) -> None:  # a managed Redis may forbid CONFIG, in words of its own
+    def refused(failure: Failure) -> None:  # a managed Redis may forbid CONFIG, with any message
         _log.info("cannot read the settings of this Redis ({refusal})", refusal=failure.getErrorMessage())
 
     return {name: asked(name) for name in ("maxmemory-policy", "appendonly", "appendfsync", "save")}
