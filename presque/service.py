@@ -1,4 +1,4 @@
-"""The wiring: which services a daemon has, and the order in which they start and stop. The only such place."""
+"""The wiring: the parts of a daemon, and the order in which they start and stop. The only such place."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
     from presque.settings import Settings
 
-FIRST_CONNECTION = 10.0  # seconds that we wait for Redis before we listen all the same, and answer 503
-CONVERT = 1.0  # seconds between two tries to convert what is in an old form
-IDLE_PATIENCE = 1.0  # seconds that open connections have for one more request when we stop, before they are closed
-STOP_PATIENCE = 10.0  # seconds that requests in flight may take to end when we stop
-CHILD_PATIENCE = IDLE_PATIENCE + STOP_PATIENCE + 4.0  # seconds that each of several processes may take to stop
+FIRST_CONNECTION = 10.0  # seconds to wait for Redis before listening anyway and answering 503
+CONVERT = 1.0  # seconds between tries to convert data in an old form
+IDLE_PATIENCE = 1.0  # seconds for one more request on open connections when we stop
+STOP_PATIENCE = 10.0  # seconds to finish requests in flight when we stop
+CHILD_PATIENCE = IDLE_PATIENCE + STOP_PATIENCE + 4.0  # seconds for each of several processes to stop
 
 
 class Daemon(Root):
@@ -88,11 +88,11 @@ class Daemon(Root):
         self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
         self.conversion = Conversion(self.store, self.record)
-        self.loops: dict[str, Loop] = {}  # by name; each keeps how its last turn has ended
+        self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
         self._register_parts()
 
     def _register_parts(self) -> None:
-        """Each part in its order: what comes later needs what was there before."""
+        """Register the parts in order: later parts need earlier ones."""
         settings = self.settings
 
         def keep() -> Coroutine[Any, Any, int]:
@@ -142,7 +142,7 @@ class Daemon(Root):
                 self._log.info("presque listens on {address}", address=port.getHost())
 
     async def _drain(self) -> None:
-        """Listen no more, answer those who wait, and end what is in flight."""
+        """Stop listening, answer waiting consumers, and finish requests in flight."""
         for port in self.ports:
             await maybeDeferred(port.stopListening)
         self.site.stopping = True
@@ -164,19 +164,19 @@ class Daemon(Root):
 
 
 def _freeze() -> None:
-    """What lives as long as we do is not looked through at each collection, which took 25 ms."""
+    """Exempt permanent objects from each garbage collection; scanning them took 25 ms."""
     gc.collect()
     gc.freeze()
 
 
 def make_service(settings: Settings, reactor: Any = None) -> Root:
-    """What `settings` describe, on the global reactor unless another is given: the daemon, or with several processes
-    their supervisor. Raises StoreUnfit.
+    """The service that `settings` describe: the daemon, or with several processes their supervisor. Without `reactor`
+    it runs on the global one. Raises StoreUnfit.
     """
     if reactor is None:
         from twisted.internet import reactor
 
-        # Twisted's own is the wall clock: when that is set back, all timers stand still for as long.
+        # By default this is the wall clock: when that is set back, all timers stop for as long.
         reactor.seconds = monotonic  # type: ignore[attr-defined]
     if settings.processes > 1:
         return Supervisor(settings, reactor, CHILD_PATIENCE)

@@ -1,1 +1,1 @@
-"""Background work: one module a task, run by one shared loop."""
+"""Background work: one module per task, run by one shared loop."""

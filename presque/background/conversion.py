@@ -1,7 +1,7 @@
-"""What is known of workers, converted from the form that it had before: see presque.redis.keys.
+"""Conversion of worker data from its previous form: see presque.redis.keys.
 
-Bounded scripts, one after another, each of which leaves a store that the next one can begin with; so it may break off,
-and several daemons may do it at once.
+It runs bounded scripts one after another. Each leaves the store in a state from which the next can start, so the
+conversion may be interrupted, and several daemons may run it at the same time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AT_ONCE = 256  # partitions
 
 
 class Conversion:
-    """The conversion of one store. `done` once nothing is left in the old form, as the store's record notes."""
+    """The conversion of one store. It is `done` once nothing is left in the old form, as the store's record says."""
 
     def __init__(self, store: Store, record: Record) -> None:
         self._store = store
@@ -33,11 +33,11 @@ class Conversion:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left in the old form."""
+        """Whether nothing is left in the old form."""
         return self._record.has_new_workers
 
     async def run_once(self) -> int:
-        """Convert whatever there is. Returns how many registrations it converted."""
+        """Convert everything in the old form. Returns the number of converted registrations."""
         converted = 0
         if self.done:
             return 0

@@ -1,5 +1,5 @@
-"""Forgetting: registered workers that were silent for long are taken off all queues. What a queue keeps in the name of
-one comes back by its own deadline.
+"""Forgetting: registered workers that were silent for long are removed from all queues. Jobs that a queue keeps for
+such a worker come back by their own deadline.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from presque.redis.units import milliseconds
 if TYPE_CHECKING:
     from presque.redis.store import Store
 
-AT_ONCE = 100  # workers looked at in one turn, a partition
-SLOWEST = 60.0  # seconds between two turns
-SHARE = 10  # turns in the time after which a worker is forgotten
+AT_ONCE = 100  # workers checked per turn and partition
+SLOWEST = 60.0  # seconds, the longest interval between turns
+SHARE = 10  # turns within the time after which a worker is forgotten
 
 
 def tick(keep: float) -> float:
-    """How often to look, where workers are forgotten after `keep` seconds."""
+    """Seconds between turns, if workers are forgotten after `keep` seconds."""
     return min(SLOWEST, max(keep / SHARE, 0.1))
 
 
 async def forget_silent(store: Store, keep: float) -> int:
-    """One turn: forgets some of those workers that were silent in every partition for `keep` seconds. Returns how many
-    it looked at in the partition that has most; AT_ONCE is a lot.
+    """One turn: forget workers that were silent in every partition for `keep` seconds. Returns the largest number of
+    workers checked in one partition; AT_ONCE means that there may be more.
     """
     args = (b"%d" % milliseconds(keep), b"%d" % AT_ONCE)
     found, _ = await store.where_there_is_an_answer("silent_workers", *args)
@@ -35,7 +35,7 @@ async def forget_silent(store: Store, keep: float) -> int:
 
 
 async def _not_seen_elsewhere(store: Store, partition: int, before: bytes, workers: list[bytes]) -> list[bytes]:
-    """Those that were silent in all partitions; of the others it is noted in this one when they were seen last."""
+    """The workers that were silent in all partitions; for the others, record in this one when they were last seen."""
     if not workers or store.partitions == 1:
         return workers
     silent = []

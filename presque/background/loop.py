@@ -1,4 +1,4 @@
-"""The loop that runs background work: survives errors, never overlaps itself, repeats at once while there is more."""
+"""The loop that runs background work: it survives errors, never overlaps itself, and repeats while there is more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Turn(NamedTuple):
-    """How a turn of a loop has ended: when (seconds, by the loop's clock), how much it did, and what went wrong."""
+    """The result of a turn: when it ended (seconds, by the loop's clock), how much it did, and its error or ""."""
 
     at: float
     done: int
@@ -26,8 +26,8 @@ class Turn(NamedTuple):
 
 
 class Loop:
-    """Calls `work` every `tick` seconds. It returns how much it did; `full` or more means that there is more to do.
-    `last` is the last turn that has ended, and `turned` is called at each end.
+    """Calls `work` every `tick` seconds. `work` returns how much it did; `full` or more means that more is left to do.
+    `last` is the result of the last turn, and `turned` is called after each turn.
     """
 
     _log = Logger()
@@ -47,18 +47,18 @@ class Loop:
         self._call = LoopingCall(self._turn)
         self._call.clock = clock
         self._done: Deferred[Any] = succeed(None)
-        self._complaint = ""  # the exception of the last turn, if nobody expected it
+        self._complaint = ""  # the unexpected exception of the last turn
         self.running = False
         self.last: Turn | None = None
         self.turned: Callable[[], object] = lambda: None
 
     def start(self) -> None:
-        """Begin with the first turn now."""
+        """Start with a first turn now."""
         self.running = True
         self._done = self._call.start(self._tick)
 
     def stop(self) -> Deferred[Any]:
-        """Fires once the turn in progress has ended."""
+        """Stop. Fires once the turn in progress has ended."""
         self.running = False
         if self._call.running:
             self._call.stop()
@@ -77,10 +77,10 @@ class Loop:
                     break
             self._complaint = ""
         except StoreError as wrong:
-            error = wrong.message  # Redis is away: presque.redis.connection says so in the log, and it is tried again
+            error = wrong.message  # Redis is away: presque.redis.connection logs it, and the next turn retries
         except Exception as wrong:
             error = repr(wrong)
-            if error != self._complaint:  # and not at each turn
+            if error != self._complaint:  # log it once, not at each turn
                 self._complaint = error
                 self._log.failure("{name} failed and will be retried", name=self.name)
         self.last = Turn(self._call.clock.seconds(), count, error)

@@ -1,4 +1,4 @@
-"""A child process that is kept alive: it ends with us, is started again when it dies, and what it says comes to us."""
+"""A child process that is kept alive: it ends with us, is restarted when it dies, and its output is read."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
-FIRST_RESTART = 0.1  # seconds until a child that died is started again; doubles each time
-LAST_RESTART = 5.0  # seconds, the longest that it grows to
-STEADY = 10.0  # seconds that a child must live for the delay to begin anew
-TRIES = 3  # runs in a row that may end before they are ready
-LONGEST_LINE = 65536  # bytes; a longer one of its lines is cut in two
+FIRST_RESTART = 0.1  # seconds until a child that died is restarted; doubles each time
+LAST_RESTART = 5.0  # seconds, the maximum of this delay
+STEADY = 10.0  # seconds that a child must live to reset the delay
+TRIES = 3  # consecutive runs that may end before they are ready
+LONGEST_LINE = 65536  # bytes; longer lines of output are split
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a child runs."""
+    """The command of a child."""
 
     words: tuple[str, ...]  # the path of the program, and its arguments
     environ: Mapping[str, str]
-    descriptors: Mapping[int, int]  # its number -> ours, from 3 on
-    stdin: bytes = b""  # what it reads from its standard input, which ends there
+    descriptors: Mapping[int, int]  # number in the child -> our descriptor, from 3 on
+    stdin: bytes = b""  # all of its standard input
 
 
 class Child:
-    """Runs `command` from `start` to `stop`, again whenever it dies.
+    """Runs `command` from `start` to `stop`, and restarts it whenever it dies.
 
-    `heard(pid, line)` is called with each line that it writes to its standard output or error. With `on_status`, a
-    child that ends by itself with a status above 0 is not started again: `on_status(pid, status)` is called.
+    `heard(pid, line)` is called for each line of its standard output and error. With `on_status`, a child that exits
+    with a status above 0 is not restarted: `on_status(pid, status)` is called.
 
-    `born(pid)` is called for each run. With `on_hopeless`, one that has ended TRIES times in a row before `is_ready`
-    was called is not started again either: `on_hopeless(pid, how it ended)` is called.
+    `born(pid)` is called for each run. With `on_hopeless`, a child that has ended TRIES times in a row before
+    `is_ready` was called is not restarted either: `on_hopeless(pid, how it ended)` is called.
     """
 
     _log = Logger()
@@ -63,12 +63,12 @@ class Child:
         self.name = name
         self.command = command
         self.heard = heard
-        self._patience = patience  # seconds that it has to end when we stop, before it is killed
+        self._patience = patience  # seconds that it gets to stop before it is killed
         self._reactor = reactor
         self._on_status = on_status
         self.born: Callable[[int], None] = lambda pid: None
         self.on_hopeless: Callable[[int, str], None] | None = None
-        self._fruitless = 0  # runs in a row that ended before they were ready
+        self._fruitless = 0  # consecutive runs that ended before they were ready
         self._ready = False
         self._run: _Run | None = None
         self._again: IDelayedCall | None = None
@@ -77,7 +77,7 @@ class Child:
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Start it, on a leash."""
+        """Start it, so that it ends with us."""
         self._again = None
         self._run = _Run(self)
         self._started_at = self._reactor.seconds()
@@ -85,7 +85,7 @@ class Child:
         descriptors = {0: "w", 1: "r", 2: "r", **self.command.descriptors}
         try:
             self._reactor.spawnProcess(self._run, words[0], words, env=self.command.environ, childFDs=descriptors)
-        except Exception as wrong:  # there is no descriptor, no process or no memory left for now
+        except Exception as wrong:  # no descriptor, process or memory is left for now
             self._run = None
             self._start_later(f"could not be started ({wrong})")
             return
@@ -95,15 +95,15 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process id of the run that is, or 0."""
+        """The process id of the current run, or 0."""
         return self._run.pid if self._run is not None else 0
 
     def is_ready(self) -> None:
-        """It does what it was started for: when it ends now, it is started again."""
+        """The child works: if it ends from now on, it is restarted."""
         self._fruitless, self._ready = 0, True
 
     def ended(self, pid: int, failure: Failure) -> None:
-        """It has ended and was waited for: start it again unless we are stopping."""
+        """It has ended and was reaped: restart it unless we are stopping."""
         self._run = None
         self._fruitless += not self._ready and not _was_ended(failure)
         status = getattr(failure.value, "exitCode", None)
@@ -124,7 +124,7 @@ class Child:
         self._delay = min(self._delay * 2, LAST_RESTART)
 
     def stop(self) -> Deferred[None]:
-        """Ask it to end with SIGTERM, and kill it when it does not. Fires when it has ended."""
+        """Stop it with SIGTERM, or SIGKILL when it does not end in time. Fires when it has ended."""
         if self._again is not None:
             self._again.cancel()
         if self._run is None:
@@ -141,35 +141,35 @@ class Child:
 
 
 def _was_ended(failure: Failure) -> bool:
-    """Whether somebody else has ended it: that says nothing about itself."""
+    """Whether it was ended from outside, which says nothing about the child itself."""
     return getattr(failure.value, "signal", None) in (signal.SIGKILL, signal.SIGTERM)
 
 
 class _Run(ProcessProtocol):
-    """One life of a child."""
+    """One run of a child."""
 
     transport: Any
 
     def __init__(self, child: Child) -> None:
         self._child = child
-        self._rest = {1: b"", 2: b""}  # the beginning of a line whose end has not come
+        self._rest = {1: b"", 2: b""}  # the beginning of an incomplete line
         self.pid = 0
 
     def connectionMade(self) -> None:
-        """Tell the child what it is to read."""
-        self.pid = self.transport.pid  # which Twisted forgets once it was waited for
+        """Write the child's standard input."""
+        self.pid = self.transport.pid  # which Twisted forgets once the child is reaped
         self.transport.write(self._child.command.stdin)
         self.transport.closeStdin()
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Pass on the lines that are complete."""
+        """Pass on complete lines."""
         *lines, rest = (self._rest[childFD] + data).split(b"\n")
         if len(rest) > LONGEST_LINE:
             lines, rest = [*lines, rest], b""
         self._rest[childFD] = rest
-        self._hear(lines)
+        self._pass_on(lines)
 
-    def _hear(self, lines: list[bytes]) -> None:
+    def _pass_on(self, lines: list[bytes]) -> None:
         for line in lines:
             self._child.heard(self.pid, line.decode(errors="replace"))
 
@@ -179,6 +179,6 @@ class _Run(ProcessProtocol):
             self.transport.signalProcess(name)
 
     def processEnded(self, reason: Failure) -> None:
-        """It has ended, and all that it wrote has come."""
-        self._hear([rest for rest in self._rest.values() if rest])
+        """It has ended, and all of its output was read."""
+        self._pass_on([rest for rest in self._rest.values() if rest])
         self._child.ended(self.pid, reason)

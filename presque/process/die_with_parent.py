@@ -1,12 +1,12 @@
 """Runs a program that must not outlive us: `python die_with_parent.py <our pid> <program> [argument …]`.
 
-Started with an interpreter of its own, because only the process itself can ask the kernel to be ended with its parent,
-and only it knows the process id that sd_listen_fds(3) wants in LISTEN_PID: that is set when there are LISTEN_FDS.
-On Linux the kernel sends SIGTERM, on which a Redis stops its own children too. Elsewhere there is no such request, and
-the lock that a Redis inherits still keeps a second one off its folder.
+It runs in an interpreter of its own, because only the process itself can ask the kernel to be ended with its parent,
+and only it knows the process id for LISTEN_PID of sd_listen_fds(3), which is set if LISTEN_FDS is. On Linux the kernel
+sends SIGTERM, on which a Redis stops its own children too. Other systems have no such request; there, the lock that a
+Redis inherits still prevents a second one on its folder.
 
-The program has a session of its own: Ctrl-C in a terminal reaches us alone, who stop it when its turn has come. (A
-process group of its own would not do: the kernel sends SIGHUP to one that is stopped when its parent ends.)
+The program gets a session of its own: Ctrl-C in a terminal reaches only us, and we stop the program in its turn. (Its
+own process group would not suffice: the kernel sends SIGHUP to a stopped group when its parent ends.)
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Listening sockets: opened by us, inherited from who started us, or held for others who take the connections."""
+"""Listening sockets: opened by us, inherited from our parent, or held for other processes that accept connections."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from zope.interface import implementer
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 
-MODE = "660"  # of a Unix socket's file, unless the endpoint says which: whoever opens it takes jobs
-BACKLOG = 1024  # connections that may wait to be accepted, unless the endpoint says how many
-HESITATION = 0.0005  # seconds to leave a connection to others for, each time that the number of ours has doubled
+MODE = "660"  # default mode of a Unix socket: any user who may open it can take jobs
+BACKLOG = 1024  # connections that may wait to be accepted, by default
+HESITATION = 0.0005  # seconds to leave a new connection to other processes, per doubling of our own connections
 MOST_HESITATIONS = 64.0  # in a row
 HESITATIONS = 50.0  # a second, in the long run
-SHARE = 8  # of as many connections as we have, one part of so many is taken in a row
-AT_ONCE = 100  # connections that are taken in a row from a socket that is ours alone, as Twisted does
-UNSENT = 1 << 17  # bytes that the kernel takes for a client beyond what the client is ready for; it took megabytes
-SHARED = "shared-"  # begins the name of an inherited socket from which several processes take connections
+SHARE = 8  # accept up to this fraction (1/SHARE) of the number of our connections in a row
+AT_ONCE = 100  # connections accepted in a row from an unshared socket, as in Twisted
+UNSENT = 1 << 17  # bytes that the kernel buffers beyond what the client is ready for; by default megabytes
+SHARED = "shared-"  # prefix of the name of an inherited socket that several processes share
 
 
 def server_endpoint(reactor: Any, text: str) -> Any:
-    """The server endpoint that `text` describes. Raises what Twisted's parsers do."""
-    # Twisted lets 50 connections wait to be accepted, too few when many workers come at once.
+    """The server endpoint that `text` describes. Raises what Twisted's parsers raise."""
+    # Twisted's default backlog is 50, too few when many workers connect at once.
     if text.startswith(("tcp", "unix:")) and not _says(text, "backlog"):
         text += f":backlog={BACKLOG}"
     if text.startswith("unix:") and not _says(text, "mode"):
@@ -43,18 +43,18 @@ def server_endpoint(reactor: Any, text: str) -> Any:
 
 
 def _says(endpoint: str, name: str) -> bool:
-    """Whether an endpoint's description has this parameter. A colon of an address is written `\\:`."""
+    """Whether an endpoint's description has this parameter. A colon in an address is written `\\:`."""
     return re.search(rf"(?<!\\):{name}=", endpoint) is not None
 
 
 def notice_vanished(port: Any, seconds: float) -> None:
-    """Have the kernel end connections whose client has not been heard of for so long: one that acknowledges nothing of
-    what we send, or of what the kernel asks while nothing is sent. Accepted sockets inherit it from the listening one.
+    """Have the kernel end connections after `seconds` without a sign of the client, which acknowledges neither our data
+    nor keepalive probes. Accepted sockets inherit these options from the listening one.
     """
     listening = getattr(port, "socket", None)
     if sys.platform != "linux" or listening is None or listening.family == socket.AF_UNIX:
         return
-    silent = max(1, int(seconds / 2))  # the kernel counts in whole seconds here
+    silent = max(1, int(seconds / 2))  # the kernel takes whole seconds here
     between = max(1, int(seconds / 4))
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, silent)
@@ -64,8 +64,8 @@ def notice_vanished(port: Any, seconds: float) -> None:
 
 
 async def hold(endpoint: Any) -> Any:
-    """Listen on `endpoint` and accept nothing: who comes waits until a process that inherits the socket takes him. The
-    Twisted port. It closes our descriptor alone when it stops: the socket lives until the last process closes it.
+    """Listen on `endpoint` without accepting: connections wait for a process that inherits the socket. Returns the
+    Twisted port. Stopping it closes only our descriptor: the socket lives until the last process closes it.
     """
     port = await endpoint.listen(_Nobody())
     port.stopReading()
@@ -77,17 +77,17 @@ class _Nobody(Factory):
     noisy = False
 
     def logPrefix(self) -> str:
-        """Who we are in Twisted's log lines."""
+        """Our name in Twisted's log lines."""
         return "presque"
 
     def buildProtocol(self, addr: object) -> None:
-        """No connection is ours."""
+        """Accept no connection."""
 
 
 @implementer(IStreamServerEndpoint)
 class _Inherited:
-    """A listening socket that we were started with, and that belongs to whoever opened it. Twisted's own endpoint would
-    set a Unix socket's mode and backlog anew and, when it stops, remove its file and shut it down for everybody.
+    """An inherited listening socket, which belongs to the process that opened it. Twisted's own endpoint would reset
+    the mode and backlog of a Unix socket and, when it stops, remove its file and shut it down for all processes.
     """
 
     def __init__(self, reactor: Any, descriptor: int, shared: bool) -> None:
@@ -96,11 +96,11 @@ class _Inherited:
         self._shared = shared
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Begin to accept. Fires with the port."""
+        """Start accepting. Fires with the port."""
         return execute(self._listen, factory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
-        listening = _Listening(fileno=self._descriptor)  # with the family that it really has
+        listening = _Listening(fileno=self._descriptor)  # detects the real family
         listening.set_inheritable(False)
         listening.setblocking(False)
         if listening.family == socket.AF_UNIX:
@@ -115,13 +115,13 @@ class _Inherited:
 
 class _Listening(socket.socket):
     def listen(self, backlog: int = 0) -> None:
-        """It listens already, with the backlog that whoever opened it has chosen."""
+        """Do nothing: it listens already, with the backlog that its opener chose."""
 
 
 class _Sparing(tcp.Port):
-    """A port that, while its socket is `shared`, hesitates the longer the more connections it has, so that the process
-    with the fewest is the first to take one. Without that whoever wakes first takes nearly all of them, when they come
-    at once and when they come one by one. The factory says in `connections` which connections it has.
+    """A port that, if its socket is `shared`, hesitates longer the more connections it has, so that the process with
+    the fewest accepts first. Otherwise the process that wakes first would accept nearly all of them, whether they come
+    at once or one by one. `connections` of the factory are its current ones.
     """
 
     reactor: Any
@@ -134,15 +134,15 @@ class _Sparing(tcp.Port):
 
     @property
     def numberAccepts(self) -> int:
-        """How many connections to take in a row."""
+        """How many connections to accept in a row."""
         return 1 + len(self.factory.connections) // SHARE if self.shared else AT_ONCE
 
     @numberAccepts.setter
     def numberAccepts(self, wanted: int) -> None:
-        """Twisted wants more the more come."""
+        """Ignore Twisted's adjustment to the number of new connections."""
 
     def doRead(self) -> None:
-        """Somebody waits to be accepted."""
+        """Connections wait to be accepted."""
         delay = HESITATION * log2(1 + len(self.factory.connections)) if self._may_hesitate() else 0
         if delay:
             self.stopReading()
@@ -151,7 +151,7 @@ class _Sparing(tcp.Port):
             super().doRead()
 
     def _may_hesitate(self) -> bool:
-        """Clients who come anew for each request are not kept waiting for long, and need not be spread: they leave."""
+        """Limit hesitation, so that clients with a new connection per request do not wait; they need no balancing."""
         now = self.reactor.seconds()
         self._credit = min(MOST_HESITATIONS, self._credit + (now - self._counted_at) * HESITATIONS)
         self._counted_at = now
@@ -166,7 +166,7 @@ class _Sparing(tcp.Port):
         self.startReading()
 
     def loseConnection(self, *reason: Any) -> Any:
-        """Take no more."""
+        """Stop accepting."""
         if self._hesitating is not None:
             self._hesitating.cancel()
             self._hesitating = None
@@ -176,4 +176,4 @@ class _Sparing(tcp.Port):
 
 
 class _UNIXPort(_Sparing, unix.Port):
-    _bindPath = property(lambda self: b"\0", lambda self, path: None)  # there is no file for us to care for
+    _bindPath = property(lambda self: b"\0", lambda self, path: None)  # the socket's file is not ours to remove

@@ -1,4 +1,4 @@
-"""What twistd runs: a service that starts and stops in its own time, and ends the program when it cannot go on."""
+"""What twistd runs: a service whose parts start and stop in order, and which exits when it cannot continue."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def is_main_thread() -> bool:
-    """Whether signals may be handled here."""
+    """Whether this is the main thread, where signals may be handled."""
     return threading.current_thread() is threading.main_thread()
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a process. What `start` and `stop` return is waited for, if it is a Deferred or a coroutine."""
+    """A part of a process. `start` and `stop` may return a Deferred or a coroutine, which is awaited."""
 
     name: str
     start: Callable[[], Any]
@@ -37,8 +37,8 @@ class Part:
 
 
 class Root(Service):
-    """The whole of a process: its parts, which start in the order in which they were registered and stop in the other.
-    A part that fails to start ends the program; one that fails to stop keeps no other from it.
+    """A process: its parts, which start in the order in which they were registered and stop in reverse. If a part fails
+    to start, the program exits; if one fails to stop, the others still stop.
     """
 
     name = "presque"
@@ -49,8 +49,8 @@ class Root(Service):
         self._ending = False
         self._asked_to_stop = False  # by a signal
         self.parts: list[Part] = []
-        self._begun: list[Part] = []  # those that were told to start
-        self._waiting: list[Deferred[None]] = []  # fire when something has happened that may be waited for
+        self._begun: list[Part] = []  # parts whose start was called
+        self._waiting: list[Deferred[None]] = []  # fire at the next `changed`
         self.started: Deferred[None] = succeed(None)
 
     def register(self, name: str, start: Callable[[], Any], stop: Callable[[], Any]) -> None:
@@ -73,11 +73,12 @@ class Root(Service):
                 self._log.failure("stopping {name} failed", name=part.name)
 
     def _hurry(self) -> None:
-        """SIGTERM has come again while we stop."""
+        """Another SIGTERM has arrived while we stop."""
 
     def hear_signals(self) -> None:
-        """SIGHUP does not end us, from now on: there is nothing to reload. SIGTERM and SIGINT stop us once; again, they
-        say that there is a hurry. (Twisted's own handlers stop the reactor each time, which fails with a traceback.)
+        """Handle signals from now on. SIGHUP does not end the process, as there is nothing to reload. The first SIGTERM
+        or SIGINT stops it, further ones hurry it. (Twisted's own handlers stop the reactor each time, which fails with
+        a traceback.)
         """
         if is_main_thread():
             said = "SIGHUP: there is nothing to reload, presque reads its settings only at start"
@@ -85,7 +86,7 @@ class Root(Service):
             self._reactor.callWhenRunning(self._hear_stops)
 
     def _hear_stops(self) -> None:
-        """Stand before the handlers that Twisted has installed by now."""
+        """Replace the handlers that Twisted has installed by now, and call them once."""
         twisted = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
         def heard(number: int, frame: FrameType | None) -> None:
@@ -100,7 +101,7 @@ class Root(Service):
             signal.signal(number, heard)
 
     def startService(self) -> None:
-        """Begin to start; `started` fires when all has."""
+        """Start; `started` fires once all parts have started."""
         super().startService()
         self.started = Deferred()
         self._reactor.callWhenRunning(self._begin)
@@ -113,15 +114,15 @@ class Root(Service):
             self._end(failure.value)
 
     def changed(self) -> None:
-        """Something has happened that may be waited for: to be called by parts."""
+        """Parts call this when a condition of `_until` may have changed."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for each in waiting:
-                self._reactor.callLater(0, each.callback, None)  # not within what has happened
+                self._reactor.callLater(0, each.callback, None)  # not within the caller
 
     async def _until(self, condition: Callable[[], object], patience: float) -> None:
-        """Wait until `condition()`, which is looked at when something has changed; but no longer than `patience`
-        seconds, nor when we begin to stop meanwhile.
+        """Wait until `condition()`, which is checked after each `changed`; but no longer than `patience` seconds, and
+        only until we begin to stop.
         """
         ends, began_running = self._reactor.seconds() + patience, self.running
         overdue = self._reactor.callLater(patience, self.changed)
@@ -133,18 +134,18 @@ class Root(Service):
             overdue.cancel()
 
     def _end(self, reason: object) -> None:
-        """What cannot be mended by waiting: say it in one line, and end with status 1."""
+        """Exit with status 1 because of an error that waiting cannot fix; log it in one line."""
         if self._ending:
             return
         self._log.critical("presque ends: {reason}", reason=one_line(str(reason) or repr(reason)))
         if self._reactor.running:
             self._ending = True
             atexit.register(os._exit, 1)  # twistd itself always ends with 0
-            if not self._asked_to_stop:  # else the reactor stops already, or will in this turn
+            if not self._asked_to_stop:  # else the reactor is stopping already, or will in this turn
                 self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
-        """Stop, and fire when all has ended."""
+        """Stop. Fires once all parts have stopped."""
         super().stopService()
         self.changed()
         return ensureDeferred(self._stop())

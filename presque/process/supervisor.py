@@ -1,8 +1,8 @@
-"""Several processes that serve one presque, and the supervisor that starts and stops them all.
+"""The supervisor, which starts and stops several serving processes.
 
-The supervisor holds what there is once: the listening sockets, and the private Redis if no other is named. It accepts
-no connection. Each of its children is a `twistd presque` of its own, which inherits the sockets as sd_listen_fds(3)
-says and gets the other settings as variables. All state is in Redis, so any child answers any request.
+The supervisor owns what exists once: the listening sockets, and the private Redis unless another is given. It accepts
+no connections. Each child is a `twistd presque` of its own, which inherits the sockets as in sd_listen_fds(3) and gets
+the other settings as environment variables. All state is in Redis, so any child can answer any request.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from presque.settings import as_variables
 if TYPE_CHECKING:
     from presque.settings import Settings
 
-READY_PATIENCE = 10.0  # seconds that we wait for Redis before processes are started all the same, and answer 503
-FIRST_FD = 3  # of the inherited sockets, by sd_listen_fds(3)
+READY_PATIENCE = 10.0  # seconds to wait for Redis before starting processes anyway, which then answer 503
+FIRST_FD = 3  # of the inherited sockets, see sd_listen_fds(3)
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
 WORDS = (sys.executable, "-P", "-c", TWISTD, "--nodaemon", "--pidfile=", "presque")
 
-_OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ")  # begins a child's line, and ours too
+_OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ")  # prefix of each log line, the children's and ours
 _REASON = re.compile(r".*\bpresque ends: (.+)")
 
 
 class Supervisor(Root):
-    """Keeps `settings.processes` children alive. One that ends by itself with a status above 0 (as it does when it
-    cannot use its settings or its Redis) would do so again: then all end, with status 1 and its reason.
+    """Keeps `settings.processes` children alive. A child that exits with a status above 0 (because it cannot use its
+    settings or its Redis) would do so again: then all exit, with status 1 and the child's reason.
     """
 
     _log = Logger()
@@ -49,7 +49,7 @@ class Supervisor(Root):
         self.children: list[Child] = []
         self._patience = patience  # seconds that a child may take to stop
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
-        self._reasons: dict[int, str] = {}  # pid -> why it said that it ends
+        self._reasons: dict[int, str] = {}  # pid -> the reason that it logged before it ended
 
         if self.server is not None:
             self.server.became_ready = self.changed
@@ -82,7 +82,7 @@ class Supervisor(Root):
             child.start()
 
     async def _stop_children(self) -> None:
-        """Each as it stops alone; no connection is left waiting for us meanwhile."""
+        """Stop all children; close our sockets too, so that no connection waits for us meanwhile."""
         stopped = [child.stop() for child in self.children]
         await self._release()
         await gatherResults(stopped)
@@ -103,7 +103,7 @@ class Supervisor(Root):
         return Command(WORDS, environ, descriptors)
 
     def _heard(self, pid: int, line: str) -> None:
-        """A line of a child's log becomes one of ours."""
+        """Copy a line of a child's log into ours."""
         if said := _REASON.match(line):
             self._reasons[pid] = said[1]
         self._log.info("[{pid}] {line}", pid=pid, line=_OWN_TIME.sub("", line, count=1))
