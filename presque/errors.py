@@ -1,53 +1,53 @@
 """Everything that presque refuses, and why.
 
     PresqueError
-      InvalidName          invalid-name           the name of a queue breaks the rules
-      InvalidWorker        bad-request            the id of a worker breaks the rules
-      Duplicate            duplicate              a job with this uniq key waits already
+      InvalidName          invalid-name           not a valid queue name
+      InvalidWorker        bad-request            not a valid worker id
+      Duplicate            duplicate              a job with this uniq key is waiting already
       QueueFull            queue-full             the queue has reached its max_length
       IdempotencyMismatch  idempotency-mismatch   the idempotency key belongs to another request
       QueuePaused          wrong-state            the queue is stopped: it hands nothing out
       NotAccepting         wrong-state            the queue accepts no insertions
       LeaseLost            lease-lost             the receipt is not, or no longer, the job's
       UnknownWorker        not-found              no worker of that name is registered
-      UnknownJob           not-found              there is no such job
-      UnknownQueue         not-found              there is no such queue
+      UnknownJob           not-found              the job does not exist
+      UnknownQueue         not-found              the queue does not exist
       StoreError
         StoreUnavailable   store-unavailable      nothing was done
           OutcomeUnknown   store-outcome-unknown  the reply never came: it may or may not have been done
-            PartlyDone     store-outcome-unknown  of a request of several parts some were done, perhaps not all
-        StoreFull          store-full             memory or disk of the store is full: nothing was done
-        StoreUnfit                                this Redis cannot be used at all: the daemon ends
+            PartlyDone     store-outcome-unknown  some parts of a request were done, perhaps not all
+        StoreFull          store-full             the memory or disk of the store is full: nothing was done
+        StoreUnfit                                this Redis cannot be used: the daemon exits
 
-Each class carries its `code`, the slug by which a client knows it, and the `message` that a client reads. Both are
-attributes, because `python -OO` removes docstrings. HTTP statuses live in `presque.web` alone.
+Each class has a `code`, the slug of its problem type, and a `message` for clients. Both are attributes, because `python
+-OO` removes docstrings. HTTP statuses live in `presque.web` alone.
 """
 
 from __future__ import annotations
 
 
 class PresqueError(Exception):
-    """Something that presque refuses."""
+    """A refusal by presque."""
 
     code = "bad-request"
     message = "bad request"
 
 
 class InvalidName(PresqueError):
-    """The name of a queue breaks the rules of `presque.redis.keys.check_name`."""
+    """Not a valid queue name: see `presque.redis.keys.check_name`."""
 
     code = "invalid-name"
     message = "invalid queue name"
 
 
 class InvalidWorker(PresqueError):
-    """The id of a worker breaks the rules of `presque.jobs.workers.check_worker`."""
+    """Not a valid worker id: see `presque.jobs.workers.check_worker`."""
 
     message = "invalid worker_id"
 
 
 class Duplicate(PresqueError):
-    """A job with this uniq key waits already: `existing` is its id, or empty when it is one of the same request."""
+    """A job with this uniq key is waiting already: `existing` is its id, or empty if it is in the same request."""
 
     code = "duplicate"
     message = "job already exists"
@@ -79,14 +79,14 @@ class LeaseLost(PresqueError):
 
 
 class UnknownJob(PresqueError):
-    """There is no such job."""
+    """The job does not exist."""
 
     code = "not-found"
     message = "unknown job"
 
 
 class UnknownQueue(PresqueError):
-    """There is no such queue."""
+    """The queue does not exist."""
 
     code = "not-found"
     message = "unknown queue"
@@ -100,7 +100,7 @@ class QueuePaused(PresqueError):
 
 
 class NotAccepting(PresqueError):
-    """The queue's `accepting` is off: it takes no insertions."""
+    """The queue's `accepting` is off: it accepts no insertions."""
 
     code = "wrong-state"
     message = "queue accepts no jobs"
@@ -134,7 +134,7 @@ class OutcomeUnknown(StoreUnavailable):
 
 
 class PartlyDone(OutcomeUnknown):
-    """Of a request of several parts some were done before the store went away: `count` jobs were `verb`."""
+    """Some parts of a request were done before the store went away: `count` jobs were `verb`."""
 
     def __init__(self, verb: str, count: int) -> None:
         super().__init__(verb, count)
@@ -151,9 +151,9 @@ class StoreFull(StoreError):
 
 
 class StoreUnfit(StoreError):
-    """This Redis cannot be used: the text says why."""
+    """This Redis cannot be used; the message says why."""
 
 
 def one_line(text: str) -> str:
-    """`text` with what would break a line or hide in it shown as Python writes it."""
+    """`text` with unprintable characters, line breaks among them, as Python escapes."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -1,1 +1,1 @@
-"""The Redis server that presque runs itself, and the folder in which it keeps its data."""
+"""The Redis server that presque itself runs, and its data folder."""

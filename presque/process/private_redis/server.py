@@ -1,12 +1,12 @@
 """A private Redis: a child process on a Unix socket in our own folder.
 
-The folder has mode 0700 and a `lock` file. We hold the lock, and so does the child, who inherits it: a daemon that
-comes after one that was killed cannot start a second server before the first has ended.
+The folder has mode 0700 and a `lock` file. We hold the lock, and so does the child, which inherits it: after a daemon
+was killed, its successor cannot start a second server before the first has ended.
 
-What Redis has acknowledged must survive its own death. With Redis' `appendfsync everysec` it does not: while the fsync
-of each second runs, Redis answers before it writes (flushAppendOnlyFile in its aof.c), and what it answered then dies
-with it. So for `--fsync everysec` Redis never syncs, and therefore writes before each answer; we sync its file. What it
-could not write, because the disk is full, it answers once and keeps in its memory: see `disk` and `writing`.
+Commands that Redis has acknowledged must survive its death. With Redis' own `appendfsync everysec` they do not: during
+the fsync of each second Redis answers before it writes (flushAppendOnlyFile in its aof.c), and those commands die with
+it. So for `--fsync everysec` Redis never syncs, and therefore writes before each answer; we sync its file. When the
+disk is full, Redis acknowledges what it cannot write once, and keeps it in memory: see `disk` and `writing`.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
 
 __all__ = ["PrivateServer", "find_program"]
 
-LOCK_PATIENCE = 5.0  # seconds that we wait for a predecessor's server to end
-LOCK_LOOK = 0.02  # seconds between two looks whether it has
-READY_LOOK = 0.02  # seconds between two looks whether the server is ready
+LOCK_PATIENCE = 5.0  # seconds to wait for a predecessor's server to end
+LOCK_LOOK = 0.02  # seconds between checks of that
+READY_LOOK = 0.02  # seconds between checks that the server is ready
 SYNC_EVERY = 1.0  # seconds
-STOP_PATIENCE = 10.0  # seconds that we give the child to end before we kill it
-LINES = 20  # last ones of a run that are kept
+STOP_PATIENCE = 10.0  # seconds that the child gets to end before it is killed
+LINES = 20  # lines of output of a run that are kept
 _TORN = re.compile(r"Truncating the AOF .*at offset (\d+)")
-LOCK_FD = 3  # the child's number for the inherited lock
+LOCK_FD = 3  # the descriptor of the inherited lock in the child
 
 
 class PrivateServer:
-    """Runs the server from `start` to `stop`, and starts it again when it dies. `give_up(reason)` is called when it
-    cannot be used, and `became_ready` when it has answered.
+    """Runs the server from `start` to `stop`, and restarts it when it dies. `give_up(reason)` is called when it cannot
+    be used, and `became_ready` once it answers.
     """
 
     _log = Logger()
@@ -63,7 +63,7 @@ class PrivateServer:
         self._settings = settings
         self._give_up = give_up
         if settings.redis_server:
-            engine_of(settings.redis_server)  # refused before anything is done
+            engine_of(settings.redis_server)  # to refuse it before anything is done
         self.folder = Folder(settings.data_dir)
         self.running = False
         self.became_ready: Callable[[], object] = lambda: None
@@ -78,16 +78,16 @@ class PrivateServer:
 
     @property
     def url(self) -> RedisURL:
-        """Where the server is."""
+        """The URL of the server."""
         return RedisURL("unix", "", 0, self.folder.socket, 0)
 
     def is_ready(self) -> bool:
-        """Whether it has answered, and the folder's note is written."""
+        """Whether it has answered, and the record in the folder is written."""
         return self._ready
 
     async def start(self) -> None:
-        """Lock the folder, for which a predecessor's server may first have to end, look at what is in it, and start the
-        child. Raises StoreUnfit when the folder cannot be used.
+        """Lock the folder, which may have to wait for a predecessor's server, check its files, and start the child.
+        Raises StoreUnfit when the folder cannot be used.
         """
         self.running = True
         ends = self._reactor.seconds() + LOCK_PATIENCE
@@ -135,7 +135,7 @@ class PrivateServer:
         self._give_up(failure.value)
 
     async def _follow(self, pid: int) -> None:
-        """Wait until this run of the child is ready, see whose store it has, and note who keeps the folder."""
+        """Wait until this run of the child is ready, check the id of its store, and record the engine."""
         while self.child is not None and self.child.pid == pid and self.running:
             try:
                 await self.control.ask("PING")
@@ -143,7 +143,7 @@ class PrivateServer:
                     await self.control.ask("HGET", keys.STORE, "id"),
                     await self.control.ask("DBSIZE"),
                 )
-            except Exception:  # it does not listen yet, or loads: it says so itself, or ends
+            except Exception:  # it does not listen yet or is loading; if it cannot, it ends
                 await deferLater(self._reactor, READY_LOOK)
                 continue
             found = store_id.decode(errors="replace") if store_id else ""
@@ -160,13 +160,13 @@ class PrivateServer:
         try:
             store_id = found or await self._name_store()
             self.folder.note(self.engine, store_id)
-        except OSError as wrong:  # a full disk, which must not keep anybody from settling jobs
+        except OSError as wrong:  # a full disk, which must not prevent settling jobs
             self._log.error(
                 "could not record the engine in {folder} ({wrong})", folder=str(self.folder), wrong=str(wrong)
             )
 
     async def _name_store(self) -> str:
-        """Give a store that has none an id, if it has room for it: that of the note, so that both stay alike."""
+        """Give a store without an id the recorded one, so that both agree, or a new one. Returns "" if that fails."""
         new = self.folder.store_id or os.urandom(8).hex()
         try:
             await self.control.ask("HSETNX", keys.STORE, "id", new)
@@ -184,7 +184,7 @@ class PrivateServer:
         return synced
 
     def _heard(self, pid: int, line: str) -> None:
-        """Keep what it says of trouble; the rest is of no interest to whoever runs presque."""
+        """Log a line of its output if it is a warning; routine lines do not interest operators."""
         self._said = [*self._said[-LINES:], line]
         self.writing.heard(line)
         if torn := _TORN.search(line):
@@ -200,7 +200,7 @@ class PrivateServer:
     def _room_changed(self, low: bool, free: int) -> None:
         self.writing.room_changed(low, free)
         if self.child is not None:
-            self.child.command = self._command()  # for when it is started again
+            self.child.command = self._command()  # for its next start
 
     def settings(self) -> bytes:
         """The child's configuration file, which it reads from its standard input."""
@@ -211,7 +211,7 @@ class PrivateServer:
             "dir": _quoted(self.folder.path),
             "daemonize": "no",
             "appendonly": "yes",
-            # see above
+            # see the module's docstring
             "appendfsync": "no" if self._settings.fsync == "everysec" else self._settings.fsync,
             "aof-load-truncated": "yes",
             "no-appendfsync-on-rewrite": "no",
@@ -226,7 +226,7 @@ class PrivateServer:
         return "".join(f"{name} {value}\n" for name, value in values.items()).encode()
 
     async def stop(self) -> None:
-        """Stop the child, once all that it has answered is written."""
+        """Stop the child once everything that it has acknowledged is written."""
         self.running = False
         try:
             if self.child is not None and self.child.pid and self._ready:
@@ -244,6 +244,6 @@ class PrivateServer:
 
 
 def _quoted(value: os.PathLike[str] | str) -> str:
-    """As Redis reads a word of its configuration: whatever is not plain ASCII by its bytes."""
+    """A quoted word of Redis' configuration, with bytes other than plain ASCII escaped."""
     plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}" for byte in os.fsencode(value))
     return f'"{"".join(plain)}"'

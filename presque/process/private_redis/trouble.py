@@ -1,4 +1,4 @@
-"""Why a private server has ended before it was ready: its own reason, from what it wrote, and what to do about it."""
+"""Why a private server ended before it was ready: its own reason, from its output, and the remedy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from presque.process.private_redis.engine import Engine
 
-REASONS = 3  # lines that are told
+REASONS = 3  # lines that are quoted
 
 _NOISE = re.compile(r"WARNING|oO0Oo|version=|Configuration loaded|Reading config|Server initialized|Terminating server")
-_HEAD = re.compile(r"^\d+:\w \d.* [#*] ")  # pid, role, time and level, with which its lines begin
+_HEAD = re.compile(r"^\d+:\w \d.* [#*] ")  # pid, role, time and level at the beginning of its lines
 _DAMAGED = re.compile(
     r"bad file format|RDB|short read|unexpected end|AOF.*exist|manifest|truncated|unknown command", re.I
 )
@@ -23,7 +23,7 @@ _NO_ROOM = re.compile(r"no space left|disk quota", re.I)
 
 
 def reason(lines: list[str], ended: str, engine: Engine | None, folder: Path) -> str:
-    """One line: what it said, else how it `ended`, and the remedy."""
+    """One line with its last warnings, or how it `ended`, and the remedy."""
     warnings = [_HEAD.sub("", line) for line in lines if " # " in line and not _NOISE.search(line)]
     others = [_HEAD.sub("", line) for line in lines if line.strip() and not _NOISE.search(line)]
     said = "; ".join(dict.fromkeys((warnings or others)[-REASONS:])) or ended

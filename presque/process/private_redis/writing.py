@@ -1,8 +1,8 @@
-"""Whether the private server can write what it answers: it is told to take nothing in while there is too little room,
-and is not stopped before all of it is written.
+"""Makes sure that the private server can write what it acknowledges: while too little disk space is free it refuses
+insertions, and it is not stopped before everything is written.
 
-One mechanism serves all processes and all routes: with `maxmemory 1` Redis refuses the first write of a script that may
-be refused, as with a full memory, and lets all that settles jobs pass.
+One mechanism serves all processes and all routes: with `maxmemory 1` Redis refuses the first write of an insertion, as
+if its memory were full, and accepts the scripts that settle jobs.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from presque.process.private_redis.control import Control
     from presque.process.private_redis.disk import Room
 
-TRY_AGAIN = 0.2  # seconds until Redis is told again what it could not be told
-SHRINK_LOOK = 2.0  # seconds between two looks whether a rewritten file would fit
-WRITE_LOOK = 0.1  # seconds between two looks whether all is written
-WRITE_PATIENCE = 600.0  # seconds that we wait for it when we stop
-REMIND_EVERY = 10.0  # seconds
-SILENCE = 10.0  # seconds without an answer after which Redis is stopped all the same
+TRY_AGAIN = 0.2  # seconds until a failed change of Redis' settings is retried
+SHRINK_LOOK = 2.0  # seconds between checks that a rewritten file would fit
+WRITE_LOOK = 0.1  # seconds between checks that everything is written
+WRITE_PATIENCE = 600.0  # seconds to wait for that when we stop
+REMIND_EVERY = 10.0  # seconds between log lines about that wait
+SILENCE = 10.0  # seconds without an answer after which Redis is stopped anyway
 
 _AWAY = (OSError, ConnectError, ConnectionClosed, TimeoutError, CancelledError, Refused)
 
@@ -36,7 +36,7 @@ _UNWRITTEN = re.compile(r"(?:Error|Short write while) writing to the AOF file|AO
 
 
 class Writing:
-    """Keeps the server at `control` from taking in what it could not write."""
+    """Keeps the server at `control` from accepting what it could not write."""
 
     _log = Logger()
 
@@ -48,21 +48,21 @@ class Writing:
         self._telling = False
         self._shrunk_at = 0.0
         self._hurried = False
-        self._left: int | None = None  # bytes that were answered and not written, when Redis was asked last
+        self._left: int | None = None  # acknowledged bytes that were not written at the last check
 
     def born(self) -> None:
-        """Redis was started, again if it had run: what it had not written is gone."""
+        """Redis was started. If this is a restart, what it had not written is lost."""
         if self._left is not None:
             self._lost(self._left)
         self._left = None
 
     def settings(self) -> dict[str, str]:
-        """What of the configuration depends on the room that there is."""
+        """The settings that depend on the free space."""
         closed = self._room.low
         return {"maxmemory": "1" if closed else "0", "auto-aof-rewrite-percentage": "0" if closed else "100"}
 
     def room_changed(self, low: bool, free: int) -> None:
-        """Say so, once, and let Redis refuse or take insertions."""
+        """Log the change, and have Redis refuse or accept insertions."""
         what = {"folder": str(self._room.folder), "free": free, "floor": self._room.floor}
         if low:
             self._log.critical(
@@ -78,7 +78,7 @@ class Writing:
         ensureDeferred(work).addErrback(lambda failure: self._log.failure("watching the disk failed", failure=failure))
 
     async def _tell(self) -> None:
-        """Tell Redis, again and again until it has heard or it has changed; then care for room while it is low."""
+        """Apply the settings to Redis, retrying until that succeeds; then try to free space while it is low."""
         if self._telling:
             return
         self._telling, told = True, None
@@ -92,8 +92,8 @@ class Writing:
                         told = wanted
                     if self._room.low:
                         await self._shrink()
-                        await self._warn()  # Redis itself speaks of it once in 30 s
-                except _AWAY as away:  # it is started again with these settings, or answers later
+                        await self._warn()  # Redis itself logs it only every 30 s
+                except _AWAY as away:  # Redis will restart with these settings, or answer later
                     self._log.debug("could not tell Redis about the disk: {away}", away=str(away))
                     told = None
                 await deferLater(self._reactor, TRY_AGAIN)
@@ -101,7 +101,7 @@ class Writing:
             self._telling = False
 
     async def _shrink(self) -> None:
-        """A file full of jobs that are gone is rewritten while the disk is nearly full, if the new one fits."""
+        """Have a file that is mostly obsolete rewritten while the disk is nearly full, if the new one fits."""
         now = self._reactor.seconds()
         if now - self._shrunk_at < SHRINK_LOOK:
             return
@@ -114,12 +114,12 @@ class Writing:
             await self._control.ask("BGREWRITEAOF")
 
     def heard(self, line: str) -> None:
-        """A line of Redis' log: when it cannot write, say at once what is at stake."""
+        """A line of Redis' log: if it cannot write, warn at once."""
         if _UNWRITTEN.search(line):
             self._begin(self._warn())
 
     async def _warn(self) -> None:
-        """Say what is at stake as long as Redis cannot write, and when it can again."""
+        """Log that jobs are at stake when Redis cannot write, and when it can again."""
         if self._warning:
             return
         self._warning = True
@@ -132,7 +132,7 @@ class Writing:
             if self._left is not None:
                 self._log.warn("Redis writes again: everything that it acknowledged is in its file")
                 self._left = None
-        except _AWAY as away:  # if it has ended, `born` says what that means
+        except _AWAY as away:  # if it has ended, `born` logs the loss
             self._log.debug("cannot ask Redis whether it can write: {away}", away=str(away))
         finally:
             self._warning = False
@@ -152,17 +152,17 @@ class Writing:
         )
 
     async def unwritten(self) -> int | None:
-        """How many bytes of what Redis has answered are not in its file, 0 when it does not say; None for none."""
+        """How many acknowledged bytes are not in the file, 0 if Redis does not say how many; None if there are none."""
         facts = await self._control.facts("persistence")
         left = int(facts.get("aof_buffer_length", 0))
         return left if left or facts.get("aof_last_write_status", "ok") != "ok" else None
 
     def hurry(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         self._hurried = True
 
     async def finish(self, alive: Callable[[], bool]) -> None:
-        """Before Redis is stopped: wait until all is written, as long as it is `alive`, and say what is lost if not."""
+        """Before Redis is stopped: wait until everything is written, while it is `alive`, or log what is lost."""
         ends, remind, left = self._reactor.seconds() + WRITE_PATIENCE, 0.0, None
         silent = self._reactor.seconds() + SILENCE
         while alive() and self._reactor.seconds() < min(ends, silent) and not self._hurried:
