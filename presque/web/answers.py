@@ -1,4 +1,4 @@
-"""Answers: JSON in one piece, its type said. What an error looks like depends on the route alone."""
+"""Answers: JSON in one piece, with its content type. The form of an error depends only on the route."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from presque.http.request import Request
 
 PROBLEM = b"application/problem+json"
-MODERN = b"/v1/"  # errors below this path are problems, and at it
+MODERN = b"/v1/"  # errors at and below this path are problems
 RETRY_AFTER = b"1"  # seconds
-UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE.value  # looking a status up in its enumeration takes a microsecond
+UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE.value  # looking up a status in its enumeration takes a microsecond
 
 encode = msgspec.json.Encoder().encode
 
 
 def answer(request: Request, status: int, body: bytes, content_type: bytes = JSON) -> bytes:
-    """Set everything about the answer; the bytes returned are its body."""
+    """Set the status and headers of the answer. Returns its body."""
     request.code = status
     request.content_type = content_type
     if status == UNAVAILABLE:
@@ -33,34 +33,34 @@ def answer(request: Request, status: int, body: bytes, content_type: bytes = JSO
 
 
 def joined(pieces: Iterable[bytes]) -> bytes:
-    """Pieces of a JSON list, the empty ones left out."""
+    """Join pieces of a JSON list, leaving out empty ones."""
     return b",".join(filter(None, pieces))
 
 
 def missing_partitions(partitions: Iterable[int]) -> bytes:
-    """The last member of an object that lists what all partitions know: which gave no answer. Nothing if all did."""
+    """The last member of a list over all partitions: those that did not answer. Empty if all did."""
     missing = sorted(set(partitions))
     return b',"missing_partitions":%b' % encode(missing) if missing else b""
 
 
 def json(request: Request, value: Any, status: int = 200) -> bytes:
-    """`value` as JSON, compact, its keys in their order."""
+    """`value` as compact JSON, with its keys in order."""
     return answer(request, status, encode(value))
 
 
 def is_modern(path: bytes) -> bool:
-    """Whether errors are problems there."""
+    """Whether errors at this path are problems."""
     return path.startswith(MODERN) or path == MODERN[:-1]
 
 
 def error(request: Request, status: int, message: str, slug: str = "", **members: Any) -> bytes:
-    """A refusal; below /v1 a problem, named by `slug` or else by its status, with further `members`."""
+    """An error answer; below /v1 a problem of type `slug`, or of the type of its status, with further `members`."""
     body, content_type = error_body(request.path, status, message, slug, **members)
     return answer(request, status, body, content_type)
 
 
 def error_body(path: bytes, status: int, message: str, slug: str = "", **members: Any) -> tuple[bytes, bytes]:
-    """The body of a refusal, and its type."""
+    """The body of an error answer, and its content type."""
     if not is_modern(path):
         return encode({"error": message}), JSON
     slug = slug or SLUGS.get(status, "")

@@ -1,4 +1,4 @@
-"""The Klein application: all routes, and what their failures are answered with."""
+"""The Klein application: all routes, and the answers to their failures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# The first class that fits gives the status: on the routes of 2010, and below /v1.
+# The first matching class gives the status: on the 2010 routes, and below /v1.
 STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
     (Duplicate, 400, 409),
     (IdempotencyMismatch, 422, 422),
@@ -56,7 +56,7 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
 
 
 def make_routes(parts: Parts) -> Routes:
-    """The application over these, and the list of its routes."""
+    """The application that calls these parts, and the list of its routes."""
     routes = Routes(_strict)
     routes2010.add(routes, parts)
     routes_v1.add(routes, parts)
@@ -67,8 +67,8 @@ def make_routes(parts: Parts) -> Routes:
 
 
 def _strict(function: Any, path: str, query: tuple[str, ...]) -> Any:
-    """Below /v1, `function` for requests that have no parameters in their query but those; the routes of 2010 ignore
-    what they do not know.
+    """Below /v1, `function` with a check that refuses query parameters other than these; the 2010 routes ignore
+    unknown ones.
     """
     if not is_modern(path.encode()):
         return function
@@ -82,7 +82,7 @@ def _strict(function: Any, path: str, query: tuple[str, ...]) -> Any:
 
 
 def explain(request: Request, failure: Failure) -> bytes:
-    """The answer to what a route failed with."""
+    """The answer to the failure of a route."""
     wrong = failure.value
     if not isinstance(wrong, PresqueError):
         _log.failure("{method} {path} failed", failure=failure, method=request.method, path=request.path)
@@ -109,12 +109,12 @@ def _answer_what_has_no_route(app: Klein) -> None:
 
 
 def _members(wrong: PresqueError) -> dict[str, Any]:
-    """What a problem tells besides."""
+    """Further members of a problem."""
     if isinstance(wrong, Duplicate):
         return {"existing": wrong.existing or None}
     return {wrong.verb: wrong.count} if isinstance(wrong, PartlyDone) else {}
 
 
 def _message(wrong: PresqueError) -> str:
-    """What a bad request says of itself, for all else the message of its class."""
+    """The text of a bad request; for other errors the message of their class."""
     return str(wrong) if isinstance(wrong, BadRequest) else wrong.message

@@ -1,4 +1,4 @@
-"""What is wrong with a request, in its parameters or its body."""
+"""The error for wrong parameters or a wrong body."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from presque.errors import PresqueError
 
 
 class BadRequest(PresqueError):
-    """A request that is wrong; the text says how."""
+    """The request is wrong; the message says how."""

@@ -1,4 +1,4 @@
-"""JSON bodies are decoded here and nowhere else, and this module says what is wrong with one."""
+"""Decodes JSON bodies, in this module alone, and explains what is wrong with one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FAILURES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # everything that decoding can raise
+FAILURES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # all exceptions of decoding
 
 # Type -> its decoder, which takes longer to make than to use on a small body.
 _decoder: Callable[[Any], Any] = lru_cache(maxsize=None)(msgspec.json.Decoder)
@@ -29,10 +29,10 @@ def decode(content: bytes, kind: type[T], wrong: str = "", *, by_msgspec: bool =
     """Decode JSON in UTF-8 as a `kind`; nested `msgspec.Raw`s are slices of `content`. Lone surrogates in text become
     U+FFFD. Nesting is limited by the interpreter's stack, at some hundreds of levels.
 
-    Raises BadRequest, whose text is `wrong` or else says what is wrong.
+    Raises BadRequest, whose message is `wrong`, or else an explanation.
 
-    With `by_msgspec` only the rules of msgspec hold, as they always have for `/control` and `/w`: it refuses lone
-    surrogates, and does not check the encoding of text that `kind` leaves undecoded.
+    With `by_msgspec` only the rules of msgspec apply, as always for `/control` and `/w`: it refuses lone surrogates,
+    and does not check the encoding of text that `kind` leaves undecoded.
     """
     decoder: msgspec.json.Decoder[T] = _decoder(kind)
     try:

@@ -1,4 +1,4 @@
-"""One example a request and an answer, by the operation's name; `/openapi.json` shows them."""
+"""Examples of requests and answers by the name of the operation, for `/openapi.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What distinguishes a request from another one with the same idempotency key."""
+"""Fingerprints distinguish different requests with the same idempotency key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 
 def fingerprint(content: bytes) -> bytes:
-    """32 hexadecimal digits that stand for `content`. The store keeps them for a day, through upgrades, so they never
-    change from one release to the next.
+    """A hash of `content`, 32 hexadecimal digits. The store keeps it for a day, through upgrades, so the algorithm must
+    not change between releases.
     """
     return blake2b(content, digest_size=16).hexdigest().encode()

@@ -1,4 +1,4 @@
-"""`/openapi.json`: both parts of the contract, made from the routes and from the types of their bodies and answers."""
+"""`/openapi.json`: both interfaces, described from the routes and the types of their bodies and answers."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
     from presque.http.routes import Route, Routes
 
 SCHEMAS = "#/components/schemas/{name}"
-EVERYWHERE = (400, 403, 408, 421, 503)  # statuses with which any request may be refused
+EVERYWHERE = (400, 403, 408, 421, 503)  # statuses of errors that any request may get
 LARGEST = 2**31 - 1  # some generators keep bounds in 32 bits
 SIZES = {"number": "double", "integer": "int64"}
-BUSY = (429, 503)  # statuses that say when to try again
+BUSY = (429, 503)  # statuses with Retry-After
 TAGS = {
     "v1": "At least once: jobs are leased, and come back unless they are acknowledged.",
-    "y2010": "The service of 2010: a job is handed out for good.",
+    "y2010": "The 2010 interface: a job is handed out for good.",
     "service": "About the service itself.",
 }
 REFUSALS = {
-    400: "Something in the request is wrong; the text says what.",
+    400: "The request is invalid; the message says why.",
     403: "A browser made this request for another site's page.",
-    404: "There is no such thing, or no job.",
+    404: "Not found, or no job is available.",
     408: "The request took too long to arrive.",
-    409: "It is not, or no longer, in the state for that.",
+    409: "The state of the job or queue does not allow this.",
     413: "The request body is too large.",
-    421: "This host is not served here.",
+    421: "The request is for a host that is not allowed here.",
     422: "The idempotency key belongs to another request.",
     429: "The queue is full.",
-    503: "The store refuses, is away, or did not answer; the text says whether something may have been done.",
+    503: "The store refuses, is unavailable, or did not answer; the message says whether anything may have been done.",
 }
 HEADERS = {
-    "Cache-Control": ("Always no-store: no answer may be kept.", {"type": "string"}),
-    "Location": ("Where the job is looked up; not after an insertion of several.", {"type": "string"}),
-    "Retry-After": ("Seconds after which to try again.", {"type": "integer", "format": "int64"}),
-    "Allow": ("With 405: the methods that there are.", {"type": "string"}),
+    "Cache-Control": ("Always no-store: no answer may be cached.", {"type": "string"}),
+    "Location": ("URL of the inserted job; absent after an insertion of several.", {"type": "string"}),
+    "Retry-After": ("Seconds to wait before trying again.", {"type": "integer", "format": "int64"}),
+    "Allow": ("With 405: the allowed methods.", {"type": "string"}),
 }
 
 
 def add(routes: Routes) -> None:
-    """Declare the route; it describes all that were declared before it, and itself."""
+    """Declare the route. It describes all routes declared before it, and itself."""
 
     @routes.at(
         "GET", "/openapi.json", summary="This description.", name="getDescription", answers={200: dict[str, Any]}
@@ -64,7 +64,7 @@ def add(routes: Routes) -> None:
 
 
 def describe(routes: Iterable[Route]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of those routes that do something, each under the first of its paths."""
+    """The OpenAPI 3.1 document of all routes with answers, each under the first of its paths."""
     described = [route for route in routes if route.answers and not route.is_alias]
     known, components = _schemas(described)
     paths: dict[str, dict[str, Any]] = {}
@@ -76,7 +76,7 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "presque",
             "version": __version__,
-            "description": "A message queue over HTTP and JSON, kept in Redis.",
+            "description": "A message queue that speaks HTTP and JSON and stores its jobs in Redis.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
@@ -88,8 +88,8 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def _schemas(routes: list[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """The schema of each type that these routes name, and those to which they refer: by name, wherever a type is
-    declared, and the answers of 2010 last.
+    """The schema of each type that these routes use, and the named schemas to which those refer. Sorted by name, with
+    the answers of the 2010 routes last.
     """
     wholes = [whole for route in routes for whole in (route.body, *route.answers.values())]
     types = {kind for whole in wholes for kind in _kinds(whole)} | {each.type for each in PARAMETERS.values()}
@@ -106,7 +106,7 @@ def _schemas(routes: list[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
     components = {name: _tidy(schema) for name, schema in components.items()}
     for whole in wholes:
         kinds = _kinds(whole)
-        if len(kinds) > 1:  # a name of its own, from which clients make the name of its type
+        if len(kinds) > 1:  # a named schema, so that generated clients have a name for the type
             name = "Or".join(kind.__name__ for kind in kinds)
             components[name] = {"anyOf": [known[kind] for kind in kinds]}
             known[whole] = {"$ref": SCHEMAS.format(name=name)}
@@ -114,7 +114,7 @@ def _schemas(routes: list[Route]) -> tuple[dict[Any, Any], dict[str, Any]]:
 
 
 def _raw(kind: Any) -> dict[str, Any]:
-    """Any JSON, which comes back byte for byte."""
+    """The schema of any JSON."""
     if kind is msgspec.Raw:
         return {"description": "Any JSON; it comes back byte for byte."}
     raise NotImplementedError(kind)
@@ -127,19 +127,19 @@ def _kinds(whole: Any) -> tuple[Any, ...]:
 
 
 def _tidy(schema: Any) -> Any:
-    """A schema of msgspec's as generators of clients want it: numbers with their size and with bounds that fit into 32
-    bits, null as one of the types, and no default, which some take for a field that must be sent.
+    """A schema of msgspec, adapted to client generators: numbers with a size and with bounds that fit into 32 bits,
+    null as one of the types, and no default, because some generators then always send the field.
     """
     if isinstance(schema, list):
         return [_tidy(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    if isinstance(schema.get("properties"), dict):  # its keys are names, not words of JSON Schema
+    if isinstance(schema.get("properties"), dict):  # its keys are names, not keywords of JSON Schema
         named = {name: _tidy(each) for name, each in schema["properties"].items()}
         return {**schema, "properties": named}
     tidy = {name: _tidy(value) for name, value in schema.items() if name != "default"}
     if schema.get("default") not in (None, "", []):
-        tidy["description"] = f"Without it: {schema['default']}."
+        tidy["description"] = f"Default: {schema['default']}."
     if tidy.get("type") == "object":
         tidy.setdefault("additionalProperties", True)
     if tidy.get("maximum", 0) > LARGEST:
@@ -152,7 +152,7 @@ def _tidy(schema: Any) -> Any:
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema of one plain type and null with both as its types, which more generators read than `anyOf`."""
+    """A schema of one plain type or null, as a list of types, which more generators support than `anyOf`."""
     kinds = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     if len(kinds) != 1 or len(schema["anyOf"]) != 2 or not isinstance(kinds[0].get("type"), str):
         return schema
@@ -217,7 +217,7 @@ def _header_refs(*names: str) -> dict[str, Any]:
 
 
 def _refusals(paths: dict[str, dict[str, Any]], known: dict[Any, Any]) -> dict[str, Any]:
-    """Those refusals that the operations of `paths` name: `Error404`, and `Error` for what has no status of its own."""
+    """The error responses to which `paths` refer: `Error404`, and `Error` for other statuses, for example."""
     operations = [operation for methods in paths.values() for operation in methods.values()]
     named = {response["$ref"] for each in operations for response in each["responses"].values() if "$ref" in response}
     return {name: _refusal(name, known) for name in sorted(ref.rpartition("/")[2] for ref in named)}
@@ -233,7 +233,7 @@ def _refusal(name: str, known: dict[Any, Any]) -> dict[str, Any]:
         media, schema, example = "application/json", known[Error], {"error": shown.phrase.lower()}
     headers = ["Retry-After", "Allow"] if not status else ["Retry-After"] if status in BUSY else []
     return {
-        "description": REFUSALS.get(status, "Any other refusal."),
+        "description": REFUSALS.get(status, "Any other error."),
         "headers": _header_refs("Cache-Control", *headers),
         "content": {media: {"schema": schema, "example": example}},
     }

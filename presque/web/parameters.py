@@ -1,4 +1,4 @@
-"""What may stand in a path, a query or a header, by its name: one name means one thing on every route.
+"""The parameters in paths, queries and headers, by name: a name has the same meaning on every route.
 
 These are for the description at `/openapi.json`; `presque.web.params` reads and checks them.
 """
@@ -19,7 +19,7 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 
 @dataclass(frozen=True)
 class Parameter:
-    """Its type, what it means, and a value that is right."""
+    """A parameter's type, meaning, and an example."""
 
     type: Any
     meaning: str
@@ -30,14 +30,14 @@ PARAMETERS = {
     "queue": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}$")], "The name of a queue.", "mail"),
     "queues": Parameter(
         Annotated[str, Meta(pattern=f"^{QUEUE}(,{QUEUE})*$")],
-        "Up to 20 names of queues, separated by commas: the first that has jobs gives them.",
+        "Up to 20 names of queues, separated by commas; jobs come from the first queue that has any.",
         "urgent,mail",
     ),
     "job_id": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}:[0-9]{{1,15}}$")], "The id of a job.", "mail:17"),
     "slug": Parameter(Annotated[str, Meta(pattern="^[a-z-]+$")], "The last part of a problem's type.", "lease-lost"),
     "delayed": Parameter(
         Annotated[int, Meta(ge=0, le=253402300800)],  # clients in Go send decimals with seven digits
-        "Epoch seconds before which the job is not handed out, decimals allowed; what lies in the past is due.",
+        "Epoch seconds before which the job is not handed out, decimals allowed; a time in the past is due.",
         1794562800,
     ),
     "uniq": Parameter(
@@ -45,18 +45,18 @@ PARAMETERS = {
     ),
     "wait": Parameter(Annotated[float, Meta(ge=0)], "Seconds to wait for a job; more than 55 count as 55.", 20),
     "batch_size": Parameter(
-        Annotated[int, Meta(ge=0)], "How many jobs to take: 0 counts as 10, more than 1000 as 1000.", 10
+        Annotated[int, Meta(ge=0)], "Number of jobs to take: 0 counts as 10, more than 1000 as 1000.", 10
     ),
     "with_desc": Parameter(Literal[0, 1], "1 adds the texts of the ready jobs.", 1),
-    "worker_id": Parameter(WorkerId, "The worker, when the header X-presque-workerid does not name it.", "w1"),
-    "queue_name": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}$")], "The queue whose workers are wanted.", "mail"),
+    "worker_id": Parameter(WorkerId, "The worker, unless the header X-presque-workerid names it.", "w1"),
+    "queue_name": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}$")], "The queue whose workers to list.", "mail"),
     "state": Parameter(Literal["ready", "delayed", "leased", "dead"], "The state of the jobs.", "ready"),
-    "limit": Parameter(Annotated[int, Meta(ge=1, le=1000)], "How many on a page; 100 when it is not said.", 100),
-    "cursor": Parameter(str, "The `next` of the page before.", "100"),
+    "limit": Parameter(Annotated[int, Meta(ge=1, le=1000)], "Number of items per page; 100 by default.", 100),
+    "cursor": Parameter(str, "The `next` of the previous page.", "100"),
     WORKER: Parameter(WorkerId, "The worker.", "w1"),
     IDEMPOTENCY_KEY: Parameter(
         Annotated[str, Meta(min_length=1, max_length=255)],
-        "A request that is repeated with this key is answered as the first time and does nothing more.",
+        "A request that is repeated with this key gets the first answer and does nothing more.",
         "7f6b2c1e",
     ),
 }

@@ -1,4 +1,4 @@
-"""The parameters of a request, from its path, its query and its headers, checked. A wrong one is a BadRequest."""
+"""Reads and checks the parameters of a request, in path, query and headers. A wrong one raises BadRequest."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
 if TYPE_CHECKING:
     from presque.http.request import Request
 
-QUESTION_MARK = ord("?")  # bytes are searched for a number in an eighth of the time
-LATEST = 253402300800  # epoch seconds: the year 10000; a client that sends milliseconds learns it here
-LONGEST_WAIT = 55.0  # seconds; proxies with a limit of 60 do not cut it
+QUESTION_MARK = ord("?")  # searching bytes for a number takes an eighth of the time
+LATEST = 253402300800  # epoch seconds: the year 10000; refuses milliseconds sent by mistake
+LONGEST_WAIT = 55.0  # seconds, below the limit of 60 of many proxies
 DEFAULT_BATCH = 10  # jobs
 LARGEST_BATCH = 1000  # jobs fetched by one request
 
@@ -26,7 +26,7 @@ _NUMBER = re.compile(rb"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})")
 
 
 def query(request: Request, name: bytes) -> bytes:
-    """The last parameter of this name in the query, or nothing."""
+    """The last query parameter of this name, or b""."""
     if QUESTION_MARK not in request.target:
         return b""
     values = request.query.get(name)
@@ -81,7 +81,7 @@ def batch_size(request: Request) -> int:
 
 
 def worker(request: Request, in_body: str | None = None) -> str:
-    """The worker that is named in the header, else in the query, else in the body, or nothing. Raises InvalidWorker."""
+    """The worker named in the header, else in the query, else in the body, or "". Raises InvalidWorker."""
     named = request.headers.get(_WORKER) or query(request, b"worker_id")
     if not named:
         if in_body is not None:
@@ -101,7 +101,7 @@ def job_id(text: str) -> tuple[str, bytes]:
 
 
 def idempotency_key(request: Request) -> bytes:
-    """The header `Idempotency-Key`, or nothing without one. An empty key is refused, and so are two of them."""
+    """The header `Idempotency-Key`, or b"". Refuses an empty key, and two of them."""
     key = request.headers.get(_IDEMPOTENCY_KEY)
     if key is None:
         return b""
@@ -113,7 +113,7 @@ def idempotency_key(request: Request) -> bytes:
 
 
 def refuse_unknown(request: Request, known: tuple[str, ...]) -> None:
-    """Refuse parameters in the query that are not `known` or are given twice."""
+    """Refuse query parameters that are not `known` or are given twice."""
     query = request.target.partition(b"?")[2]
     if not query:
         return
@@ -129,7 +129,7 @@ def refuse_unknown(request: Request, known: tuple[str, ...]) -> None:
 
 
 def limit(request: Request) -> int:
-    """`?limit=`: how many items on a page."""
+    """`?limit=`: items per page."""
     value = query(request, b"limit") or b"100"
     if not value.isdigit() or len(value) > 4 or not 1 <= int(value) <= limits.JOBS:
         raise BadRequest(f"limit must be a whole number from 1 to {limits.JOBS}")

@@ -1,4 +1,4 @@
-"""What routes call."""
+"""The parts that routes call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Parts(NamedTuple):
-    """What routes call, and how many bytes a body may have."""
+    """The parts that routes call, and the maximum size of a body in bytes."""
 
     queues: Queues
     queue_list: QueueList

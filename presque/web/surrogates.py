@@ -1,7 +1,7 @@
 r"""JSON with lone surrogates: escapes such as `\udce9`, which Python writes for a file name that is not UTF-8.
 
-RFC 8259 allows them, msgspec refuses them. So they are decoded as U+FFFD, whose escape is as long. Whatever must come
-back byte for byte is a `msgspec.Raw`, a view of the decoded buffer, and still has them: the buffer gets them back.
+RFC 8259 allows them, msgspec refuses them. So they are decoded as U+FFFD, whose escape has the same length. Values that
+must come back byte for byte are `msgspec.Raw`, views of the decoded buffer, in which the original bytes are restored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PERHAPS = re.compile(rb"\\u[dD][89a-fA-F]")
-# A pair, a lone surrogate, or any other escape, which is matched so that the search goes on behind it.
+# A pair, a lone surrogate, or any other escape, which is matched so that the search continues after it.
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )

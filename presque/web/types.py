@@ -1,4 +1,4 @@
-"""Types that several bodies and parameters share. Durations are seconds and times epoch seconds, both with decimals."""
+"""Types shared by bodies and parameters. Durations are seconds and times epoch seconds, both with decimals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the interface says of itself: `GET /v1`, and the types of its problems."""
+"""What the interface says about itself: `GET /v1`, and the types of its problems."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ FEATURES = [
 
 
 class Limits(Struct):
-    """What a request may ask for: bytes of a `body`; jobs inserted, settled or extended; jobs and queues of a
-    `reservation`; seconds of a `wait` and of a `lease`; headers of a job.
+    """Limits of a request: bytes of a `body`; `jobs` inserted, settled or extended; jobs of a `reservation`, and its
+    `queues`; seconds of a `wait` and of a `lease`; `headers` of a job.
     """
 
     body: int
@@ -42,7 +42,7 @@ class Limits(Struct):
 
 
 class About(Struct):
-    """What this interface is, the time by which it counts, and what it can do."""
+    """The version, the time (epoch seconds) by the Redis clock, the limits and the features."""
 
     version: str
     now: float
@@ -51,7 +51,7 @@ class About(Struct):
 
 
 class ProblemType(Struct):
-    """A type of problem: its title, its status, and what to do."""
+    """A type of problem: its title, status and remedy."""
 
     type: str
     title: str
@@ -84,7 +84,7 @@ def add(routes: Routes, leases: Leases, max_body: int) -> None:
     @routes.at(
         "GET",
         "/problems/<slug>",
-        summary="What a type of problem means, and what to do.",
+        summary="The meaning of a type of problem, and its remedy.",
         name="explainProblem",
         answers={200: ProblemType},
         refuses=(404,),

@@ -36,7 +36,7 @@ class NewJob(Struct, forbid_unknown_fields=True):
 
 
 class NewJobs(Struct, forbid_unknown_fields=True):
-    """Jobs to insert, all or none."""
+    """Jobs to insert, all or nothing."""
 
     jobs: Annotated[list[NewJob], Meta(min_length=1, max_length=limits.JOBS)]
 
@@ -63,8 +63,8 @@ class FailedAttempt(Struct):
 
 
 class JobView(Struct, omit_defaults=True):
-    """All that is known of a job. `attempts` have failed so far; `history` has the last ten of them. `worker` is who
-    holds it, where a name was given.
+    """Everything known about a job. `attempts` have failed so far; `history` has the last ten. `worker` holds the job,
+    if its name is known.
     """
 
     id: str
@@ -84,7 +84,7 @@ class JobView(Struct, omit_defaults=True):
 
 
 class JobPage(Struct):
-    """Some jobs of a state; `next` is the cursor of the next page, null on the last."""
+    """Jobs in one state; `next` is the cursor of the next page, null on the last."""
 
     jobs: list[JobView]
     next: str | None
@@ -100,7 +100,7 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queue>/jobs",
-        summary="Insert a job, or up to 1000, all or none.",
+        summary="Insert a job, or up to 1000, all or nothing.",
         body=NewJob | NewJobs,
         name="insert",
         answers={201: JobRef | JobRefs},
@@ -128,14 +128,14 @@ def _add_insertion(routes: Routes, queues: Queues) -> None:
 
 
 def _is_of_several(body: bytes) -> bool:
-    """Whether a body has `jobs`, however that is written."""
+    """Whether a body has a member `jobs`, even if its name is written with escapes."""
     if b"jobs" not in body and b"\\" not in body:
         return False
     return isinstance(decode(body, dict[str, Raw]).get("jobs"), Raw)
 
 
 def _job_in(body: bytes) -> NewJob:
-    """The job that is the body. What is no JSON object is refused as that, before a field of it is."""
+    """The job in a body. A body that is not a JSON object is refused as such, before any field."""
     try:
         return decode(body, NewJob)
     except BadRequest:
@@ -153,7 +153,7 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
     @routes.at(
         "GET",
         "/v1/jobs/<job_id>",
-        summary="All that is known of a job.",
+        summary="Look up a job.",
         name="lookUp",
         answers={200: JobView},
         refuses=(404,),
@@ -176,7 +176,7 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
     @routes.at(
         "GET",
         "/v1/queues/<queue>/jobs",
-        summary="The jobs of a state (ready, delayed, leased, dead), a page at a time.",
+        summary="List the jobs in a state (ready, delayed, leased, dead), page by page.",
         name="listJobs",
         answers={200: JobPage},
         refuses=(404,),

@@ -1,4 +1,4 @@
-"""Leases under `/v1`: reservations, and what the holder of a receipt says of its job."""
+"""Leases under `/v1`: reservations, settlements and extensions."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", rules.Settled, rules.Extended)
 
-GONE = (404, 409)  # what a receipt that is not the job's is answered with
+GONE = (404, 409)  # statuses when the job is gone or the receipt is not the job's
 
 
 class Reserve(Struct, forbid_unknown_fields=True):
-    """How many jobs to lease, for how long, and how long to wait for the first."""
+    """The number of jobs to lease, the lease in seconds, and the seconds to wait for the first job."""
 
     max: Annotated[int, Meta(ge=1, le=limits.RESERVATION)] = 1
     lease: Lease | None = None
@@ -52,7 +52,7 @@ class ReservedJob(Struct):
 
 
 class Reservation(Struct):
-    """Leased jobs, none when there were none."""
+    """Leased jobs; empty if there were none."""
 
     jobs: list[ReservedJob]
 
@@ -64,8 +64,8 @@ class Ack(Struct, forbid_unknown_fields=True):
 
 
 class Nack(Struct, forbid_unknown_fields=True):
-    """The attempt failed. Without `delay` the next try waits for the queue's back-off; after a `final` one there is
-    none. Of an `error` of more than 1000 characters the first 300 and the last 700 are kept.
+    """The attempt failed. Without `delay` the next try waits for the queue's back-off; after a `final` one there
+    is no next try. Of an `error` of more than 1000 characters the first 300 and the last 700 are kept.
     """
 
     receipt: Receipt
@@ -75,7 +75,7 @@ class Nack(Struct, forbid_unknown_fields=True):
 
 
 class NackResult(Struct, omit_defaults=True):
-    """What became of the job: it waits for its next try until `due_at`, `due_in` seconds after the nack, or is dead."""
+    """The job's new state: it waits for its next try until `due_at`, `due_in` seconds after the nack, or is dead."""
 
     state: Literal["delayed", "dead"]
     due_at: float | None = None
@@ -90,14 +90,14 @@ class Release(Struct, forbid_unknown_fields=True):
 
 
 class Extend(Struct, forbid_unknown_fields=True):
-    """The lease begins anew, for `lease` seconds or the queue's."""
+    """The lease starts again, for `lease` seconds or the queue's setting."""
 
     receipt: Receipt
     lease: Lease | None = None
 
 
 class Extended(Struct):
-    """When the lease ends now: in `lease` seconds."""
+    """The new end of the lease, in `lease` seconds."""
 
     lease: float
     lease_expires_at: float
@@ -114,7 +114,7 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiters, deliverie
     @routes.at(
         "POST",
         "/v1/queues/<queues>/reservations",
-        summary="Lease jobs of the first of these queues (separated by commas) that has any, or wait for one.",
+        summary="Lease jobs from the first of these queues (separated by commas) that has any, or wait for one.",
         body=Reserve,
         name="reserve",
         answers={200: Reservation},
@@ -141,7 +141,7 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiters, deliverie
         def compose(leased: Leased) -> bytes:
             return json(request, Reservation(_reserved(leased)))
 
-        again = key and len(names) > 1  # in the partition of one queue, `take` finds what was leased before
+        again = key and len(names) > 1  # with a single queue, `take` itself finds the jobs leased before
         taking = Deferred.fromCoroutine(take_again()) if again else waiting.take(names, take, wait)
         return deliveries.deliver(request, taking, wait > 0, compose)
 
@@ -174,7 +174,7 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
     @routes.at(
         "POST",
         "/v1/jobs/<job_id>/ack",
-        summary="The work is done: the job ends. May be repeated.",
+        summary="The work is done: end the job. May be repeated.",
         name="ack",
         body=Ack,
         answers={204: None},
@@ -228,7 +228,7 @@ def _add_extension(routes: Routes, leases: Leases) -> None:
     @routes.at(
         "POST",
         "/v1/jobs/<job_id>/extend",
-        summary="The lease begins anew; the receipt stays the same.",
+        summary="Extend a lease; the receipt stays the same.",
         name="extend",
         body=Extend,
         answers={200: Extended},
@@ -242,7 +242,7 @@ def _add_extension(routes: Routes, leases: Leases) -> None:
 
 
 def _only(became: list[T]) -> T:
-    """What became of the only job that was asked for. Raises LeaseLost or UnknownJob when it was refused."""
+    """The result for the only job in the call. Raises LeaseLost or UnknownJob when it was refused."""
     (each,) = became
     if each.became == "lease-lost":
         raise LeaseLost

@@ -1,4 +1,4 @@
-"""Queues under `/v1`: described, set, stopped, purged, deleted, and their dead retried."""
+"""Queues under `/v1`: described, configured, stopped, purged, deleted, and their dead jobs retried."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class QueueView(Struct):
-    """A queue in numbers. `oldest_ready_age` is null without a ready job."""
+    """The counts, policy and settings of a queue. `oldest_ready_age` (seconds) is null without a ready job."""
 
     name: str
     policy: Literal["open", "closed"]
@@ -41,8 +41,8 @@ class QueueView(Struct):
 
 
 class QueuePage(Struct):
-    """Some queues, by name; `next` is the cursor of the next page, null on the last. `missing_partitions` are those
-    that gave no answer, so their queues are not listed; it is there only when there are any.
+    """Some queues, by name; `next` is the cursor of the next page, null on the last. `missing_partitions` did
+    not answer, so their queues are not listed; absent when all answered.
     """
 
     queues: list[QueueView]
@@ -51,13 +51,13 @@ class QueuePage(Struct):
 
 
 class Purge(Struct, forbid_unknown_fields=True):
-    """Which jobs to delete: those of a state, or all."""
+    """Which jobs to delete: those in a state, or all."""
 
     state: Literal["ready", "delayed", "leased", "dead", "all"]
 
 
 class Purged(Struct):
-    """How many jobs were deleted."""
+    """The number of deleted jobs."""
 
     purged: int
 
@@ -71,7 +71,7 @@ class RetryDead(Struct, forbid_unknown_fields=True):
 
 
 class Moved(Struct):
-    """How many jobs were moved, and which of the ids are no dead jobs of this queue."""
+    """The number of moved jobs, and the ids that were not dead jobs of this queue."""
 
     moved: int
     not_found: list[str]
@@ -89,7 +89,7 @@ def _add_list(routes: Routes, queue_list: QueueList) -> None:
     @routes.at(
         "GET",
         "/v1/queues",
-        summary="All queues, by name.",
+        summary="List all queues, by name.",
         name="listQueues",
         answers={200: QueuePage},
         query=("limit", "cursor"),
@@ -108,7 +108,7 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
     @routes.at(
         "GET",
         "/v1/queues/<queue>",
-        summary="A queue in numbers, with its policy and settings.",
+        summary="Describe a queue: its counts, policy and settings.",
         name="describeQueue",
         answers={200: QueueView},
         refuses=(404,),
@@ -122,7 +122,7 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
     @routes.at(
         "PATCH",
         "/v1/queues/<queue>",
-        summary="Change a queue's settings; the queue begins with it if need be.",
+        summary="Change a queue's settings; creates the queue if necessary.",
         name="configureQueue",
         body=QueueSettings,
         answers={200: QueueView},
@@ -155,7 +155,7 @@ def _add_policy(routes: Routes, queues: Queues) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queue>/pause",
-        summary="Stop a queue, which begins with it if need be: it takes insertions and hands nothing out.",
+        summary="Stop a queue, which accepts insertions and hands nothing out; creates the queue if necessary.",
         name="pause",
         answers={204: None},
     )
@@ -181,7 +181,7 @@ def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queue>/purge",
-        summary="Delete a queue's jobs of a state, or all; the queue stays.",
+        summary="Delete a queue's jobs in a state, or all; the queue stays.",
         name="purge",
         body=Purge,
         refuses=(404,),
@@ -194,7 +194,7 @@ def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
     @routes.at(
         "POST",
         "/v1/queues/<queue>/retry-dead",
-        summary="Make dead jobs ready again, with all their attempts before them.",
+        summary="Make dead jobs ready again, with no attempts counted.",
         name="retryDead",
         body=RetryDead,
         refuses=(404,),
@@ -214,7 +214,7 @@ def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
 
 
 def _numbers(queue: str, ids: Sequence[str]) -> dict[str, bytes | None]:
-    """The numbers of these jobs, None for what is no job of this queue."""
+    """The numbers of these jobs; None for ids of other queues and invalid ones."""
     found: dict[str, bytes | None] = {}
     for each in ids:
         try:

@@ -1,4 +1,4 @@
-"""The routes of `/v1`: at-least-once, with leases. Errors are problems (RFC 9457). A module a noun."""
+"""The routes of `/v1`: at-least-once, with leases. Errors are problems (RFC 9457). One module per noun."""
 
 from __future__ import annotations
 

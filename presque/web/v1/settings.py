@@ -1,4 +1,4 @@
-"""The settings of a queue as `/v1` has them: the model of a change and of a view, made from `presque.jobs.policy`."""
+"""The settings of a queue under `/v1`: the model for changes and views, made from `presque.jobs.policy`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _type(row: Setting) -> Any:
 
 
 def _model(name: str, meaning: str, types: Mapping[str, Any]) -> type[Struct]:
-    """A struct whose members may all be left out, and which has no others."""
+    """A struct whose members are all optional, and which refuses others."""
     fields = [(member, type_, UNSET) for member, type_ in types.items()]
     return defstruct(name, fields, module=__name__, namespace={"__doc__": meaning}, forbid_unknown_fields=True)
 
@@ -29,7 +29,7 @@ def _settings() -> type[Struct]:
     for group, meaning in GROUPS.items():
         name = group.title().replace("_", "")  # dead_keep -> DeadKeep
         types[group] = _model(name, meaning, types[group]) | UnsetType | None
-    meaning = "A queue's settings. What is left out of a PATCH stays; null puts the default back."
+    meaning = "A queue's settings. A PATCH keeps settings that it leaves out; null restores the default."
     return _model("QueueSettings", meaning, types)
 
 
@@ -37,7 +37,7 @@ QueueSettings = _settings()
 
 
 def changes(asked: Struct) -> dict[str, Value]:
-    """What a QueueSettings changes: settings by name, None for the default."""
+    """The changes in a QueueSettings: settings by name, None for the default."""
     found: dict[str, Value] = {}
     for row in SETTINGS:
         group, _, member = row.name.rpartition(".")

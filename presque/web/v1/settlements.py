@@ -1,5 +1,5 @@
-"""Several settlements or extensions in one request, each for itself: one script call a queue, all queues at once, and
-a result for each item, whatever becomes of the others.
+"""Several independent settlements or extensions in one request: one script call per queue, all queues at the same
+time, and a result for each item.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ class LeasedJob(Struct, forbid_unknown_fields=True):
 
 
 class Extensions(Struct, forbid_unknown_fields=True):
-    """Leases that begin anew, for `lease` seconds or their queues', each for itself."""
+    """Leases to extend independently, to `lease` seconds from now or their queues' settings."""
 
     jobs: Annotated[list[LeasedJob], Meta(min_length=1, max_length=limits.JOBS)]
     lease: Lease | None = None
 
 
 class ExtensionItems(Struct, forbid_unknown_fields=True):
-    """As Extensions, whose jobs are looked at one by one."""
+    """As Extensions, with jobs that are decoded one by one."""
 
     jobs: Annotated[list[Raw], Meta(min_length=1, max_length=limits.JOBS)]
     lease: Lease | None = None
 
 
 class ExtendResult(Struct, omit_defaults=True):
-    """What became of one: extended for `lease` seconds; refused with lease-lost, not-found or bad-request (`detail`
-    says why; `id` is null where there is none); unavailable: nothing was done; unknown: perhaps it was.
+    """The result of one extension: extended for `lease` seconds; refused with lease-lost, not-found or bad-request
+    (`detail` says why; `id` is null if it has none); unavailable: nothing was done; unknown: it may have been done.
     """
 
     id: str | None
@@ -63,13 +63,13 @@ class ExtendResult(Struct, omit_defaults=True):
 
 
 class ExtendResults(Struct):
-    """What became of each, in the order of the request."""
+    """The results, in the order of the request."""
 
     results: list[ExtendResult]
 
 
 class Settle(Struct, forbid_unknown_fields=True):
-    """What is said of one job: as ack, nack or release."""
+    """The settlement of one job, as with ack, nack or release."""
 
     id: str
     receipt: Receipt
@@ -80,21 +80,21 @@ class Settle(Struct, forbid_unknown_fields=True):
 
 
 class Settlements(Struct, forbid_unknown_fields=True):
-    """What is said of several jobs, each for itself."""
+    """Independent settlements of several jobs."""
 
     settlements: Annotated[list[Settle], Meta(min_length=1, max_length=limits.JOBS)]
 
 
 class SettlementItems(Struct, forbid_unknown_fields=True):
-    """As Settlements, which are looked at one by one."""
+    """As Settlements, with items that are decoded one by one."""
 
     settlements: Annotated[list[Raw], Meta(min_length=1, max_length=limits.JOBS)]
 
 
 class SettleResult(Struct, omit_defaults=True):
-    """What became of one: acked, released, delayed (until `due_at`, `due_in` seconds after the nack), dead; refused
-    with lease-lost, not-found or bad-request (`detail` says why; `id` is null where there is none); unavailable:
-    nothing was done; unknown: perhaps it was.
+    """The result of one settlement: acked, released, delayed (until `due_at`, `due_in` seconds after the nack), dead;
+    refused with lease-lost, not-found or bad-request (`detail` says why; `id` is null if it has none); unavailable:
+    nothing was done; unknown: it may have been done.
     """
 
     id: str | None
@@ -105,7 +105,7 @@ class SettleResult(Struct, omit_defaults=True):
 
 
 class SettleResults(Struct):
-    """What became of each, in the order of the request."""
+    """The results, in the order of the request."""
 
     results: list[SettleResult]
 
@@ -116,7 +116,7 @@ def add(routes: Routes, leases: Leases) -> None:
     @routes.at(
         "POST",
         "/v1/settlements",
-        summary="Settle up to 1000 jobs, each for itself. May be repeated.",
+        summary="Settle up to 1000 jobs independently. May be repeated.",
         name="settle",
         body=Settlements,
         answers={200: SettleResults},
@@ -130,7 +130,7 @@ def add(routes: Routes, leases: Leases) -> None:
     @routes.at(
         "POST",
         "/v1/extensions",
-        summary="Let up to 1000 leases begin anew, each for itself; the receipts stay the same.",
+        summary="Extend up to 1000 leases independently; the receipts stay the same.",
         name="extendSeveral",
         body=Extensions,
         answers={200: ExtendResults},
@@ -143,7 +143,7 @@ def add(routes: Routes, leases: Leases) -> None:
 
 
 class Wrong:
-    """An item that says something wrong: `detail` says what, `id` is its job's where it has one."""
+    """An invalid item: `detail` says why, `id` is the id of its job, or None."""
 
     def __init__(self, raw: bytes, detail: str) -> None:
         self.detail = detail
@@ -175,8 +175,8 @@ async def _carry_out(
     make: Callable[[Any, bytes], Any],
     ask: Callable[[dict[str, list[Any]]], Deferred[dict[str, list[Any]]]],
 ) -> list[Any]:
-    """What became of each item, None where it was not asked for. Fails with StoreUnavailable when nothing was done at
-    all because the store is away.
+    """The result for each item, None if the store was not asked about it. Raises StoreUnavailable when nothing at all
+    was done because the store is away.
     """
     places: dict[str, list[int]] = {}
     by_queue: dict[str, list[Any]] = {}
@@ -201,7 +201,7 @@ async def _carry_out(
 def _settled(item: Settle | Wrong, settled: Settled | None) -> SettleResult:
     if isinstance(item, Wrong):
         return SettleResult(item.id, "bad-request", detail=item.detail)
-    if settled is None:  # no job can have such an id
+    if settled is None:  # not a valid id of a job
         return SettleResult(item.id, "not-found")
     if settled.became != "delayed":
         return SettleResult(item.id, settled.became)

@@ -1,1 +1,1 @@
-"""The routes of 2010."""
+"""The 2010 routes."""

@@ -1,4 +1,4 @@
-"""Batches on the routes of 2010: `/qb/<queue>`."""
+"""Batches on the 2010 routes: `/qb/<queue>`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LARGEST_INSERTION = 10_000  # jobs in one request, so that no script blocks Redi
 
 
 class Batch2010(Struct):
-    """Jobs to insert, all or none."""
+    """Jobs to insert, all or nothing."""
 
     jobs: list[dict[str, Any]]
 
@@ -38,7 +38,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "POST",
         "/qb/<queue>",
-        summary="Insert jobs, all or none, once for an idempotency key.",
+        summary="Insert jobs, all or nothing; once per idempotency key.",
         name="pushJobs",
         body=Batch2010,
         answers={201: None},
@@ -52,7 +52,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "GET",
         "/qb/<queue>",
-        summary="Take several jobs for good; each comes as the text that it was.",
+        summary="Take several jobs for good; each comes back as its original text.",
         name="takeJobs",
         takes=True,
         answers={200: list[str]},

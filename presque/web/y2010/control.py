@@ -1,4 +1,4 @@
-"""The policy of a queue on the routes of 2010: `/control/<queue>`."""
+"""The policy of a queue on the 2010 routes: `/control/<queue>`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Control2010(Struct):
-    """What a queue's policy is to be."""
+    """The requested policy of a queue."""
 
     status: Literal["stop", "start"]
 
@@ -33,7 +33,7 @@ class Policy(Struct):
 
 
 class PolicyChanged(Struct):
-    """The policy is as wanted."""
+    """The policy is as requested."""
 
     response: Literal["updated"]
     queue: str
@@ -45,7 +45,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "GET",
         "/control/<queue>",
-        summary='The policy: "1" open, "0" stopped.',
+        summary='Show the policy: "1" open, "0" stopped.',
         name="showPolicy",
         answers={200: Policy},
     )
@@ -70,7 +70,7 @@ def add(routes: Routes, parts: Parts) -> None:
 
 
 def _wanted(body: bytes) -> str:
-    """What the body `{"status":"stop"}` or `{"status":"start"}` wants: `stop` or `start`."""
+    """The status that the body `{"status":"stop"}` or `{"status":"start"}` requests: `stop` or `start`."""
     if not body:
         raise BadRequest("content is missing")
     try:

@@ -1,4 +1,4 @@
-"""Inserting jobs on the routes of 2010: what `/q` and `/qb` have in common."""
+"""Inserting jobs on the 2010 routes: what `/q` and `/qb` have in common."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOT_AN_OBJECT = "job must be a valid JSON object"
 
 
 def body_of(request: Request) -> bytes:
-    """The body of an insertion: declared as JSON, and not empty."""
+    """The body of an insertion. Raises BadRequest unless it is declared as JSON and not empty."""
     declared = request.headers.get(b"content-type", b"")
     if declared != JSON and declared.partition(b";")[0].strip().lower() != JSON:
         raise BadRequest("content-type must be set to application/json")
@@ -33,7 +33,7 @@ def body_of(request: Request) -> bytes:
 
 
 def insert(request: Request, parts: Parts, queue: str, jobs: Sequence[bytes], uniq: bytes = b"") -> Deferred[bytes]:
-    """Insert jobs, all or none, once for an idempotency key. Fires with the answer."""
+    """Insert jobs, all or nothing; once per idempotency key. Fires with the answer."""
     due, key = params.delayed(request), params.idempotency_key(request)
     inserted: Deferred[Any]
     if key:
@@ -45,7 +45,7 @@ def insert(request: Request, parts: Parts, queue: str, jobs: Sequence[bytes], un
 
 
 def fingerprint_of(request: Request, jobs: Sequence[bytes]) -> bytes:
-    """The fingerprint of an insertion: of its verb, its parameters and its jobs."""
+    """The fingerprint of an insertion: of its method, route, parameters and jobs."""
     verb = request.method + request.path.partition(b"/")[2].partition(b"/")[0]
     parts = (verb, params.query(request, b"delayed"), params.uniq(request), *jobs)
     return fingerprint(b"".join(b"%d:%b" % (len(part), part) for part in parts))

@@ -1,4 +1,4 @@
-"""Jobs on the routes of 2010: `/q/<queue>`."""
+"""Jobs on the 2010 routes: `/q/<queue>`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "POST",
         "/q/<queue>",
-        summary="Insert a job, once for an idempotency key.",
+        summary="Insert a job; once per idempotency key.",
         name="pushJob",
         body=Job,
         answers={201: None},
@@ -43,7 +43,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "PUT",
         "/q/<queue>",
-        summary="Insert a job that a worker failed at, and count the failure, once for an idempotency key.",
+        summary="Put a failed job back and count the failure; once per idempotency key.",
         name="failJob",
         body=Job,
         answers={201: None},
@@ -74,14 +74,14 @@ def add(routes: Routes, parts: Parts) -> None:
         return take(request, parts, queue, _compose, wait=wait, worker=worker, limit=1)
 
     @routes.at(
-        "DELETE", "/q/<queue>", summary="Delete a queue with everything in it.", name="dropQueue", answers={204: None}
+        "DELETE", "/q/<queue>", summary="Delete a queue and everything in it.", name="dropQueue", answers={204: None}
     )
     def delete(request: Request, queue: str) -> Deferred[bytes]:
         return parts.queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))
 
 
 def job_of(request: Request) -> bytes:
-    """The body, which is one job: checked, and returned as it came."""
+    """The body, which is one job, validated and unchanged. Raises BadRequest."""
     job = body_of(request)
     decode(job, Object, NOT_AN_OBJECT)
     return job

@@ -1,4 +1,4 @@
-"""The routes of 2010 that need the name of a queue, without it."""
+"""The 2010 routes that need a queue name, requested without one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The routes of 2010, which existing producers and workers use: `/q /qb /status /j /control /w`. A module a noun.
+"""The 2010 routes, which existing producers and workers use: `/q /qb /status /j /control /w`.
 
-docs/http-2010.md says what each of them answers, to the byte. They parse, call and answer; the rules of queues
-are in `presque.jobs.queues`.
+
+docs/http-2010.md specifies their answers, to the byte. They parse, call and answer; the rules of queues are in
+`presque.jobs.queues`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add(routes: Routes, parts: Parts) -> None:
-    """Declare the routes of 2010."""
+    """Declare the 2010 routes."""
     jobs.add(routes, parts)
     batches.add(routes, parts)
     status.add(routes, parts)

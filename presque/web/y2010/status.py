@@ -1,4 +1,4 @@
-"""What the routes of 2010 report about queues: `/status` and `/j/<queue>`."""
+"""Reports about queues on the 2010 routes: `/status` and `/j/<queue>`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class QueueNames(Struct):
 
     queues: list[str]
     size: int
-    missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer
+    missing_partitions: list[int] | UnsetType = UNSET  # partitions that did not answer
 
 
 class QueueStatus(Struct):
-    """How many jobs are ready, and the policy. `jobs` are their texts, when they were asked for."""
+    """The number of ready jobs, and the policy. `jobs` are the texts of ready jobs, if requested."""
 
     queue: str
     size: int
@@ -36,7 +36,7 @@ class QueueStatus(Struct):
 
 
 class JobCounts(Struct):
-    """How many jobs are ready, have failed, and were handed out."""
+    """The numbers of jobs that are ready, have failed, and were handed out."""
 
     queue_name: str
     job_count: int
@@ -51,7 +51,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "GET",
         "/status",
         "/status/",
-        summary="The names of all queues.",
+        summary="List the names of all queues.",
         name="listQueueNames",
         answers={200: QueueNames},
     )
@@ -65,7 +65,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "GET",
         "/status/<queue>",
-        summary="How many jobs are ready, and the policy.",
+        summary="Show the number of ready jobs, and the policy.",
         name="showStatus",
         answers={200: QueueStatus},
         query=("with_desc",),
@@ -82,7 +82,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "GET",
         "/j/<queue>",
-        summary="How many jobs are ready, were fetched, and failed.",
+        summary="Show the numbers of jobs that are ready, were handed out, and failed.",
         name="countJobs",
         answers={200: JobCounts},
     )

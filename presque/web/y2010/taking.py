@@ -1,4 +1,4 @@
-"""Taking jobs for good on the routes of 2010: what `/q` and `/qb` have in common."""
+"""Taking jobs for good on the 2010 routes: what `/q` and `/qb` have in common."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def take(
     worker: str,
     limit: int,
 ) -> Deferred[bytes]:
-    """Take up to `limit` jobs in the name of `worker`, waiting up to `wait` seconds for the first. Fires with the
-    answer, which `compose` makes from the payloads.
+    """Take up to `limit` jobs for `worker`, waiting up to `wait` seconds for the first. Fires with the answer, which
+    `compose` makes from the payloads.
     """
 
     def compose_or_refuse(taken: Taken) -> bytes:

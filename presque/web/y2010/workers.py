@@ -1,4 +1,4 @@
-"""Workers on the routes of 2010: `/w`."""
+"""Workers on the 2010 routes: `/w`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WorkerView(Struct):
     failed: str
     queues: list[str]
     last_seen: float
-    missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer
+    missing_partitions: list[int] | UnsetType = UNSET  # partitions that did not answer
 
 
 class QueueWorkers(Struct):
@@ -56,7 +56,7 @@ class AllWorkers(Struct):
     workers: list[WorkerView]
     processed: int
     failed: int
-    missing_partitions: list[int] | UnsetType = UNSET  # that gave no answer
+    missing_partitions: list[int] | UnsetType = UNSET  # partitions that did not answer
 
 
 def add(routes: Routes, parts: Parts) -> None:
@@ -65,7 +65,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "POST",
         "/w/<queue>",
-        summary="Register a worker. What the queue kept in its name goes back to the front.",
+        summary="Register a worker. Jobs that the queue kept for it go back to the front.",
         name="registerWorker",
         body=Worker2010,
         needs_body=False,
@@ -80,7 +80,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "DELETE",
         "/w/<queue>",
-        summary="Take a worker off a queue.",
+        summary="Remove a worker from a queue.",
         name="unregisterWorker",
         answers={204: None},
         query=("worker_id",),
@@ -93,7 +93,7 @@ def add(routes: Routes, parts: Parts) -> None:
     @routes.at(
         "GET",
         "/w/<queue>",
-        summary="The workers of a queue.",
+        summary="List the workers of a queue.",
         name="listQueueWorkers",
         answers={200: QueueWorkers},
     )
@@ -104,7 +104,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "GET",
         "/w",
         "/w/",
-        summary="Workers: all, one, or those of a queue.",
+        summary="List all workers, one worker, or those of a queue.",
         name="listWorkers",
         answers={200: AllWorkers | QueueWorkers | WorkerView},
         refuses=(404,),
@@ -141,7 +141,7 @@ async def _all(request: Request, workers: Workers) -> bytes:
 
 
 def _worker_of(request: Request) -> str:
-    """The worker that a request names: in a header, in its query, or else in its body, whatever its content type."""
+    """The worker named in the header, in the query, or else in the body, whatever its content type."""
     if name := params.worker(request):
         return name
     if not (name := _worker_in(request.body)):
