@@ -54,28 +54,28 @@ class Record:
         partitions, model, store_id, workers = yield asked
         if model is None and (yield self._is_first_model(connection)):
             model = b"1"
-        ours = {"partitions": b"%d" % self.partitions, "model": b"%d" % keys.MODEL}
-        ours["id"] = self.id or os.urandom(8).hex().encode()
+        expected = {"partitions": b"%d" % self.partitions, "model": b"%d" % keys.MODEL}
+        expected["id"] = self.id or os.urandom(8).hex().encode()
         if partitions is None:  # a new store has nothing to convert
-            ours["workers"] = NEW_WORKERS
+            expected["workers"] = NEW_WORKERS
         if None in (partitions, model, store_id) and model != b"1":
-            partitions, model, store_id, workers = yield self._make(connection, ours)
-        if partitions not in (None, ours["partitions"]):
+            partitions, model, store_id, workers = yield self._make(connection, expected)
+        if partitions not in (None, expected["partitions"]):
             raise StoreUnfit(
                 f"--partitions is {self.partitions}, but this store was made with "
                 f"{partitions.decode(errors='replace')}: start presque with that number"
             )
-        if model not in (None, ours["model"]):
+        if model not in (None, expected["model"]):
             raise StoreUnfit(_other_model(model.decode(errors="replace")))
-        self.id = store_id or ours["id"]
+        self.id = store_id or expected["id"]
         self.has_new_workers = workers == NEW_WORKERS
 
     @inlineCallbacks
     def _make(
-        self, connection: Connection, ours: dict[str, bytes]
+        self, connection: Connection, expected: dict[str, bytes]
     ) -> Generator[Deferred[Any], Any, list[bytes | None]]:
         """Record what is not recorded yet. Fires with the record; a full store accepts it later, see `keep`."""
-        made = [connection.execute_command("HSETNX", keys.STORE, name, value) for name, value in ours.items()]
+        made = [connection.execute_command("HSETNX", keys.STORE, name, value) for name, value in expected.items()]
         recorded = self._recorded(connection)
         for each in made:
             try:

@@ -1,6 +1,6 @@
--- Tells of a queue in numbers: its jobs by state, its counters, policy and settings.
+-- Counts a queue: its jobs by state, its counters, policy and settings.
 -- ARGV   given up at (epoch ms), queue
--- Reply  as parts/counts.lua says
+-- Reply  see parts/counts.lua
 local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
 --@include now
 --@include counts

@@ -1,6 +1,6 @@
 -- Deletes a queue: its jobs in every state, its uniq keys, counters, settings and policy. Its workers stay registered.
 -- ARGV   given up at (epoch ms), queue
--- Reply  1 when there was such a queue, else 0
+-- Reply  1 when the queue existed, else 0
 local queues, paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
   limits, history, settings, acked, acked_by, kept, holders, run_outs = unpack(KEYS)
 --@include now

@@ -1,4 +1,4 @@
--- Ends jobs, taken for good, that have reached their consumers. A job that is no longer held under the receipt stays as it is.
+-- Ends jobs taken for good that have reached their consumers. A job that is no longer held under the receipt stays as it is.
 -- ARGV   given up at (epoch ms), queue, number, receipt, number, receipt, … (up to 1000 pairs)
 -- Reply  how many it ended
 local leased, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)

@@ -1,5 +1,5 @@
 -- Names the queues of a partition that need moving now, the most overdue first.
--- ARGV   given up at (epoch ms), how many at most
+-- ARGV   given up at (epoch ms), maximum number
 -- Reply  their names
 local due = unpack(KEYS)
 --@include now

@@ -1,5 +1,5 @@
--- Inserts one job that a worker failed at, once for an idempotency key, and counts the failure on the queue, and on the worker
--- if it is registered. The job that the worker was given before, where this queue keeps such jobs, is acknowledged.
+-- Inserts a job that a worker failed at, once per idempotency key, and counts the failure on the queue, and on the worker if it
+-- is registered. Acknowledges the jobs that the queue kept for the worker.
 -- ARGV   given up at (epoch ms), queue, fingerprint of the request ('' without an idempotency key), how long to remember it
 --        (ms), due (epoch ms or ''), uniq key (or ''), worker (or ''), payload
 -- Reply  as insert; nothing is counted when nothing was inserted

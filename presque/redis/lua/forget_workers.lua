@@ -1,4 +1,4 @@
--- Forgets workers that were silent for long, as far as 1,000 of their queues; it is repeated until none are left.
+-- Forgets workers that were silent for long, up to 1,000 of their registrations; repeated until none are left.
 -- ARGV   given up at (epoch ms), not seen after (epoch ms), worker, worker, … (up to 100)
 -- Reply  how many it forgot
 local last_seen, queues_of, workers_of, worker_started, worker_processed, worker_failed = unpack(KEYS)

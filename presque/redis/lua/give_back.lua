@@ -1,6 +1,6 @@
 -- Puts taken jobs that did not reach their consumer back to the front, as if they had never been taken; unless they were leased
--- with an idempotency key and asked for again meanwhile, for then another answer may have reached it.
--- ARGV   given up at (epoch ms), queue, worker (or ''), 1 when there is an idempotency key else '',
+-- with an idempotency key and requested again meanwhile, because another answer may then have reached the consumer.
+-- ARGV   given up at (epoch ms), queue, worker (or ''), 1 with an idempotency key, else '',
 --        number, receipt, number, receipt, … (up to 1000 pairs)
 -- Reply  how many it put back
 local processed, ready, front, leased, receipts, uniq, uniq_of, worker_processed, waiting, remembered = unpack(KEYS)
@@ -27,7 +27,7 @@ if #ids > 0 then
   end)
   redis.call('HINCRBY', processed, queue, -#ids)
   local count = worker ~= '' and redis.call('HGET', worker_processed, worker)
-  if count then -- it may have begun anew meanwhile
+  if count then -- it may have registered again meanwhile
     redis.call('HSET', worker_processed, worker, math.max(0, count - #ids))
   end
   wake(#ids)

@@ -1,9 +1,9 @@
--- Inserts jobs that each have their own options, all or none, and once for an idempotency key.
+-- Inserts jobs with options of their own, all or nothing, and once per idempotency key.
 -- ARGV   given up at (epoch ms), queue, fingerprint of the request ('' without an idempotency key), how long to remember it
 --        (ms), then for each job: due (epoch ms, +ms from now, or ''), uniq key (or ''),
 --        max_attempts (or ''), payload
--- Reply  {'inserted', 'fingerprint first-number letter-for-each-job'}, the letter r(eady) or d(elayed); what is remembered of
---        the first request with that key is answered in the same words. Or {'duplicate', number}, {'full'}, or
+-- Reply  {'inserted', 'fingerprint first-number letter-for-each-job'}, with letters r(eady) or d(elayed); for a repeated
+--        key, what the first request got. Or {'duplicate', number}, {'full'}, or
 --        {'closed'}
 local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, waiting, remembered = unpack(KEYS)
 --@include now

@@ -1,5 +1,5 @@
--- Keeps jobs that have reached a worker of 2010 in its name, until it comes again or `redeliver_after` has passed; where that is
--- not set any more, it ends them. Jobs whose hold has run out meanwhile are no longer the worker's.
+-- Keeps jobs that have reached a 2010 worker, until its next request or until `redeliver_after` has passed. If that is no
+-- longer set, ends the jobs. Jobs whose hold has run out meanwhile are no longer the worker's.
 -- ARGV   given up at (epoch ms), queue, worker, number, receipt, number, receipt, … (up to 1000 pairs)
 -- Reply  how many it keeps or ends
 local due, leased, receipts, settings, kept, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
@@ -12,7 +12,7 @@ if #ids == 0 then
   return 0
 end
 local redeliver_after = redis.call('HGET', settings, 'redeliver_after')
-redis.call('ZREM', leased, unpack(ids)) -- first, because a full Redis refuses a ZADD that is a script's first write
+redis.call('ZREM', leased, unpack(ids)) -- first, because a full Redis refuses a ZADD as a script's first write
 if not redeliver_after then
   redis.call('HDEL', receipts, unpack(ids))
   forget(ids)

@@ -1,8 +1,8 @@
--- Reads a page of a queue's jobs in one state, in the order in which they would be taken, come due, run out or died; beyond the
--- first thousand ready ones, those that have come due and were not moved yet stand behind the others of `front`.
--- ARGV   given up at (epoch ms), queue, state, from (0 is the first), how many at most (up to 1000)
--- Reply  {where the next page begins, or -1 when this is the last, {number, <as look_up>}, …}; 8 MiB of jobs and their
---        histories end a page. 0 when there is no such queue
+-- Reads a page of a queue's jobs in one state, in the order in which they would be taken, come due, run out or died. Beyond the
+-- first thousand ready ones, jobs that have come due and were not moved yet follow the others of `front`.
+-- ARGV   given up at (epoch ms), queue, state, from (0 is the first), maximum number (up to 1000)
+-- Reply  {start of the next page, or -1 for the last page, {number, <as look_up>}, …}; a page ends after 8 MiB of jobs
+--        and their histories. 0 when the queue does not exist
 local queues, ready, front, delayed, leased, dead, jobs, attempts, limits, history, uniq_of, settings, receipts,
   holders = unpack(KEYS)
 --@include now
@@ -37,7 +37,7 @@ if state == 'ready' then
   add('LRANGE', ready, redis.call('LLEN', ready))
 else
   local key = ({ delayed = delayed, leased = leased, dead = dead })[state]
-  length = state == 'delayed' and -came_due or 0 -- those are listed as ready
+  length = state == 'delayed' and -came_due or 0 -- which are listed as ready
   add('ZRANGE', key, redis.call('ZCARD', key))
 end
 local reply, bytes = { -1 }, 0

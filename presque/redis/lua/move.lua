@@ -1,6 +1,6 @@
 -- Moves a queue's due delayed jobs and run-out leases to its front, and forgets dead jobs that are too old.
--- ARGV   given up at (epoch ms), queue, how many of each at most (up to 1000)
--- Reply  how many were moved or forgotten
+-- ARGV   given up at (epoch ms), queue, maximum number of each (up to 1000)
+-- Reply  how many jobs were moved or forgotten
 local failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
   holders, run_outs, settings, kept, waiting = unpack(KEYS)
 --@include now

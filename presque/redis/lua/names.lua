@@ -1,5 +1,5 @@
--- Names the queues of a partition, in their order.
--- ARGV   given up at (epoch ms), the name after which to begin ('' at the first), how many at most
+-- Names the queues of a partition, sorted by name.
+-- ARGV   given up at (epoch ms), the name to start after ('' for the first page), maximum number
 -- Reply  their names
 local queues = unpack(KEYS)
 --@include now

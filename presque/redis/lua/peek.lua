@@ -1,6 +1,6 @@
--- Tells of a queue in numbers, and reads ready jobs in the order in which they would be taken; they stay where they are.
--- ARGV   given up at (epoch ms), queue, how many at most (up to 1000)
--- Reply  {<as parts/counts.lua says>, job, job, …}; it ends early once 8 MiB are together
+-- Counts a queue, and reads ready jobs in the order in which they would be taken; they stay where they are.
+-- ARGV   given up at (epoch ms), queue, maximum number (up to 1000)
+-- Reply  {<see parts/counts.lua>, job, job, …}; ends early after 8 MiB
 local queues, paused, processed, failed, ready, front, delayed, leased, dead, jobs, settings = unpack(KEYS)
 --@include now
 --@include counts

@@ -1,6 +1,6 @@
--- Deletes some of a queue's jobs in one state, the first ones first. It is repeated until none are left.
--- ARGV   given up at (epoch ms), queue, state, how many at most (up to 1000)
--- Reply  how many it deleted, or -1 when there is no such queue
+-- Deletes some of a queue's jobs in one state, in order. Repeated until none are left.
+-- ARGV   given up at (epoch ms), queue, state, maximum number (up to 1000)
+-- Reply  how many it deleted, or -1 when the queue does not exist
 local queues, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
 --@include now
 --@include forget

@@ -1,6 +1,6 @@
--- Inserts jobs that have everything but their payload in common, all or none.
+-- Inserts jobs that differ only in their payloads, all or nothing.
 -- ARGV   given up at (epoch ms), queue, due (epoch ms or ''), uniq key (or ''; for one job alone), payload, payload, …
--- Reply  the first job's number, the others follow it; or {'duplicate', number}, {'full'}, or {'closed'}
+-- Reply  the number of the first job, the others have the following ones; or {'duplicate', number}, {'full'}, or {'closed'}
 local last_id, queues, due, ready, front, delayed, jobs, uniq, uniq_of, limits, settings, waiting = unpack(KEYS)
 --@include now
 --@include insert

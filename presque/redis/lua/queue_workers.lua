@@ -1,5 +1,5 @@
 -- Reads a page of the workers of a queue, and the queue's counters.
--- ARGV   given up at (epoch ms), queue, the worker after which to begin ('' at the first), how many at most
+-- ARGV   given up at (epoch ms), queue, the worker to start after ('' for the first page), maximum number
 -- Reply  {processed, failed, worker, worker, …}
 local workers_of, processed, failed = unpack(KEYS)
 --@include now

@@ -1,5 +1,5 @@
--- Registers a worker on a queue; its counters start at 0 and its time now. What the queue kept in its name goes to the front at
--- once: the worker has begun anew and not finished it, which is an attempt that failed, and after the last one the job is dead.
+-- Registers a worker on a queue; its counters start at 0 and its time now. Jobs that the queue kept for it go to the front at
+-- once: the worker has restarted without finishing them. That is a failed attempt, and after the last one a job is dead.
 -- ARGV   given up at (epoch ms), queue, worker
 -- Reply  how many jobs it gave back
 local due, ready, front, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs, settings,
@@ -13,7 +13,7 @@ local due, ready, front, leased, dead, receipts, jobs, uniq, uniq_of, attempts, 
 --@include trim_dead
 --@include wake
 local queue, worker = ARGV[2], ARGV[3]
-redis.call('HDEL', worker_processed, worker) -- first: a full Redis refuses a HSET that is a script's first write
+redis.call('HDEL', worker_processed, worker) -- first: a full Redis refuses a HSET as a script's first write
 redis.call('HDEL', worker_failed, worker)
 redis.call('HSET', worker_started, worker, now)
 redis.call('ZADD', last_seen, now, worker)

@@ -1,9 +1,9 @@
--- Leases jobs, in their order. What was leased before with the same idempotency key, and is leased still, is answered again.
+-- Leases jobs, in order. With an idempotency key, jobs that were leased with it before and are still leased are returned again.
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or ''),
---        how long to remember the idempotency key (ms, or '' without one), daemon (or '') that is to be woken when there is
---        nothing, other queues of the same reservation …
--- Reply  {now, lease ends at (both epoch ms), number, job, attempt, max_attempts, number, …}; 0 when the queue is stopped; as
---        parts/reserved_before.lua says; or {'elsewhere', queue}, from which something was leased with the idempotency key
+--        how long to remember the idempotency key (ms, or '' without one), daemon (or '') to wake later if there is
+--        no job, other queues of the same reservation …
+-- Reply  {now, lease ends at (both epoch ms), number, job, attempt, max_attempts, number, …}; 0 when the queue is stopped; what
+--        parts/reserved_before.lua returns; or {'elsewhere', queue}, from which something was leased with the idempotency key
 local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
   limits, history, holders, run_outs, settings, kept, waiting, last_seen, worker_processed, remembered = unpack(KEYS)
 --@include now
@@ -17,7 +17,7 @@ if kept_for ~= '' then
     local other = i == 8 and queue or ARGV[i]
     local said = redis.call('HGET', remembered, other)
     if said and said:match('^%+?(%S+)') == receipt then
-      return { now, now } -- this request was given jobs already, by another try
+      return { now, now } -- another try of this request got jobs already
     elseif said and other ~= queue then
       return { 'elsewhere', other }
     end

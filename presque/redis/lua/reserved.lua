@@ -1,6 +1,6 @@
--- Finds what was leased from this queue with an idempotency key and is leased still.
+-- Finds jobs that were leased from this queue with an idempotency key and are still leased.
 -- ARGV   given up at (epoch ms), queue, how long to remember the idempotency key from now on (ms)
--- Reply  as parts/reserved_before.lua says, or {}
+-- Reply  see parts/reserved_before.lua, or {}
 local leased, receipts, jobs, attempts, limits, settings, remembered = unpack(KEYS)
 --@include now
 --@include reserved_before

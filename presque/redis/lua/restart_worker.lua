@@ -1,4 +1,4 @@
--- Begins a worker's figures anew in a partition that knows it: its counters at 0 and its time now.
+-- Resets a worker in a partition that knows it: its counters to 0 and its start to now.
 -- ARGV   given up at (epoch ms), worker
 -- Reply  1 when it is known here, else 0
 local last_seen, worker_started, worker_processed, worker_failed = unpack(KEYS)

@@ -1,6 +1,6 @@
 -- Opens a stopped queue again.
 -- ARGV   given up at (epoch ms), queue
--- Reply  1 when it was stopped, 0 when it was open, -1 when there is no such queue
+-- Reply  1 when it was stopped, 0 when it was open, -1 when the queue does not exist
 local queues, paused, ready, front, delayed, waiting = unpack(KEYS)
 --@include now
 --@include wake

@@ -1,6 +1,6 @@
--- Makes dead jobs ready again, in front as if they had come due now and however many wait, with all their attempts before them.
--- ARGV   given up at (epoch ms), queue, how many at most, the longest dead first ('' when numbers follow), number, number, …
--- Reply  {how many it moved, how many are dead still, numbers that were not dead …}, or 0 when there is no such queue
+-- Makes dead jobs ready again, in front as if they had come due now, with no attempts counted. `max_length` does not apply.
+-- ARGV   given up at (epoch ms), queue, maximum number, longest dead first ('' when numbers follow), number, number, …
+-- Reply  {how many it moved, how many are still dead, numbers that were not dead …}, or 0 when the queue does not exist
 local queues, ready, front, dead, attempts, uniq, uniq_of, run_outs, waiting = unpack(KEYS)
 --@include now
 --@include or_undo

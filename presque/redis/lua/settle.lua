@@ -1,10 +1,10 @@
 -- Settles leased jobs, each by its own outcome: ack ends it; nack counts the attempt as failed, and the job waits for its next
 -- try or is dead; final is a nack after which it is dead; release puts it back uncounted. A receipt that is no longer the job's
--- settles nothing, and one that settled it before is answered as then.
--- ARGV   given up at (epoch ms), queue, then for each job: number, receipt, outcome, delay (ms, or '' for the usual), error,
+-- settles nothing; one that settled the job before gets the same answer again.
+-- ARGV   given up at (epoch ms), queue, then for each job: number, receipt, outcome, delay (ms, or '' for the default), error,
 --        chance (0 to 1, for the back-off of a nack, else '')
 -- Reply  for each job three: acked 0 0, released 0 0, delayed <due at, epoch ms> <in how long, ms>, dead 0 0, lease-lost 0 0
---        (another receipt is the job's), or not-found 0 0 (there is no such job): see presque.jobs.outcomes
+--        (another receipt is the job's), or not-found 0 0 (the job does not exist): see presque.jobs.outcomes
 local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders,
   run_outs, settings, failed, acked, acked_by, waiting = unpack(KEYS)
 --@include now
@@ -19,7 +19,7 @@ local due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, a
 --@include trim_dead
 --@include wait_until
 --@include wake
-local queue, reply, settled, ready_again = ARGV[2], {}, {}, 0 -- `settled`: what there is to do once at the end
+local queue, reply, settled, ready_again = ARGV[2], {}, {}, 0 -- `settled`: work to do once at the end
 
 local outcomes = {}
 function outcomes.ack(id, receipt)
@@ -57,7 +57,7 @@ function outcomes.release(id, receipt, delay)
   return 'released', 0, 0
 end
 
--- As it was before its settlement failed.
+-- Restores a job whose settlement failed.
 local function hold_again(id, receipt, ends_at)
   redis.pcall('ZREM', front, padded(id))
   redis.pcall('ZREM', delayed, padded(id))

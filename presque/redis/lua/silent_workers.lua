@@ -1,5 +1,5 @@
--- Names workers of a partition that were not seen there for long, those first that were not for longest.
--- ARGV   given up at (epoch ms), how long (ms), how many at most
+-- Names workers of a partition that were not seen there for long, longest silent first.
+-- ARGV   given up at (epoch ms), for how long (ms), maximum number
 -- Reply  {not seen after (epoch ms), worker, worker, …}
 local last_seen = unpack(KEYS)
 --@include now

@@ -1,6 +1,6 @@
 -- Counts the queues of a partition.
 -- ARGV   given up at (epoch ms)
--- Reply  how many there are
+-- Reply  the number of queues
 local queues = unpack(KEYS)
 --@include now
 return redis.call('ZCARD', queues)

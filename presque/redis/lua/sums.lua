@@ -1,6 +1,6 @@
 -- Sums the counters of a page of a partition's queues, in the order of their names.
--- ARGV   given up at (epoch ms), the name after which to begin ('' at the first), how many at most (up to 1000)
--- Reply  {processed, failed, the last name, '' when there is no more}
+-- ARGV   given up at (epoch ms), the name to start after ('' for the first page), maximum number (up to 1000)
+-- Reply  {processed, failed, the last name, '' on the last page}
 local queues, processed, failed = unpack(KEYS)
 --@include now
 local names = redis.call('ZRANGEBYLEX', queues, ARGV[2] == '' and '-' or '(' .. ARGV[2], '+', 'LIMIT', 0, ARGV[3])

@@ -1,8 +1,8 @@
--- Takes jobs for good, and holds them until it is known whether they reached their consumer. The jobs that the worker was
--- given before, and the queue keeps in its name, are acknowledged.
+-- Takes jobs for good, and holds them until it is known whether they reached their consumer. Acknowledges the jobs that the
+-- queue kept for the worker.
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), hold (ms), receipt, worker (or ''), daemon (or '')
---        that is to be woken when there is nothing
--- Reply  {1 when the queue keeps them once they have arrived else 0, number, job, number, job, …}, or 0 when the queue is stopped
+--        to wake later if there is no job
+-- Reply  {1 if the queue keeps them after arrival, else 0, number, job, number, job, …}, or 0 when the queue is stopped
 local paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
   limits, history, holders, run_outs, settings, kept, waiting, last_seen, worker_processed = unpack(KEYS)
 --@include now

@@ -1,5 +1,5 @@
--- Takes a worker off a queue, acknowledges what it was given there and the queue keeps in its name, and forgets the worker
--- once it is on no queue.
+-- Removes a worker from a queue, acknowledges the jobs that the queue kept for it, and forgets the worker once it is on no
+-- queue.
 -- ARGV   given up at (epoch ms), queue, worker
 -- Reply  1 when it was on that queue, else 0
 local last_seen, queues_of, workers_of, worker_started, worker_processed, worker_failed, leased, receipts, jobs, uniq, uniq_of,

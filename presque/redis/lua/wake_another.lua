@@ -1,4 +1,4 @@
--- Wakes another daemon, for one that was woken when none of its consumers waited any more.
+-- Wakes another daemon, on behalf of one that was woken when none of its consumers waited any more.
 -- ARGV   given up at (epoch ms), queue
 -- Reply  1
 local ready, waiting = unpack(KEYS)

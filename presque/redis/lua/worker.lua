@@ -1,6 +1,6 @@
--- Reads what is known of one worker in this partition, and a page of its queues there.
--- ARGV   given up at (epoch ms), worker, the queue after which to begin ('' at the first), how many at most
--- Reply  {{started (epoch ms), seen (epoch ms), processed, failed}, queue, queue, …}, each figure nil or text; {} when it is unknown
+-- Reads the record of one worker in this partition, and a page of its queues there.
+-- ARGV   given up at (epoch ms), worker, the queue to start after ('' for the first page), maximum number
+-- Reply  {{started (epoch ms), seen (epoch ms), processed, failed}, queue, queue, …}, each figure nil or text; {} if unknown
 local last_seen, queues_of, worker_started, worker_processed, worker_failed = unpack(KEYS)
 --@include now
 local worker = ARGV[2]

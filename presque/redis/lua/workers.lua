@@ -1,5 +1,5 @@
--- Reads a page of the workers of a partition with their queues there: one row for each of both, in their order.
--- ARGV   given up at (epoch ms), the row after which to begin ('' at the first), how many at most (up to 1000)
+-- Reads a page of the workers of a partition with their queues there: one row per worker and queue, sorted.
+-- ARGV   given up at (epoch ms), the row to start after ('' for the first page), maximum number (up to 1000)
 -- Reply  {{'worker\0queue', …}, {started (epoch ms), …}, {seen (epoch ms), …}, {processed, …}, {failed, …}}, the figures for each
 --        worker on this page, nil or text
 local last_seen, queues_of, worker_started, worker_processed, worker_failed = unpack(KEYS)

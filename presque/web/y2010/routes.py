@@ -1,5 +1,5 @@
 """The 2010 routes, which existing producers and workers use: `/q /qb /status /j /control /w`.
-
+One module per noun.
 
 docs/http-2010.md specifies their answers, to the byte. They parse, call and answer; the rules of queues are in
 `presque.jobs.queues`.

@@ -1,5 +1,5 @@
--- How long (ms) a job waits for its next try after `count` failed attempts, by the queue's back-off. `chance` (0 to 1) spreads
--- it by a fifth either way.
+-- How long (ms) a job waits for its next try after `count` failed attempts, by the queue's back-off. `chance` (0 to 1)
+-- randomizes it by up to a fifth either way.
 
 --@include setting
 local function back_off(count, chance)

@@ -1,6 +1,6 @@
--- Counts an attempt that failed, and notes why. After the last one, or when it `is_final`, the job is dead: then it returns
--- nothing, and else the number of attempts that have failed. The job must be in no state. A script that has made jobs dead
--- trims them once.
+-- Counts a failed attempt, and records why. After the last one, or if it `is_final`, the job is dead and the function returns
+-- nothing; else it returns the number of failed attempts. The job must be in no state. A script that has made jobs dead must
+-- call `trim_dead` once.
 
 --@include setting
 local MOST_NOTED = 10

@@ -1,6 +1,6 @@
--- Tells of a queue: {ready, delayed, leased, dead, processed, failed, 1 when stopped else 0, 1 when there is such a queue else 0,
--- age of the oldest ready job (ms, -1 without one), {setting, …} as texts in the order of `setting_names`, '' for none}. A job
--- that is due counts as ready, moved or not.
+-- The counts of a queue: {ready, delayed, leased, dead, processed, failed, 1 if stopped else 0, 1 if it exists else 0,
+-- age of the oldest ready job (ms, -1 if none), {setting, …} as texts in the order of `setting_names`, '' for unset}. A due
+-- job counts as ready, moved or not.
 
 --@include padded
 --@include setting

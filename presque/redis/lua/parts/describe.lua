@@ -1,6 +1,6 @@
--- All that is known of a job: {state, stored job, attempts failed, max_attempts, time, history, uniq key, worker}. The time
--- (epoch ms) is when it is due, its lease ends or it died, '' when it is ready; the worker is the one that holds it, '' when none
--- does or its name is not known. Nothing when there is no such job.
+-- Everything known about a job: {state, stored job, attempts failed, max_attempts, time, history, uniq key, worker}. The time
+-- (epoch ms) is when it is due, its lease ends or it died, '' if it is ready; the worker is the one that holds it, '' if none
+-- does or its name is unknown. Nothing if the job does not exist.
 
 --@include padded
 --@include setting

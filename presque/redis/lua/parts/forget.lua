@@ -1,5 +1,5 @@
--- Removes all that is known of jobs which are in no state any more, and their uniq keys where those are still theirs. Most
--- queues have nothing but bodies, so one EXISTS tells that there is nothing else.
+-- Removes all data of jobs that are in no state any more, and their uniq keys if those still belong to them. Most queues have
+-- only payloads, so one EXISTS usually shows that there is nothing else.
 local function forget(ids)
   redis.call('HDEL', jobs, unpack(ids))
   if redis.call('EXISTS', uniq_of, attempts, limits, history, holders, run_outs) == 0 then

@@ -1,4 +1,4 @@
--- The numbers, of the pairs ARGV[at] = number, ARGV[at + 1] = receipt, …, that are still held under that receipt.
+-- The numbers among the pairs ARGV[at] = number, ARGV[at + 1] = receipt, … that are still held under that receipt.
 local function held(at)
   local asked, ids = {}, {}
   for i = at, #ARGV, 2 do

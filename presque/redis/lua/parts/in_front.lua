@@ -1,5 +1,5 @@
--- The numbers of up to `count` jobs that would be taken before those in `ready`, in their order: the jobs in `front`, merged with
--- the delayed ones that have come due and were not moved yet, as a move would merge them.
+-- The numbers of up to `count` jobs that would be taken before those in `ready`, in order: the jobs in `front`, merged with
+-- delayed ones that have come due and were not moved yet, as `move` would merge them.
 
 --@include padded
 local function in_front(count)

@@ -1,8 +1,7 @@
--- Inserts `count` jobs, all or none. `spec(i)`, for i from 1, tells of each: when it is due (epoch ms, '' at once), its uniq
--- key (or ''), its own max_attempts (or ''), and its payload.
--- Returns the number of the first, the others follow it, and a letter for each: r(eady) or d(elayed). Or, when nothing was
--- inserted, {'duplicate', the job that has a uniq key already, or 0 when it is one of these}, {'full'}, or {'closed'}
--- when the queue accepts none.
+-- Inserts `count` jobs, all or nothing. `spec(i)`, for i from 1, returns for each: when it is due (epoch ms, '' at once), its
+-- uniq key (or ''), its own max_attempts (or ''), and its payload. Returns the number of the first, which the others follow,
+-- and a letter for each: r(eady) or d(elayed). Or, if nothing was inserted, {'duplicate', the job that has the uniq key
+-- already, or 0 if it is one of these}, {'full'}, or {'closed'} if the queue accepts none.
 
 --@include padded
 --@include refusal

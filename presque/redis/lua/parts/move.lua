@@ -1,7 +1,7 @@
--- Moves up to `limit` (1000) jobs whose lease has run out, and as many delayed ones that have come due, to the front. A
--- lease, unlike the hold of a hand-off, was an attempt: the last one makes the job dead, and from the second that runs out on
--- the job waits for the back-off, because it may be what ended its workers. Forgets dead jobs that are too old or too many.
--- Then notes when this queue next needs it. Returns how many are ready now that were not, and how many it dealt with in all.
+-- Moves up to `limit` (1000) jobs whose lease has run out, and as many delayed ones that have come due, to the front. A lease,
+-- unlike the hold of a hand-off, was an attempt: the last one makes the job dead, and from the second one that runs out on, the
+-- job waits for the back-off, because it may be what killed its workers. Forgets dead jobs that are too old or too many. Then
+-- records when this queue next needs a move. Returns how many jobs became ready, and how many it processed in all.
 
 --@include back_off
 --@include count_attempt
@@ -11,7 +11,7 @@
 --@include to_front
 --@include trim_dead
 --@include wait_until
-local function spread(id) -- a chance (0 to 1) without randomness: another one for each job and moment
+local function spread(id) -- a deterministic chance (0 to 1) that differs by job and time
   return ((tonumber(id) % 9973) * 7919 + now) % 1000 / 1000
 end
 
@@ -27,7 +27,7 @@ local function run_out_lease(queue, id)
   return wait == 0
 end
 
--- What becomes of jobs whose lease has run out, under these receipts. Returns how many are in front now.
+-- Processes jobs whose lease or hold, under these receipts, has run out. Returns how many of them are in front now.
 local function fail_run_out(queue, run_out, under)
   local again, ran_out, were_kept = {}, 0, 0
   for i, id in ipairs(run_out) do
@@ -97,7 +97,7 @@ local function move(queue, limit)
   for _, key in ipairs({ delayed, leased }) do
     at = math.min(at, tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or at))
   end
-  redis.call('ZREM', due, queue) -- first, because a full Redis refuses a ZADD that is a script's first write
+  redis.call('ZREM', due, queue) -- first, because a full Redis refuses a ZADD as a script's first write
   if at < math.huge then
     redis.call('ZADD', due, at, queue)
   end

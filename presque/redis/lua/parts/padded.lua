@@ -1,5 +1,5 @@
--- A job's number as `front` and `delayed` hold it, in 16 digits, so that jobs of one rank stand in the order of their insertion;
--- and `plain`, the number again.
+-- A job's number as `front` and `delayed` hold it, in 16 digits, so that jobs of equal rank are in the order of insertion;
+-- and `plain`, which converts back.
 local function padded(id)
   return string.format('%016d', id)
 end

@@ -1,6 +1,6 @@
--- Takes up to `want` jobs in their order out of `front` and `ready`, and leases them until `deadline` (epoch ms) under a
+-- Takes up to `want` jobs in order out of `front` and `ready`, and leases them until `deadline` (epoch ms) under a
 -- receipt. Calls `each(number, stored job)` for every one. It takes no more than about 8 MiB: few at first, then as many at a
--- time as their size allows. Returns how many.
+-- time as their sizes allow. Returns how many.
 
 --@include or_undo
 --@include padded
@@ -34,7 +34,7 @@ local function pop_some(count, deadline, receipt, each, ids)
   end
   local leases, under, bytes = {}, {}, 0
   for i, job in ipairs(redis.call('HMGET', jobs, unpack(ids))) do
-    if job then -- always, unless another program has written here
+    if job then -- always, unless another program wrote here
       local id = ids[i]
       each(id, job)
       leases[#leases + 1] = deadline

@@ -1,4 +1,4 @@
--- Why `count` jobs cannot be inserted: nothing, or as `insert` returns it.
+-- Why `count` jobs cannot be inserted, as `insert` returns it; nothing if they can.
 local function refusal(count, spec)
   local max_length, accepting = unpack(redis.call('HMGET', settings, 'max_length', 'accepting'))
   if accepting == '0' then

@@ -1,5 +1,4 @@
--- What this queue keeps in a worker's name (see `redeliver_after` in presque.redis.keys): the numbers of those jobs that it still
--- holds, which are kept no longer then.
+-- Stops keeping jobs for a worker (see `kept` in presque.redis.keys). Returns the numbers of those that are still held.
 
 --@include forget
 local function release_kept(worker)
@@ -17,15 +16,15 @@ local function release_kept(worker)
   return ids
 end
 
--- Ends them.
+-- Ends these jobs.
 local function acknowledge_kept(worker)
   for _, id in ipairs(release_kept(worker)) do
     forget({ id })
   end
 end
 
--- Picks a few workers at random, and forgets those of whose jobs none are held any more: they may never come again. With
--- two for each job that ran out, those that are left are about as many as those that work.
+-- Picks a few workers at random, and forgets those without held jobs: they may never come back. With two picks for each job
+-- that ran out, about as many remain as are active.
 local function forget_kept(count)
   for _, worker in ipairs(count > 0 and redis.call('HRANDFIELD', kept, math.min(count, 20)) or {}) do
     local is_held = false

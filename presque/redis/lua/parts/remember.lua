@@ -1,5 +1,5 @@
--- What was answered before to an insertion with this idempotency key, and to remember what is answered now: 'fingerprint
--- first-number letter-for-each-job'. `remembered` is the key's own Redis key; an empty fingerprint is no idempotency key.
+-- Reads or stores the answer to an insertion with this idempotency key: 'fingerprint first-number letter-for-each-job'.
+-- `remembered` is the Redis key of the idempotency key; without one the fingerprint is empty.
 local function answered_before(fingerprint)
   return fingerprint ~= '' and redis.call('GET', remembered)
 end

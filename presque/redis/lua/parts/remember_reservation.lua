@@ -1,4 +1,4 @@
--- Remembers for an idempotency key what was leased from this queue, as reserve.lua replies it: "receipt number number …".
+-- Stores for an idempotency key which jobs of reserve.lua's reply were leased from this queue: "receipt number number …".
 local function remember_reservation(queue, receipt, reply, kept_for)
   local said = { receipt }
   for i = 3, #reply, 4 do

@@ -1,6 +1,6 @@
--- What was leased from this queue with an idempotency key and is leased still: {'again', now (epoch ms), receipt, number, job,
--- attempt, max_attempts, lease ends at (epoch ms), number, …}, or nothing. It is noted as '+' that it was asked for again: from
--- then on more than one answer is on its way, and that one of them did not arrive gives nothing back.
+-- The jobs that were leased from this queue with an idempotency key and are still leased: {'again', now (epoch ms), receipt,
+-- number, job, attempt, max_attempts, lease ends at (epoch ms), number, …}, or nothing. A '+' records that they were requested
+-- again: from then on more than one answer is on its way, so one that does not arrive gives nothing back.
 
 --@include setting
 local function reserved_before(queue, kept_for)
@@ -24,7 +24,7 @@ local function reserved_before(queue, kept_for)
     redis.call('HDEL', remembered, queue)
     return nil
   end
-  redis.call('PEXPIRE', remembered, kept_for) -- first: a full Redis refuses a HSET that is a script's first write
+  redis.call('PEXPIRE', remembered, kept_for) -- first: a full Redis refuses a HSET as a script's first write
   redis.call('HSET', remembered, queue, '+' .. receipt .. ' ' .. numbers)
   return reply
 end

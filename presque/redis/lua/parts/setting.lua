@@ -1,4 +1,4 @@
--- A setting of this queue as a number: what was set, else its default, else nothing. Times are ms.
+-- A setting of this queue as a number: the value that was set, else its default, else nothing. Times are ms.
 
 --@include setting_defaults
 local function setting(name)

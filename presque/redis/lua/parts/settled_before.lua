@@ -1,6 +1,6 @@
 -- Remembers settlements, so that they can be repeated: for an hour, or 10,000 later settlements of the queue. A script that
--- has noted some forgets the old ones once. An ack is noted by the job's number (a job has one), a nack or a release by number
--- and receipt, with what is kept of it: delayed, dead or release, when the job is due (epoch ms) and in how long (ms).
+-- has recorded some forgets the old ones once. An ack is recorded by the job's number (a job has only one), a nack or a release
+-- by number and receipt, with its result: delayed, dead or release, when the job is due (epoch ms) and in how long (ms).
 local LEAST_REMEMBERED, FORGOTTEN_AT_ONCE, LONGEST_REMEMBERED = 10000, 1000, 3600000 -- ms
 local SETTLED_BY = { delayed = 'nack', dead = 'nack', release = 'release' }
 
@@ -9,8 +9,8 @@ local function note_settlement(member, said)
   redis.call('HSET', acked_by, member, said)
 end
 
--- What was answered to this outcome under this receipt: what became of the job, as settle.lua replies it, and two times as
--- above. Nothing when there was no such settlement; and whether the job was acked by whatever receipt.
+-- The earlier answer to this outcome with this receipt: the job's result, as settle.lua replies it, and two times as above.
+-- Nothing if there was no such settlement; and whether the job was acked with any receipt.
 local function settled_before(id, receipt, outcome)
   local by = redis.call('HGET', acked_by, id)
   if by == receipt and outcome == 'ack' then
@@ -28,7 +28,7 @@ end
 
 local function forget_old_settlements()
   local count, old = redis.call('ZCARD', acked), {}
-  if count % 16 == 0 then -- now and then is enough
+  if count % 16 == 0 then -- occasionally is enough
     old = redis.call('ZRANGEBYSCORE', acked, '-inf', now - LONGEST_REMEMBERED, 'LIMIT', 0, FORGOTTEN_AT_ONCE)
   end
   if #old == 0 and count >= LEAST_REMEMBERED + FORGOTTEN_AT_ONCE then

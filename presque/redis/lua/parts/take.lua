@@ -1,6 +1,6 @@
--- Takes up to `want` jobs of a queue in their order, after those that have come due or run out were moved, and has them held
--- under a receipt for `length` (ms). Calls `each(number, stored job)` for every one. It notes that the worker ('' without a name)
--- was seen, and when there is nothing that the daemon ('' for none) waits. Returns how many; nothing when the queue is stopped.
+-- Moves jobs that have come due or run out, then takes up to `want` jobs of a queue in order, held under a receipt for `length`
+-- (ms). Calls `each(number, stored job)` for every one. Records that the worker ('' if unnamed) was seen, and if there is no
+-- job that the daemon ('' for none) waits. Returns how many; nothing if the queue is stopped.
 
 --@include count_worker
 --@include move
@@ -17,7 +17,7 @@ local function take(queue, want, length, receipt, worker, daemon, each)
     moved = move(queue, 1000)
   end
   local taken = pop(queue, want, now + length, receipt, each)
-  wake(moved - taken) -- there is more than was asked for, and the mover will not come for it again
+  wake(moved - taken) -- there are more jobs than were requested, and the mover will not come for them again
   if taken == 0 then
     wait(daemon)
   end

@@ -1,4 +1,4 @@
--- Puts taken jobs back to the front of their queue; a uniq key is theirs again unless another job took it meanwhile.
+-- Puts taken jobs back to the front of their queue; they get their uniq keys again unless another job took them meanwhile.
 
 --@include padded
 local function to_front(ids)

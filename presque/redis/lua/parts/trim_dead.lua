@@ -1,4 +1,4 @@
--- Forgets up to 100 dead jobs that are too old, and up to 100 beyond the number that is kept. Returns how many.
+-- Forgets up to 100 dead jobs that are too old, and up to 100 beyond the number to keep. Returns how many.
 
 --@include forget
 --@include setting
@@ -17,7 +17,7 @@ local function trim_dead()
   return #old
 end
 
--- When there is next something to trim (epoch ms): now while there are too many, infinite when none are dead.
+-- When the next trim is due (epoch ms): now while there are too many, infinite if none are dead.
 local function trim_dead_at()
   local died = redis.call('ZRANGE', dead, 0, 0, 'WITHSCORES')[2]
   if not died then

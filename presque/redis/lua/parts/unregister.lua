@@ -1,4 +1,4 @@
--- Takes a worker off a queue; and forgets all else of it in this partition once it is on no queue here, then it returns true.
+-- Removes a worker from a queue. Once it is on no queue here, forgets it in this partition and returns true.
 local function unregister(worker, queue)
   redis.call('ZREM', queues_of, worker .. '\0' .. queue)
   redis.call('ZREM', workers_of, queue .. '\0' .. worker)

@@ -1,5 +1,5 @@
--- Notes that a daemon (its id, or '' for none) has consumers who wait for this queue, after it has found nothing. It has
--- subscribed to its channel before. What is an hour old goes, and while nothing happens it is written each ten minutes.
+-- Records that a daemon (its id, or '' for none) has consumers waiting for this queue, after it has found nothing. It has
+-- subscribed to its channel before. Entries expire after an hour; an unchanged one is rewritten every ten minutes.
 local LONGEST_WAIT, WRITTEN_AFTER = 3600000, 600000 -- ms
 
 local function wait(daemon)

@@ -1,4 +1,4 @@
--- Has a job whose attempt failed, or that was released with a delay, wait until a moment (epoch ms).
+-- Delays a job whose attempt failed, or that was released with a delay, until a time (epoch ms).
 
 --@include padded
 local function wait_until(queue, id, at)

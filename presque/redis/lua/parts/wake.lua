@@ -1,6 +1,6 @@
--- Tells up to `count` of the daemons that wait for this queue, those first that wait longest, that it may have a job for each
--- now. A daemon that does not hear it is left out. It only makes waiting consumers prompt, so a Redis user who may not publish
--- loses nothing else: the error of that one command is left alone.
+-- Tells up to `count` daemons that wait for this queue, longest waiting first, that it may have a job for each now. Daemons
+-- that do not receive it are skipped. This only makes waiting consumers prompt, so a Redis user without permission to publish
+-- loses nothing else: the error of that command is ignored.
 local function wake(count)
   while count > 0 do
     local daemon = redis.call('ZPOPMIN', waiting)[1]
