@@ -38,7 +38,7 @@ from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
 from presque.web.answers import error, error_body
-from presque.web.app import explain, make_routes
+from presque.web.app import admit, explain, make_routes
 from presque.web.parts import Parts
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Daemon(Root):
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
-        self.table = Table(self.routes, explain, error)
+        self.table = Table(self.routes, admit, explain, error)
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
         self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)

@@ -77,7 +77,7 @@ def test_klein_replaces_an_endpoint_of_the_same_name_without_a_word():
     app.route("/a", endpoint="same")(lambda request: b"a")
     app.route("/b", endpoint="same")(lambda request: b"b")
     assert len(app.endpoints) == 1
-    routes = Routes(lambda function, path, query: function)
+    routes = Routes()
     routes.at("GET", "/c", summary="Says c.")(lambda request: b"c")
     with pytest.raises(ValueError, match="two routes GET /c"):
         routes.at("GET", "/c", summary="Says c.")(lambda request: b"again")
