@@ -42,7 +42,7 @@ from presque.web.app import admit, explain, make_routes
 from presque.web.parts import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from twisted.internet.interfaces import IListeningPort
 
@@ -105,29 +105,42 @@ class Daemon(Root):
             self.server.became_ready = self.changed
             self.register("the private Redis", self._start_server, self.server.stop)
         self.store.topology.commands.changed = self.changed
-        self.register("the store", self.store.start, self.store.stop)
+        self.register("the store", self._start_store, self.store.stop)
         self._register_loop("the beat", self.store.beat, BEAT, sys.maxsize)
-        self.register("the wait for the store", self._await_store, lambda: None)
-        self._register_loop("conversion", self.conversion.run_once, CONVERT, 1)
-        self.register("the wait for the conversion", self._await_conversion, lambda: None)
+        self._register_loop("conversion", self.conversion.run_once, CONVERT, 1, self._await_conversion)
         self._register_loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE)
         self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
         self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
         self.site.changed = self.deliveries.changed = self.changed
         self.register("the site", self._listen, self._drain)
-        self.register("the garbage collector", _freeze, lambda: None)
 
-    def _register_loop(self, name: str, work: Callable[[], Coroutine[Any, Any, int]], tick: float, full: int) -> None:
+    def _register_loop(
+        self,
+        name: str,
+        work: Callable[[], Coroutine[Any, Any, int]],
+        tick: float,
+        full: int,
+        begun: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Register a loop; with `begun`, the next part starts when that is over."""
         loop = self.loops[name] = Loop(name, work, tick, full, self._reactor)
         loop.turned = self.changed
-        self.register(name, loop.start, loop.stop)
+
+        async def start() -> None:
+            loop.start()
+            if begun is not None:
+                await begun()
+
+        self.register(name, start, loop.stop)
 
     async def _start_server(self) -> None:
         if self.server is not None:
             await self.server.start()
+        if self.server is not None and self.running:
             await self._until(self.server.is_ready, FIRST_CONNECTION)
 
-    async def _await_store(self) -> None:
+    async def _start_store(self) -> None:
+        self.store.start()
         await self._until(lambda: self.store.is_up, FIRST_CONNECTION)
 
     async def _await_conversion(self) -> None:
@@ -140,6 +153,8 @@ class Daemon(Root):
                 notice_vanished(port, self.settings.request_timeout)
                 self.ports.append(port)
                 self._log.info("presque listens on {address}", address=port.getHost())
+        gc.collect()
+        gc.freeze()  # what lives as long as the daemon is not looked through at each collection, which took 25 ms
 
     async def _drain(self) -> None:
         """Listen no more, answer those who wait, and end what is in flight."""
@@ -159,12 +174,6 @@ class Daemon(Root):
     def _hurry(self) -> None:
         if self.server is not None:
             self.server.writing.hurry()
-
-
-def _freeze() -> None:
-    """What lives as long as we do is not looked through at each collection, which took 25 ms."""
-    gc.collect()
-    gc.freeze()
 
 
 def make_service(settings: Settings, reactor: Any = None) -> Root:
