@@ -16,6 +16,7 @@ from presque.background.conversion import Conversion
 from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.loop import Loop
 from presque.background.mover import Mover
+from presque.http import arrival
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
 from presque.http.site import Site
@@ -147,6 +148,8 @@ class Daemon(Root):
         await self._until(lambda: self.conversion.done or not self.store.is_up, FIRST_CONNECTION)
 
     async def _listen(self) -> None:
+        if not arrival.is_known():
+            self._log.warn("this Twisted is not known: answers go out later, and jobs over Unix sockets come again")
         for endpoint in self._endpoints:
             if self.running:
                 port = await endpoint.listen(self.site)

@@ -13,6 +13,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
@@ -90,8 +91,7 @@ class Arrival:
         """What the kernel takes goes at once, without a turn of the reactor; the rest as usual."""
         self.written += len(data)
         raw = self._raw
-        # Twisted has no public word for what it has not given to the kernel yet; these are its two buffers.
-        if raw.connected and not (raw.dataBuffer or raw._tempDataBuffer):
+        if raw.connected and unsent(raw) == 0:
             try:
                 sent = self._handle.send(data)
             except OSError:  # it takes nothing now; or the client has left, and the transport finds that by itself
@@ -130,11 +130,13 @@ class Arrival:
 
     def on_its_way(self) -> int:
         """How many bytes were written and are not known to be with the client."""
-        ours = len(self._raw.dataBuffer) - self._raw.offset + self._raw._tempDataLen  # as in _send
+        ours = unsent(self._raw)
+        if ours is None:
+            return self.written - self._arrived  # nothing more is known to have arrived
         if sys.platform != "linux":
-            return int(ours)
+            return ours
         (unread,) = struct.unpack("i", fcntl.ioctl(self._handle, _SIOCOUTQ, b"\0\0\0\0"))
-        return int(ours + unread)
+        return ours + int(unread)
 
     def _connection_lost(self, reason: Failure) -> None:
         """The connection is at its end, and its socket not closed yet."""
@@ -147,6 +149,20 @@ class Arrival:
             self._closing()
         finally:
             self._raw.connectionLost(reason)
+
+
+def is_known() -> bool:
+    """Whether this Twisted tells what it has not given to the kernel yet; it has no public word for that."""
+    names = vars(FileDescriptor(object()))  # type: ignore[arg-type]  # any reactor will do
+    return {"dataBuffer", "offset", "_tempDataLen"} <= {*names, *dir(FileDescriptor)}
+
+
+def unsent(raw: Any) -> int | None:
+    """How many bytes a transport of Twisted's has not given to the kernel yet; None where it does not tell."""
+    return len(raw.dataBuffer) - raw.offset + int(raw._tempDataLen) if _IS_KNOWN else None
+
+
+_IS_KNOWN = is_known()
 
 
 def _below(transport: Any) -> Any:

@@ -15,6 +15,8 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from twisted import __version__ as version
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 
@@ -67,10 +69,19 @@ async def hold(endpoint: Any) -> Any:
     """Listen on `endpoint` and accept nothing: who comes waits until a process that inherits the socket takes him. The
     Twisted port. It closes our descriptor alone when it stops: the socket lives until the last process closes it.
     """
+    _check_twisted()
     port = await endpoint.listen(_Nobody())
     port.stopReading()
     port._shouldShutdown = False
     return port
+
+
+def _check_twisted() -> None:
+    """Twisted has no public words for how its ports begin and end. Raise RuntimeError where these are not its words:
+    a shared socket would be shut down for everybody.
+    """
+    if not hasattr(tcp.Port, "_shouldShutdown") or not hasattr(tcp.Port, "_preexistingSocket"):
+        raise RuntimeError(f"Twisted {version} is not known to this presque: it cannot inherit or share sockets")
 
 
 class _Nobody(Factory):
@@ -100,6 +111,7 @@ class _Inherited:
         return execute(self._listen, factory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        _check_twisted()
         listening = _Listening(fileno=self._descriptor)  # with the family that it really has
         listening.set_inheritable(False)
         listening.setblocking(False)
