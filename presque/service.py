@@ -171,7 +171,9 @@ class Daemon(Root):
             connection.loseConnection()
 
     def _redis_stepped(self, seconds: float) -> None:
-        self._log.warn("Redis' clock was set forward by {seconds} s: leases run out by it", seconds=round(seconds, 1))
+        self._log.warn(
+            "the Redis clock was set forward by {seconds} s: leases run out earlier", seconds=round(seconds, 1)
+        )
         self.deliveries.hold_all()
 
     def _hurry(self) -> None:

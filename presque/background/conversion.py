@@ -48,7 +48,7 @@ class Conversion:
             self._partition = some.stop
         await self._record.note_new_workers(self._store)
         if converted:
-            _log.info("converted {count} registrations of workers to their new form", count=converted)
+            _log.info("converted {count} worker registrations to the new form", count=converted)
         return converted
 
     async def _convert(self, partition: int) -> int:

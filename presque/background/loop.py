@@ -82,6 +82,6 @@ class Loop:
             error = repr(wrong)
             if error != self._complaint:  # and not at each turn
                 self._complaint = error
-                self._log.failure("{name} failed; it will be tried again", name=self.name)
+                self._log.failure("{name} failed and will be retried", name=self.name)
         self.last = Turn(self._call.clock.seconds(), count, error)
         self.turned()

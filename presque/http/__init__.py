@@ -1,1 +1,1 @@
-"""Bytes to requests and back: connections, the table of routes, and what becomes of jobs on their way to a client."""
+"""Bytes to requests and back: connections, the table of routes, and the delivery of jobs to clients."""

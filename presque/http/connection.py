@@ -1,4 +1,4 @@
-"""One client's connection: requests in their order, its deadlines, and refusals before there is a route."""
+"""One client's connection: requests in order, deadlines, and refusals that need no route."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from presque.http.shared import Shared
 
 IDLE = 75  # seconds that a connection may stay open between requests; proxies close after 60
-AHEAD = 1 << 14  # bytes that a client may send ahead of what is answered, before we read no more
-LOOK = 0.03  # of the time that a client may take no byte, between two looks whether it has
-LINGER = 2.0  # seconds that a refused client may go on sending, so that it can read why
+AHEAD = 1 << 14  # bytes that a client may pipeline before we stop reading
+LOOK = 0.03  # interval between checks that the client reads, as a fraction of the time that it may take no byte
+LINGER = 2.0  # seconds that a refused client may continue to send, so that it can read why
 NO_STORE = b"Cache-Control: no-store\r\n"  # a cache that keeps the answer to a GET hands a job out twice
 CLOSE = b"Connection: close\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -36,7 +36,7 @@ _heads: dict[tuple[int, bytes, bytes, bool], bytes] = {}
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Connection(Protocol):
-    """One client's connection. Requests are answered one at a time; what comes ahead waits, at last in the kernel."""
+    """One client's connection. Requests are answered one at a time; pipelined ones wait, beyond AHEAD in the kernel."""
 
     transport: Any
 
@@ -44,17 +44,17 @@ class Connection(Protocol):
         self.site = site
         self.request_timeout = site.request_timeout
         self.answering: Request | None = None
-        self.finished = False  # our last answer is written: what still comes is thrown away (RFC 9112, 9.6)
+        self.finished = False  # the last answer is written: further input is discarded (RFC 9112, 9.6)
         self.lost = False
-        self._ended = False  # the client sends no more
-        self._is_full = False  # the client does not read what we write
-        self._is_reading = False  # requests are being read, further up in the stack
-        self._is_deaf = False  # we have told the transport to read no more
-        self._more: IDelayedCall | None = None  # reads on in the next turn of the reactor
-        self._idle_look: IDelayedCall | None = None  # when to look whether the connection is idle for too long
+        self._ended = False  # the client has closed its half
+        self._is_full = False  # the client reads more slowly than we write
+        self._is_reading = False  # `_read` is further up in the call stack
+        self._is_deaf = False  # the transport is paused
+        self._more: IDelayedCall | None = None  # continues to read in the next turn of the reactor
+        self._idle_look: IDelayedCall | None = None  # the next check whether the connection was idle for too long
         self._idle_since = 0.0
-        self._deadline: IDelayedCall | None = None  # for all of a request, or for reading what we sent
-        self._taken = 0  # how much of what we wrote the client had taken when it was last seen to take any,
+        self._deadline: IDelayedCall | None = None  # to send a whole request, or to read the answer
+        self._taken = 0  # bytes of the stream that the client had taken when it last took any,
         self._taken_at = 0.0  # and when that was
 
     def connectionMade(self) -> None:
@@ -69,10 +69,10 @@ class Connection(Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request has begun to come, and is not answered."""
+        """Whether a request has begun to arrive and is not answered yet."""
         return self.answering is not None or self._parser.request is not None or len(self._parser) > 0
 
-    # What comes in.
+    # Input.
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -85,11 +85,11 @@ class Connection(Protocol):
             self._hear(False)
 
     def _has_to_wait(self) -> bool:
-        """Whether what comes now is not read yet."""
+        """Whether input must wait before it is parsed."""
         return self.answering is not None or self._more is not None or self._is_full
 
     def _hear(self, wanted: bool) -> None:
-        """Have the transport read, or not."""
+        """Resume or pause the transport's reading."""
         if self._is_deaf is not wanted or self.lost or self._ended:
             return
         self._is_deaf = not wanted
@@ -99,8 +99,8 @@ class Connection(Protocol):
             self.transport.pauseProducing()
 
     def _read(self) -> None:
-        """Read a request, and have it answered. What has come behind it waits for that, and once it was answered
-        without waiting, for the next turn of the reactor: others have theirs.
+        """Read a request and have it answered. Input behind it waits for the answer. If the answer came at once, the
+        input waits for the next turn of the reactor, so that other clients get their turns.
         """
         self._is_reading = True
         try:
@@ -119,7 +119,7 @@ class Connection(Protocol):
             self._is_reading = False
 
     def _read_head(self) -> Request | None:
-        """The next request, unless its head refuses it."""
+        """The next request; None if its head is incomplete or was refused. Raises Malformed and TooLarge."""
         site = self.site
         request = self._parser.read_head()
         if request is None:
@@ -141,9 +141,9 @@ class Connection(Protocol):
         return request
 
     def _wait_for_the_rest(self) -> None:
-        """A request has begun: the time for all of it runs from its first byte."""
+        """A request has begun: the deadline for all of it counts from its first byte."""
         if self._ended:
-            self.refuse(HTTPStatus.BAD_REQUEST, "bad request")  # the rest will never come
+            self.refuse(HTTPStatus.BAD_REQUEST, "bad request")  # the rest will never arrive
             return
         self._hear(True)
         if self._deadline is None:
@@ -156,15 +156,15 @@ class Connection(Protocol):
     def _answer(self, request: Request) -> None:
         self.answering = request
         site = self.site
-        if self._deadline is not None and not self._is_full:  # else it is the time in which the client has to read
+        if self._deadline is not None and not self._is_full:  # else it is the deadline for reading the answer
             self._stop_deadline()
         if site.deliveries.awaits(self):
-            site.deliveries.look_at(self)  # who asks again has most likely read the answer before
+            site.deliveries.look_at(self)  # a client that asks again has most likely read the previous answer
         if site.stopping and not request.is_last:
             request.close()
         site.answer(request)
         if self._ended and self._is_waiting():
-            self._close()  # as readConnectionLost does with one that waits already
+            self._close()  # as readConnectionLost does if the client waits already
 
     def _is_waiting(self) -> bool:
         """Whether the client waits for a job."""
@@ -172,9 +172,9 @@ class Connection(Protocol):
         return delivery is not None and delivery.is_waiting
 
     def _go_on(self) -> None:
-        """Read what has come meanwhile."""
+        """Read the input that has arrived meanwhile."""
         more, self._more = self._more, None
-        if more is not None and more.active():  # it is earlier than that
+        if more is not None and more.active():  # called before the timer fired
             more.cancel()
         if self.lost or self.finished or self.answering is not None or self._is_full:
             return
@@ -182,10 +182,10 @@ class Connection(Protocol):
             self._hear(True)
         self._read()
 
-    # What goes out.
+    # Output.
 
     def respond(self, request: Request, body: bytes) -> None:
-        """Send a whole answer, `body` being its body, in one piece."""
+        """Send a complete answer with this body, in one piece."""
         if request.is_answered:
             raise RuntimeError("a request is answered once")
         request.is_answered = True
@@ -217,8 +217,8 @@ class Connection(Protocol):
                 self._go_on()
 
     def refuse(self, status: int, message: str) -> None:
-        """Answer without a route, and close. What the client still sends is read and thrown away for a moment: closing
-        with unread bytes would reset the connection, and the client would never see the answer.
+        """Answer without a route, and close. Further input is read and discarded for a moment: closing with unread
+        bytes would reset the connection, and the client would never see the answer.
         """
         if self.finished:
             return
@@ -233,7 +233,7 @@ class Connection(Protocol):
     # Deadlines.
 
     def _after(self, seconds: float, function: Callable[[], object]) -> None:
-        """Call `function` unless something else happens first."""
+        """Set the deadline: call `function` in so many seconds, unless the deadline is stopped or replaced."""
         self._stop_deadline()
         self._deadline = self.site.clock.callLater(seconds, self._expired, function)
 
@@ -247,7 +247,7 @@ class Connection(Protocol):
             self._deadline = None
 
     def _look_whether_idle(self) -> None:
-        """A timer anew for each request would cost more than looking, once, whether there was one."""
+        """Close an idle connection. One timer that checks for recent requests costs less than a timer per request."""
         self._idle_look = None
         if self.finished:
             return
@@ -257,19 +257,19 @@ class Connection(Protocol):
         left = self._idle_since + IDLE - now
         if left > 0:
             self._idle_look = self.site.clock.callLater(left, self._look_whether_idle)
-        else:  # without a word, in the log either
+        else:  # without an answer or a log line
             self.loseConnection()
 
     def _is_taking(self) -> bool:
-        """Whether an answer is on its way, of which the client takes some now and then."""
+        """Whether the client is still taking an answer."""
         if self.site.deliveries.awaits(self):
             return True
         before, self._taken = self._taken, self.arrival.until()
         return before < self._taken < self.arrival.written
 
     def pauseProducing(self) -> None:
-        """The client reads more slowly than we write: it is answered no further, and cut off once it has taken no byte
-        for too long.
+        """The client reads more slowly than we write: stop answering, and cut it off once it has taken no byte for too
+        long.
         """
         self._is_full = True
         self._hear(False)
@@ -284,7 +284,7 @@ class Connection(Protocol):
             self._hear(True)
 
     def stopProducing(self) -> None:
-        """The transport wants nothing more."""
+        """The transport needs no more data."""
 
     def _watch(self) -> None:
         self._taken, self._taken_at = self.arrival.until(), self.site.clock.seconds()
@@ -300,7 +300,7 @@ class Connection(Protocol):
             self._look_later()
 
     def _takes_nothing_for(self, patience: float, linger: float) -> bool:
-        """Whether the client has taken no byte for so many seconds; the last where it has taken all."""
+        """Whether the client has taken no byte for `patience` seconds, or `linger` seconds once it has taken all."""
         taken, now = self.arrival.until(), self.site.clock.seconds()
         if taken > self._taken:
             self._taken, self._taken_at = taken, now
@@ -313,22 +313,22 @@ class Connection(Protocol):
         self.transport.abortConnection()
 
     def loseConnection(self) -> None:
-        """Close from our side, once what was written has arrived. While a delivery is not known to have arrived only
-        our half is closed, or nothing where that cannot be done (TLS): a closed socket could not tell any more.
+        """Close our side once everything written has arrived. While a delivery is not known to have arrived, close only
+        our half, or nothing where that is impossible (TLS): a closed socket cannot tell what has arrived.
         """
         if not self.finished:
             self._finish(False)
 
     def _finish(self, is_sending: bool) -> None:
-        """Our last answer is written. When the client `is_sending`, what comes is read for a moment and thrown away:
-        closing with unread bytes would reset the connection, and the client would never see the answer.
+        """The last answer is written. If the client `is_sending`, its input is read and discarded for a moment: closing
+        with unread bytes would reset the connection, and the client would never see the answer.
         """
         is_sending = is_sending or len(self._parser) > 0 or self._is_deaf
         self.finished = True
         self._parser.end()
-        self._hear(True)  # that the client leaves is heard in no other way
+        self._hear(True)  # the only way to learn that the client leaves
         if self.arrival.is_plain and (is_sending or self.site.deliveries.awaits(self)):
-            self.transport.unregisterProducer()  # else Twisted asks for more instead
+            self.transport.unregisterProducer()  # else Twisted asks for more data instead of closing
             self.transport.loseWriteConnection()
         elif not self.site.deliveries.awaits(self):
             self._close()
@@ -343,23 +343,23 @@ class Connection(Protocol):
         self._after(min(LINGER, self.request_timeout * LOOK), self._look_at_the_end)
 
     def _look_at_the_end(self) -> None:
-        """Whatever the client does, or does not (as to answer a close_notify), the connection ends."""
+        """End the connection, whatever the client does or fails to do, for example to answer a close_notify."""
         if self._takes_nothing_for(self.request_timeout, LINGER):
             self.abort()
         else:
             self._look_at_the_end_later()
 
     def settled(self) -> None:
-        """Nothing is awaited any more: close now what was to be closed."""
+        """No delivery is awaited any more: close the connection now if that was pending."""
         if self.finished and not self.lost:
             self._close()
 
     def writeConnectionLost(self) -> None:
-        """We have closed our side: what was written is out."""
+        """Our half is closed: everything written has been sent."""
 
     def readConnectionLost(self) -> None:
-        """The client has closed its side. Either it has left, and what we send now is answered with a reset; or it only
-        has no more to ask (`nc -N`), and still reads. So what it has asked is answered, unless it waits.
+        """The client has closed its half. Either it has left and answers what we send with a reset, or it has no more
+        requests (`nc -N`) and still reads. So its requests are answered, unless it waits for a job.
         """
         deliveries = self.site.deliveries
         self._ended = True
@@ -370,7 +370,7 @@ class Connection(Protocol):
             self._go_on()
 
     def _before_the_end(self) -> None:
-        """The socket is about to be closed: what has not reached the client by now never will."""
+        """The socket is about to be closed: bytes that have not reached the client by now never will."""
         self.site.deliveries.look_at(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -386,11 +386,11 @@ class Connection(Protocol):
         request, self.answering = self.answering, None
         if request is not None:
             request.left()
-        self.site.deliveries.look_at(self)  # at what was written since
+        self.site.deliveries.look_at(self)  # deliveries written since then
 
 
 def _head(status: int, content_type: bytes, version: bytes, is_kept: bool) -> bytes:
-    """The first lines of an answer, which are the same each time."""
+    """The first lines of an answer, cached because few combinations occur."""
     key = (status, content_type, version, is_kept)
     head = _heads.get(key)
     if head is None:

@@ -1,17 +1,17 @@
-"""Handing taken jobs to clients: a job ends when it has reached its consumer, and goes back when the consumer has left.
+"""Delivering taken jobs to clients: a job ends once it has reached its client, and goes back if the client has left.
 
-    asked ──▶ held ──▶ written ──▶ reached ──▶ settled       (of a lease: nothing is left to do)
+    asked ──▶ held ──▶ written ──▶ reached ──▶ settled       (a lease needs nothing more)
       │         │          │                   or kept       (for the worker that has it: `redeliver_after`)
-      └─────────┴──────────┴──▶ given back                   (the client is gone before it was reached)
-                └──────────┴──▶ run out                      (the daemon is gone: Redis hands the job out again)
+      └─────────┴──────────┴──▶ given back                   (the client left before it was reached)
+                └──────────┴──▶ run out                      (the daemon died: Redis hands the job out again)
 
 - asked: the script that takes the job is on its way to Redis; the client may leave meanwhile.
-- held: Redis keeps the job for HOLD seconds, which are renewed as long as the answer is on its way.
-- written: the answer is in the connection's stream, up to a mark.
-- reached: the client's kernel has acknowledged all up to the mark (presque.http.arrival). That alone decides, whatever
-  becomes of the connection afterwards. A client that takes no byte for the time that a request may take is gone.
-- settled, kept: several jobs by one script call. While Redis is away they wait: settling late is harmless, and receipts
-  tell whose the jobs are. So each job is settled or given back in the end, or runs out: perhaps twice, never lost.
+- held: Redis holds the job for HOLD seconds, and the hold is extended as long as the answer is on its way.
+- written: the answer is in the connection's stream and ends at a mark.
+- reached: the client's kernel has acknowledged everything up to the mark (presque.http.arrival). That alone decides,
+  whatever happens to the connection afterwards. A client that takes no byte within `request_timeout` counts as gone.
+- settled, kept: one script call settles several jobs. While Redis is away they wait: settling late is harmless, because
+  receipts tell whose the jobs are. So each job is finally settled, given back or run out: perhaps twice, never lost.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
     from presque.http.request import Client, Request
     from presque.jobs.queues import Queues, Taken
 
-# Seconds after which a delivery is looked at, for a client may leave without reading what it has received; what has
-# arrived by then is settled together.
+# Seconds until a delivery is first checked: a client may leave without reading what it received. Jobs that have arrived
+# by then are settled together.
 GATHER = 0.005
-SLOWEST_LOOK = 0.1  # seconds between two looks at a connection that is slow to take its answer
-RETRY = 0.1  # seconds between two tries while Redis is away, or something unexpected happens
-STALE = HOLD / 2  # seconds after which a hold is extended, or an answer that was not begun is not given any more
+SLOWEST_LOOK = 0.1  # seconds, the longest interval between checks of a connection that takes its answer slowly
+RETRY = 0.1  # seconds between tries while Redis is away or after an unexpected error
+STALE = HOLD / 2  # seconds after which a hold is extended, and after which an answer that was not begun is dropped
 
-# The states of the picture.
+# The states in the diagram.
 ASKED, HELD, WRITTEN, REACHED, GIVEN_BACK = "asked", "held", "written", "reached", "given back"
 EMPTY = "empty"  # there was no job, or the store refused
 
 
 class Delivery:
-    """The jobs that one request takes, from the question to Redis to the client's kernel. All of its state is here:
-    each method is an event, and what follows of it is asked of the Deliveries.
+    """The jobs that one request takes, on their way from Redis to the client's kernel. All of its state is here: each
+    method is an event, and its consequences are requested from the Deliveries.
     """
 
     __slots__ = (
@@ -69,12 +69,12 @@ class Delivery:
     )
 
     taken: Taken
-    next_look: float  # when to look at it, once it is written
+    next_look: float  # when to check it next, once it is written
     _held_at: float
-    mark: int  # the place in the connection's stream where the answer ends
-    _patience: float  # seconds until the look after the next; doubles, for a client may be slow
-    _progress: int  # how far the stream had come at the last look,
-    _progressed_at: float  # and when it was found there
+    mark: int  # the position in the connection's stream where the answer ends
+    _patience: float  # seconds between the next two checks; doubles each time, because a client may be slow
+    _progress: int  # how many bytes of the stream had arrived at the last progress,
+    _progressed_at: float  # and when that was
 
     def __init__(
         self,
@@ -100,11 +100,11 @@ class Delivery:
 
     @property
     def has_jobs(self) -> bool:
-        """Whether the answer that is written now has jobs in it."""
+        """Whether the answer being written contains jobs."""
         return self.state is HELD
 
     def took(self, taken: Taken) -> bytes:
-        """Redis has answered. The answer to the client; StoreUnavailable when it is too late for one."""
+        """Redis has answered. Returns the answer to the client. Raises StoreUnavailable when it is too late for one."""
         self._all.asked -= 1
         self.taken = taken
         if not taken.numbers:
@@ -125,14 +125,14 @@ class Delivery:
             raise
 
     def refused(self, failure: Failure) -> Failure:
-        """The store has refused, or the client has left while it waited."""
+        """The store has refused, or the client has left while waiting."""
         self._all.asked -= 1
         self.state = EMPTY
         self._all.changed()
         return failure
 
     def left(self) -> None:
-        """The client has left before it was answered."""
+        """The client has left before the answer."""
         self.has_left = True
         if self.state is HELD:
             self._give_back()
@@ -140,7 +140,7 @@ class Delivery:
             self._taking.cancel()
 
     def written(self, mark: int) -> None:
-        """The answer is in the stream to the client, and ends at this place."""
+        """The answer is in the stream to the client and ends at position `mark`."""
         if self.state is HELD:
             self.state, self.mark = WRITTEN, mark
             self._patience, self._progress, self._progressed_at = GATHER, -1, 0.0
@@ -148,7 +148,7 @@ class Delivery:
             self._all.watch(self)
 
     def look(self) -> bool:
-        """Decide what has become of the answer, as far as one can; whether it is decided."""
+        """Check whether the answer has reached the client. Returns whether that is decided."""
         reached = self.connection.arrival.reached(self.mark)
         if reached:
             self.state = REACHED
@@ -164,7 +164,7 @@ class Delivery:
         return True
 
     def _takes_nothing(self) -> bool:
-        """Whether no byte has reached the client for too long: it may be gone without a word."""
+        """Whether no byte has reached the client for too long: it may have vanished without closing."""
         now, progress = self._all.clock.seconds(), self.connection.arrival.until()
         if progress > self._progress:
             self._progress, self._progressed_at = progress, now
@@ -178,13 +178,13 @@ class Delivery:
             self.hold()
 
     def hold(self) -> None:
-        """Hold the jobs for longer, before anybody takes them for run out."""
+        """Extend the hold of the jobs before it runs out."""
         if self.taken.on_arrival != "nothing":
             self._held_at = self._all.clock.seconds()
             self._all.hold(self.taken)
 
     def look_failed(self) -> None:
-        """Looking at it failed as nobody expects: the jobs go back."""
+        """A check raised an unexpected error: the jobs go back."""
         self._give_back()
 
     def _give_back(self) -> None:
@@ -193,8 +193,8 @@ class Delivery:
 
 
 class Deliveries:
-    """All deliveries of one daemon: what is asked and not answered, written and not known to have arrived, and settled
-    or given back without Redis' word for it.
+    """All deliveries of one daemon: those asked for and not answered, those written and not known to have arrived, and
+    those settled or given back and not confirmed by Redis.
     """
 
     _log = Logger()
@@ -202,20 +202,20 @@ class Deliveries:
     def __init__(self, queues: Queues, clock: IReactorTime) -> None:
         self.clock = clock
         self.asked = 0  # takes that Redis has not answered
-        self.changed: Callable[[], object] = lambda: None  # called when something has come to its end
+        self.changed: Callable[[], object] = lambda: None  # called when something has ended
         self._queues = queues
         self._written: dict[Client, list[Delivery]] = {}  # not known to have arrived
         self._arrived: list[Taken] = []  # to be settled
-        self._returned: list[Taken] = []  # to be given back, since that failed
+        self._returned: list[Taken] = []  # to be given back, because that failed before
         self._calls = 0  # settlements that Redis has not answered
-        self._complaint = ""  # what went wrong last, unexpectedly
+        self._complaint = ""  # the last unexpected error
         self._next_look: IDelayedCall | None = None
 
     def deliver(
         self, request: Request, taking: Deferred[Any], waits: bool, compose: Callable[[Any], bytes]
     ) -> Deferred[bytes]:
-        """Answer `request` with `compose(taken)`. When the client leaves before that, the jobs go back, and when it
-        `waits` the taking itself is cancelled.
+        """Fires with the answer to `request`, `compose(taken)`. When the client leaves before, the jobs go back; if it
+        `waits`, `taking` is cancelled.
         """
         request.delivery = delivery = Delivery(self, request.connection, taking, waits, compose)
         self.asked += 1
@@ -228,21 +228,21 @@ class Deliveries:
 
     @property
     def written(self) -> list[Delivery]:
-        """Those whose answer is written, and not known to have arrived."""
+        """Deliveries whose answer is written and not known to have arrived."""
         return [delivery for deliveries in self._written.values() for delivery in deliveries]
 
     def watch(self, delivery: Delivery) -> None:
-        """An answer was written: look at it until it is decided."""
+        """An answer was written: check it until its delivery is decided."""
         self._written.setdefault(delivery.connection, []).append(delivery)
         self._look_later(GATHER)
 
     def look_at(self, connection: Client) -> None:
-        """Something has happened to the connection: decide now, as far as one can, about what was written to it."""
+        """Something has happened to the connection: check now all that was written to it."""
         for delivery in self._written.pop(connection, ()):
             try:
                 is_decided = delivery.look()
             except Exception:
-                self._complain("looking at a delivery failed, its jobs go back")
+                self._complain("checking a delivery failed, giving its jobs back")
                 delivery.look_failed()
             else:
                 if not is_decided:
@@ -251,13 +251,13 @@ class Deliveries:
     def settle(self, taken: Taken) -> None:
         """Jobs have reached their client."""
         if taken.on_arrival == "keep":
-            ensureDeferred(self._settle([taken]))  # before the worker comes again
+            ensureDeferred(self._settle([taken]))  # at once, before the worker's next request
         elif taken.on_arrival == "deliver":
             self._arrived.append(taken)
             self._look_later(GATHER)
 
     def hold(self, taken: Taken) -> None:
-        """Hold jobs for longer. That is tried again soon when it fails."""
+        """Extend the hold of jobs; retried soon when that fails."""
         ensureDeferred(self._hold(taken))
 
     def _look_later(self, seconds: float) -> None:
@@ -269,7 +269,7 @@ class Deliveries:
         try:
             self._look_at_all()
         except Exception:
-            self._complain("looking at deliveries failed, it is tried again")
+            self._complain("checking deliveries failed, retrying")
         if self._written or self._returned or self._arrived:
             self._look_later(GATHER)
         else:
@@ -297,7 +297,7 @@ class Deliveries:
             ensureDeferred(self._settle(several))
 
     def hold_all(self) -> None:
-        """Redis' clock was set forward: hold anew what is on its way, before anybody takes it for run out."""
+        """The Redis clock was set forward: extend every hold before it runs out."""
         for delivery in self.written:
             delivery.hold()
         for taken in self._arrived:
@@ -307,13 +307,13 @@ class Deliveries:
         try:
             await self._queues.hold(taken)
         except StoreError:
-            pass  # soon again
+            pass  # retried soon
         except Exception:
-            self._complain("holding jobs failed, it is tried again")
+            self._complain("holding jobs failed, retrying")
 
     async def _settle(self, several: list[Taken]) -> None:
-        """Settle deliveries that are settled alike. While Redis is away they are kept: settling late is harmless, and
-        receipts tell whose the jobs are.
+        """Settle deliveries that one script call can settle. While Redis is away they wait: settling late is harmless,
+        because receipts tell whose the jobs are.
         """
         self._calls += 1
         some: list[Taken] = []
@@ -324,7 +324,7 @@ class Deliveries:
                 self._complaint = ""
         except Exception as wrong:
             if not isinstance(wrong, StoreError):
-                self._complain("settling deliveries failed, it is tried again")
+                self._complain("settling deliveries failed, retrying")
             self._arrived += some + several
             self._look_later(RETRY)
         finally:
@@ -332,18 +332,18 @@ class Deliveries:
             self.changed()
 
     def give_back(self, taken: Taken) -> None:
-        """Put jobs that did not reach their consumer back to the front, and try until that is done."""
+        """Put jobs that did not reach their client back to the front; retried until that succeeds."""
         ensureDeferred(self._return(taken))
 
     async def _return(self, taken: Taken) -> None:
-        """Put jobs back to the front. While Redis is away they are kept, as when they are settled."""
+        """Put jobs back to the front. While Redis is away they wait, as in `_settle`."""
         self._calls += 1
         try:
             await self._queues.give_back(taken)
             self._complaint = ""
         except Exception as wrong:
             if not isinstance(wrong, StoreError):
-                self._complain("giving jobs back failed, it is tried again")
+                self._complain("giving jobs back failed, retrying")
             self._returned.append(taken)
             self._look_later(RETRY)
         finally:
@@ -351,7 +351,7 @@ class Deliveries:
             self.changed()
 
     def _complain(self, what: str) -> None:
-        """Log the exception that is being handled, which nobody expected: once, and not at each try."""
+        """Log the unexpected exception that is being handled, once and not at each try."""
         failure = Failure()
         if (complaint := f"{what} {failure.value!r}") != self._complaint:
             self._complaint = complaint
@@ -359,13 +359,13 @@ class Deliveries:
 
     @property
     def pending(self) -> int:
-        """How much there is whose end is not recorded in Redis yet."""
+        """How many takes, deliveries and settlements are not recorded in Redis yet."""
         unsettled = len(self._arrived) + len(self._returned) + self._calls
         return self.asked + len(self.written) + unsettled
 
 
 def _a_script_full(several: list[Taken]) -> tuple[list[Taken], list[Taken]]:
-    """As many as one script call may settle, and the rest."""
+    """Split `several`: as many as one script call may settle, and the rest."""
     jobs = 0
     for at, taken in enumerate(several):
         jobs += len(taken.numbers)

@@ -1,8 +1,8 @@
-"""The door: for which host a request may be, and whose page may have sent it. Decided by the head alone.
+"""The door: which hosts a request may name, and which sites' pages may send it. Decided by the head alone.
 
-A page whose name was pointed at our address (DNS rebinding) comes with that name as `Host`, which has a dot; proxies on
-the same machine, containers and addresses do not. A page of another site says so: `Sec-Fetch-Site`, or in browsers that
-do not send it, `Origin` and `Referer`.
+A page whose name was pointed at our address (DNS rebinding) sends that name as `Host`, with a dot in it; the names of
+proxies on the same machine and of containers have no dot. Requests from another site's page are recognised by
+`Sec-Fetch-Site`, or in browsers that do not send it, by `Origin` and `Referer`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from presque.http.request import Request
 
-OURS = (b"none", b"same-origin")  # where a browser may say that a request comes from
+OURS = (b"none", b"same-origin")  # accepted values of Sec-Fetch-Site
 
 _SITE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\s]+)(?:[/?#]\S*)?")
 _PORTS = {"http": 80, "https": 443}
 
 
 class Refusal(NamedTuple):
-    """Why a request does not come in."""
+    """Why a request is refused."""
 
     status: int
     message: str
@@ -39,7 +39,7 @@ ANOTHER_SITE = Refusal(HTTPStatus.FORBIDDEN, "forbidden")
 
 
 class Door:
-    """Lets requests in, or says why not. `hosts` are names that are allowed beside the local ones."""
+    """Accepts requests, or tells why not. `hosts` are names that are allowed besides the local ones."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._any = ANY in hosts
@@ -47,7 +47,7 @@ class Door:
         self._judge = lru_cache(maxsize=256)(self._judge_anew)  # nearly all requests are for the same host
 
     def refusal(self, request: Request) -> Refusal | None:
-        """Why a request, of which the head is there, does not come in; None when it does."""
+        """Why a request whose head is complete is refused; None when it is accepted."""
         target = request.target
         if request.head.is_plain and target.startswith(b"/"):
             return self._check(request.headers[b"host"])

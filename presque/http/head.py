@@ -1,7 +1,7 @@
-"""What the headers of a request say. llhttp judges them, in its strict mode: names and values, and the length of the
-body (RFC 9112, 5 and 6).
+"""The headers of a request, parsed. llhttp validates them in its strict mode: names, values and the length of the body
+(RFC 9112, 5 and 6).
 
-A client sends nearly the same headers with each of its requests, so a block of them that was accepted is remembered.
+A client sends nearly the same headers with each request, so accepted blocks of headers are cached.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MOST_HEADERS = 500
-LONGEST_NUMBER = 100  # digits of a length; what matters are 20
+LONGEST_NUMBER = 100  # digits of a length; 64 bits take up to 20
 LONGEST_REMEMBERED = 1024  # bytes of a block of headers
 REMEMBERED = 1024  # blocks of headers
 
 CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-CONNECTION = (b"connection", b"proxy-connection")  # may ask for the connection to be closed
+CONNECTION = (b"connection", b"proxy-connection")  # may ask to close the connection
 
-# Headers by which a browser says whose page has sent a request.
+# Headers in which a browser tells which site's page has sent a request.
 TELL_TALE = frozenset([b"sec-fetch-site", b"origin", b"referer"])
 
 
 class Malformed(Exception):
-    """What has come is not HTTP."""
+    """The input is not valid HTTP."""
 
 
 class TooLarge(Exception):
-    """The body is longer than it may be."""
+    """The body is longer than allowed."""
 
 
 class Head(NamedTuple):
-    """The headers of a request, their names in lower case. Requests share it."""
+    """The headers of a request, with names in lower case. Requests with the same headers share it."""
 
-    headers: Mapping[bytes, bytes]  # name -> value, the last where there are several
-    repeated: Mapping[bytes, Sequence[bytes]]  # name -> all values, of headers that are there several times
-    length: int  # bytes of the body, 0 where it comes in chunks
+    headers: Mapping[bytes, bytes]  # name -> value, the last one if repeated
+    repeated: Mapping[bytes, Sequence[bytes]]  # name -> all values, of repeated headers only
+    length: int  # bytes of the body, 0 if it comes in chunks
     is_chunked: bool
     closes: bool  # the client wants the connection closed after the answer
     expects: bool  # the client waits for `100 Continue` before it sends the body
-    is_plain: bool  # one Host, nothing repeated, and nothing of a browser's
+    is_plain: bool  # one Host, no repeated header, and no header of TELL_TALE
 
 
 class _Headers:
-    """What llhttp calls."""
+    """Receives headers from llhttp."""
 
     def __init__(self) -> None:
         self.found: dict[bytes, bytes] = {}
@@ -67,14 +67,14 @@ class _Headers:
 
 
 def read_headers(version: bytes, block: bytes) -> Head:
-    """What `block`, headers and the empty line after them, says in a request of this version. Raises Malformed, and
-    TooLarge for a body of more bytes than 64 bits can say.
+    """Parse `block`, headers and the empty line after them, of a request of this HTTP version. Raises Malformed, and
+    TooLarge for a body length that exceeds 64 bits.
     """
     return _remembered(version, block) if len(block) <= LONGEST_REMEMBERED else _read(version, block)
 
 
 def check_target(target: bytes) -> None:
-    """Raise Malformed unless `target` is one of the forms that RFC 9112, 3.2 has for requests that are not tunnels."""
+    """Raise Malformed unless `target` has one of the forms of RFC 9112, 3.2 for requests other than CONNECT."""
     try:
         HttpRequestParser(_Headers()).feed_data(b"POST %b HTTP/1.1\r\n\r\n" % target)
     except HttpParserError:
@@ -85,15 +85,15 @@ def _read(version: bytes, block: bytes) -> Head:
     said = _Headers()
     parser: Any = HttpRequestParser(said)
     try:
-        # Methods of other protocols mean something to llhttp; ours are all like POST to it.
+        # llhttp treats methods of other protocols specially, so it always gets POST.
         parser.feed_data(b"POST / %b\r\n%b" % (version, block))
     except HttpParserUpgrade:
-        pass  # the client offers another protocol, and we go on with this one (RFC 9110, 7.8)
+        pass  # the client offers another protocol; we continue with HTTP (RFC 9110, 7.8)
     except HttpParserError as wrong:
         raise (TooLarge if "overflow" in str(wrong) else Malformed) from None
     headers, repeated = said.found, said.repeated
     _check_coding(version, said)
-    length = headers.get(b"content-length", b"0")  # digits, as llhttp has seen
+    length = headers.get(b"content-length", b"0")  # digits, as llhttp has checked
     if len(length) > LONGEST_NUMBER:
         raise Malformed
     connection = [value for name in CONNECTION for value in repeated.get(name) or [headers.get(name, b"")]]
@@ -110,7 +110,7 @@ def _read(version: bytes, block: bytes) -> Head:
 
 
 def _check_coding(version: bytes, said: _Headers) -> None:
-    """What llhttp takes and we do not: a transfer coding before `chunked`, and one in HTTP/1.0 (RFC 9112, 6.1)."""
+    """Refuse what llhttp accepts: a transfer coding before `chunked`, and any in HTTP/1.0 (RFC 9112, 6.1)."""
     coding = said.found.get(b"transfer-encoding")
     if coding is not None and (
         version != b"HTTP/1.1" or coding.lower() != b"chunked" or b"transfer-encoding" in said.repeated

@@ -1,4 +1,4 @@
-"""Hosts as HTTP names them: a name or an address, and perhaps a port."""
+"""Hosts in HTTP: a name or an address, and an optional port."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 ANY = "*"  # allows any host
-LONGEST = 262  # bytes: a name of DNS and a port; nothing longer is remembered
+LONGEST = 262  # bytes: a DNS name and a port; nothing longer is cached
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?))(?::(\d{0,5}))?")
 
 
 class Host(NamedTuple):
-    """A host in lower case, and its port if it was said. `is_address`: an IP address."""
+    """A host in lower case, and its port if given. `is_address`: it is an IP address."""
 
     name: str
     port: int | None
@@ -22,13 +22,13 @@ class Host(NamedTuple):
 
     @property
     def is_local(self) -> bool:
-        """Whether no page of another site can have it: an address, a name without a dot, or below `localhost`."""
+        """Whether no other site's page can have this host: an address, a name without a dot, or below `localhost`."""
         name = self.name.removesuffix(".")
         return self.is_address or "." not in self.name or name == "localhost" or name.endswith(".localhost")
 
 
 def parse_host(text: bytes) -> Host | None:
-    """What `Host: text` names; None when that is no host."""
+    """The host that `Host: text` names; None when it is not a host."""
     return _parse_host(text) if len(text) <= LONGEST else None
 
 

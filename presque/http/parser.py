@@ -1,6 +1,6 @@
-"""One connection's bytes, taken apart: a message at a time, so that what follows it is not looked at before it was
-answered. The first line is ours to read: methods that llhttp does not know are for the routes to answer. The headers
-(presque.http.head) and a body in chunks are llhttp's.
+"""Parses one connection's bytes, one message at a time, so that a message is not parsed before the previous one was
+answered. The request line is parsed here, because routes must answer methods that llhttp does not know. llhttp parses
+the headers (presque.http.head) and chunked bodies.
 """
 
 from __future__ import annotations
@@ -18,52 +18,52 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 1 << 14  # bytes of a request line
 LONGEST_HEADERS = 1 << 14  # bytes of all headers together
-FRAMING = 1 << 16  # bytes beside its data, in chunk extensions and trailers, that a body may have,
-FRAMING_EACH = 8  # and so many more for each byte of data: a body in chunks of one byte has five
+FRAMING = 1 << 16  # bytes that a chunked body may have besides its data, in chunk extensions and trailers,
+FRAMING_EACH = 8  # and as many more per byte of data: a body in chunks of one byte has five
 
 _END = b"\r\n\r\n"
-# A token, and what is visible (RFC 9110, 5.6.2; RFC 9112, 3).
+# A token, and visible characters (RFC 9110, 5.6.2; RFC 9112, 3).
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) (HTTP/1\.[01])\r\n")
 
 
 class Parser:
-    """Takes a connection's bytes apart. `request` is the one whose head is complete and whose body is not yet."""
+    """Parses a connection's bytes. `request` has a complete head and an incomplete body; None between requests."""
 
     def __init__(self, connection: Client, most: int) -> None:
         self.request: Request | None = None
-        self.line = (b"", b"")  # method and target of what is being read, once they are known
+        self.line = (b"", b"")  # method and target of the request being read, once known
         self._version = b""
         self._connection = connection
         self._most = most  # bytes of a body
-        self._kept = b""  # bytes that were not looked at
-        self._searched = 0  # how many of them have no end of a head
-        self._has_skipped = False  # an empty line before what is kept
-        self._body = bytearray()  # what has come of a body that comes in pieces
-        self._left = 0  # bytes of the body that have not come, where its length was said
+        self._kept = b""  # bytes not parsed yet
+        self._searched = 0  # how many of them contain no end of a head
+        self._has_skipped = False  # an empty line before the request line was skipped
+        self._body = bytearray()  # the pieces of a body that have arrived
+        self._left = 0  # bytes of a body with a declared length that have not arrived
         self._chunks: Any = None  # llhttp, for a body in chunks
-        self._fed = 0  # bytes that it was given
+        self._fed = 0  # bytes that it was fed
         self._is_complete = False
 
     def __len__(self) -> int:
-        """How many bytes are kept for later."""
+        """How many bytes wait to be parsed."""
         return len(self._kept)
 
     def end(self) -> None:
-        """Nothing more will be read: let go of what has come, and of llhttp, which holds us as we hold it."""
+        """Nothing more will be read: release the input, and llhttp, with which we form a reference cycle."""
         self._kept = b""
         self._body = bytearray()
         self.request = self._chunks = None
 
     def feed(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Add input."""
         self._kept = self._kept + data if self._kept else data
 
     def read_head(self) -> Request | None:
-        """The next request, its head complete; None while it is not. Raises Malformed, and TooLarge for a body of more
-        bytes than 64 bits can say.
+        """The next request once its head is complete, None before. Raises Malformed, and TooLarge for a body length of
+        more than 64 bits.
         """
         self.line = (b"", b"")
-        if self._kept.startswith(b"\r\n"):  # some clients end a body with a line too many (RFC 9112, 2.2)
+        if self._kept.startswith(b"\r\n"):  # some clients send an extra line after a body (RFC 9112, 2.2)
             self._skip_empty_line()
         kept = self._kept
         end = kept.find(_END, self._searched)
@@ -90,7 +90,7 @@ class Parser:
         self._kept, self._searched, self._has_skipped = self._kept[2:], 0, True
 
     def _read_line(self, kept: bytes) -> int:
-        """Note the method, the target and the version of a request line. Returns where the headers begin."""
+        """Parse the method, the target and the version of a request line. Returns where the headers begin."""
         found = _LINE.match(kept)
         if found is None or found.end() - 2 > LONGEST_LINE:
             raise Malformed
@@ -101,7 +101,7 @@ class Parser:
         return found.end()
 
     def _check_begun(self, kept: bytes) -> None:
-        """Refuse a head that is too long already, or whose first line is none."""
+        """Refuse an incomplete head that is too long already, or whose first line is not a request line."""
         line_end = kept.find(b"\n")
         if line_end < 0:
             if len(kept) > LONGEST_LINE or (kept not in (b"", b"\r") and not 32 < kept[0] < 127):
@@ -111,7 +111,7 @@ class Parser:
             raise Malformed
 
     def read_body(self, request: Request) -> bool:
-        """Take what has come of the body of `request`, whose head was read; whether it is complete. Raises Malformed
+        """Read the input that belongs to the body of `request`. Returns whether the body is complete. Raises Malformed
         and TooLarge.
         """
         if self._chunks is not None:
@@ -136,8 +136,8 @@ class Parser:
         return True
 
     def _read_chunks(self) -> bool:
-        """Give llhttp what has come of a body in chunks; whether it has come to its end. The end is an empty line:
-        beyond the next one nothing is looked at, and one that has come in part is kept until it has come whole.
+        """Feed llhttp with a chunked body. Returns whether the body has ended. It ends with an empty line: input beyond
+        the next one is not fed, and a partial one is kept until it is complete.
         """
         kept, at, end = memoryview(self._kept), 0, len(self._kept)
         try:
@@ -158,14 +158,14 @@ class Parser:
         self._kept = self._kept[at:]
         return self._is_complete
 
-    # What llhttp calls.
+    # Called by llhttp.
 
     def on_body(self, data: bytes) -> None:
-        """A part of a body in chunks."""
+        """A part of a chunked body."""
         self._body += data
 
     def on_message_complete(self) -> None:
         """The body is complete."""
         self._is_complete = True
-        if self.request is not None and not self._chunks.should_keep_alive():  # a trailer has said so
+        if self.request is not None and not self._chunks.should_keep_alive():  # a trailer says so
             self.request.close()

@@ -1,4 +1,4 @@
-"""A request as the routes see it: what the client asked, and what it is to be answered."""
+"""A request as the routes see it, and its answer."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 class Client(Protocol):
-    """A client's connection, as others know it: presque.http.connection."""
+    """The interface of a client's connection: presque.http.connection."""
 
     arrival: Arrival
     request_timeout: float
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request has begun to come, and is not answered."""
+        """Whether a request has begun to arrive and is not answered yet."""
 
     def respond(self, request: Request, body: bytes) -> None:
         """Send the answer."""
 
     def settled(self) -> None:
-        """Nothing that was written is awaited any more."""
+        """No delivery on this connection is awaited any more."""
 
     def loseConnection(self) -> None:
-        """Close when all has arrived."""
+        """Close once everything written has arrived."""
 
     def abort(self) -> None:
         """Cut the client off."""
@@ -41,7 +41,7 @@ JSON = b"application/json"
 
 
 class Delivery(Protocol):
-    """Jobs that go out with an answer, as the connection knows them: presque.http.deliveries."""
+    """The interface of the jobs in an answer: presque.http.deliveries."""
 
     @property
     def is_waiting(self) -> bool:
@@ -49,22 +49,22 @@ class Delivery(Protocol):
 
     @property
     def has_jobs(self) -> bool:
-        """Whether the answer that is written now has jobs in it."""
+        """Whether the answer being written contains jobs."""
 
     def written(self, mark: int) -> None:
-        """The answer is in the stream to the client, and ends at this place."""
+        """The answer is in the stream to the client and ends at position `mark`."""
 
     def left(self) -> None:
-        """The client has left before it was answered."""
+        """The client has left before the answer."""
 
 
 class Request:
-    """One request. Its `target` is as the client sent it; its `path` is plain ASCII, as it is routed. Headers have
-    their names in lower case.
+    """One request. `target` is as the client sent it; `path` is plain ASCII, as used for routing. Names of headers are
+    in lower case.
     """
 
     is_last = False  # the connection closes after the answer
-    has_left = False  # the client, before it was answered
+    has_left = False  # the client left before the answer
     route: Route | None = None  # that answers it, once it is found
     delivery: Delivery | None = None
     is_answered = False
@@ -80,10 +80,10 @@ class Request:
         self.target = self.path = target
         self.version = version
         self.head = head
-        self.headers = head.headers  # name -> value, the last where there are several
+        self.headers = head.headers  # name -> value, the last one if repeated
 
     def values(self, name: bytes) -> Sequence[bytes]:
-        """All values of a header, in their order."""
+        """All values of a header, in order."""
         several = self.head.repeated.get(name)
         if several is not None:
             return several
@@ -92,7 +92,7 @@ class Request:
 
     @property
     def query(self) -> dict[bytes, list[bytes]]:
-        """The parameters of the target's query, decoded: name -> values, the empty ones too."""
+        """The query parameters, decoded: name -> values, including empty ones."""
         if self._query is None:
             text = self.target.partition(b"?")[2]
             self._query = parse_qs(text, keep_blank_values=True) if text else {}
@@ -103,18 +103,18 @@ class Request:
         self.answer_headers = [*self.answer_headers, (name, value)]
 
     def close(self) -> None:
-        """The connection closes after the answer, and the answer says so."""
+        """Close the connection after the answer, and say so in the answer."""
         if not self.is_last:
             self.is_last = True
             self.set_header(b"Connection", b"close")
 
     def respond(self, body: bytes) -> None:
-        """Send the answer, `body` being its body; nobody is told when the client has left."""
+        """Send the answer with this body; does nothing if the client has left."""
         if not self.has_left:
             self.connection.respond(self, body)
 
     def left(self) -> None:
-        """The client has left before it was answered."""
+        """The client has left before the answer."""
         self.has_left = True
         if self.delivery is not None:
             self.delivery.left()

@@ -1,4 +1,4 @@
-"""How routes are declared: with Klein, one function a method and path, and no surprises from it."""
+"""How routes are declared: with Klein, one function per method and path."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Route:
-    """What is known of a route beside its function: enough to describe it to others."""
+    """A route: its function, and everything that `/openapi.json` says about it."""
 
-    function: Any  # called with the request and the values of the path's variables
+    function: Any  # called with the request and the values of the path variables
     method: str
     path: str
     summary: str
-    body: Any  # the type of its body, None without one
-    answers: Mapping[int, Any]  # status -> the type of that answer, None for an empty one
+    body: Any  # the type of its body, None if it has none
+    answers: Mapping[int, Any]  # status -> the type of the body, None for an empty one
     query: tuple[str, ...]
     headers: tuple[str, ...]
-    name: str = ""  # the operation's, by which clients made from the description call it
+    name: str = ""  # of the operation; generated clients use it
     needs_body: bool = True
-    refuses: tuple[int, ...] = ()  # statuses of its own errors, beside those that every route has
+    refuses: tuple[int, ...] = ()  # statuses of its own errors, besides those of every route
     tells: tuple[str, ...] = ()  # headers of its answers
     is_alias: bool = False  # a second path of the same operation
 
@@ -54,13 +54,12 @@ class Routes:
         refuses: tuple[int, ...] = (),
         tells: tuple[str, ...] = (),
     ) -> Callable[[Any], Any]:
-        """Declare a route at each of `paths`; its `summary` is an argument, for docstrings are gone under `python -OO`.
-        A GET answers HEAD too, unless it `takes` jobs. What does something has `answers` and a `name`, and is described
-        at `/openapi.json` under the first of its paths; what `query` and `headers` are called is explained in
-        `presque.web.parameters`.
+        """Declare a route at each of `paths`. Its `summary` is an argument because `python -OO` removes docstrings. GET
+        answers HEAD too, unless it `takes` jobs. A route with `answers` and a `name` is described at `/openapi.json`
+        under the first of its paths; `presque.web.parameters` describes the names in `query` and `headers`.
 
-        Klein lets a second endpoint of one name replace the first without a word, and a route without a method takes
-        any; so each gets one method and a name that says which and where.
+        In Klein a second endpoint of one name silently replaces the first, and a route without a method accepts any;
+        so each route gets one method, and an endpoint name made of method and path.
         """
 
         def declare(function: Any) -> Any:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class Shared:
-    """What all connections share. `answer(request)` has a request answered; `explain(path, status, message)` gives the
-    body and the content type of what is refused before there is a route.
+    """What all connections share. `answer(request)` has a request answered; `explain(path, status, message)` returns
+    the body and the content type of a refusal that needs no route.
     """
 
     def __init__(
@@ -40,9 +40,11 @@ class Shared:
         self.request_timeout = request_timeout  # seconds
         self.clock = clock
         self.connections: set[Client] = set()
-        self.changed: Callable[[], object] = lambda: None  # called when one has ended, or while we stop was answered
+        self.changed: Callable[[], object] = lambda: (
+            None
+        )  # called when a connection has ended, or its last answer is written
         self.stopping = False  # each connection is closed after its next answer
-        self._date = b""  # the header, as it is during the second `_dated`
+        self._date = b""  # the Date header during the second `_dated`
         self._dated = 0
 
     def date(self) -> bytes:
@@ -53,5 +55,5 @@ class Shared:
 
     @property
     def busy(self) -> int:
-        """How many requests have begun to come, and are not answered."""
+        """How many requests have begun to arrive and are not answered yet."""
         return sum(connection.is_busy for connection in self.connections)

@@ -1,4 +1,4 @@
-"""The factory of connections."""
+"""The factory that makes connections."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Site(Shared, Factory):
     noisy = False
 
     def logPrefix(self) -> str:
-        """Who we are in Twisted's log lines."""
+        """Our name in Twisted's log lines."""
         return "presque"
 
     def buildProtocol(self, addr: Any) -> Connection:
-        """A connection, noted so that a stopping daemon can wait for it."""
+        """A connection, recorded so that a stopping daemon can wait for it."""
         connection = Connection(self)
         self.connections.add(connection)
         return connection
 
     def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1, and 1.0 for a client that offers nothing else (`curl -0`)."""
+        """HTTP/1.1, and 1.0 for clients that offer nothing else (`curl -0`)."""
         return [b"http/1.1", b"http/1.0"]

@@ -1,8 +1,8 @@
-"""From a request to its route's function, and from what that gives to the answer.
+"""Finds the route of a request, calls its function, and answers with the result.
 
-The table is made once from the Klein application's own map, so Klein's declarations stay the only ones. Klein itself is
-asked only for what is not in the table: a path or a method that there is no route for, and OPTIONS. Its matcher and the
-closures of its rendering cost more than Redis and the parsing of HTTP together.
+The table is made once from the Klein application's own map, so routes are declared only in Klein. Klein itself answers
+only requests that are not in the table: unknown paths and methods, and OPTIONS. Its matcher and the closures of its
+rendering cost more than Redis and HTTP parsing together.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from presque.http.request import Request
     from presque.http.routes import Route, Routes
 
-_VARIABLE = re.compile(r"<\w+>")  # Werkzeug's default converter: one segment that is not empty
-_ANY = b"<>"  # stands for a variable in the tree; no segment has these characters
-LONGEST_REMEMBERED = 512  # bytes of a method and a path: a queue's name has 128 at most
+_VARIABLE = re.compile(r"<\w+>")  # Werkzeug's default converter: one non-empty segment
+_ANY = b"<>"  # represents a variable in the tree; no segment has these characters
+LONGEST_REMEMBERED = 512  # bytes of a method and a path; a queue name has up to 128
 _NOWHERE = IPv4Address("TCP", "127.0.0.1", 80)
 
 
 class Table:
-    """Answers requests. `admit(request, route)` is asked between finding a route and calling it, and raises what keeps
-    the request from it. `explain(request, failure)` gives the answer to a failure, and `refuse(request, status,
-    message)` the answer to a request for which there is no route.
+    """Answers requests. `admit(request, route)` is called between finding a route and calling it, and raises what keeps
+    the request from it. `explain(request, failure)` returns the answer to a failure, and `refuse(request, status,
+    message)` the answer to a request without a route.
     """
 
     _log = Logger()
@@ -62,10 +62,10 @@ class Table:
             for segment in segments:
                 node = node.setdefault(segment, {})
             for method in rule.methods or ():
-                node[method] = routes.by_endpoint[rule.endpoint]  # a str, which no segment is
+                node[method] = routes.by_endpoint[rule.endpoint]  # the key is a str, segments are bytes
 
     def find(self, method: bytes, segments: Sequence[bytes]) -> tuple[Route, list[str]] | None:
-        """The route for a request and the values of its path's variables; None where there is none."""
+        """The route for a request and the values of its path variables; None if there is no route."""
         node, values = self._tree, []
         for segment in segments:
             following = node.get(segment)
@@ -103,7 +103,7 @@ class Table:
             _AtKlein(request, path[1:].split(b"/")).render(self._klein)
 
     def _route(self, method: bytes, path: bytes) -> tuple[bytes, tuple[Route, list[str]] | None]:
-        """A path as it is routed, and what is found for it."""
+        """The normalized path, and the route found for it."""
         path = in_origin_form(path)
         if not path.startswith(b"/") or not method.isupper():
             return path, None
@@ -126,7 +126,7 @@ class Table:
         result.addBoth(self._answer_with, request)
 
     def _answer_with(self, result: bytes | Failure, request: Request) -> None:
-        """Answer with what a route has given, or with what its failure means; where that fails, cut the client off."""
+        """Answer with a route's result, or the answer to its failure. If that fails too, cut the client off."""
         try:
             if not isinstance(result, Failure):
                 request.respond(result)
@@ -138,7 +138,7 @@ class Table:
 
 
 class _AtKlein(server.Request):
-    """A request for which there is no route, as Klein knows requests. What it is answered answers the other."""
+    """A request without a route, as a `twisted.web` request for Klein, whose answer is passed on."""
 
     def __init__(self, request: Request, segments: list[bytes]) -> None:
         super().__init__(_Nowhere(), False)
@@ -151,15 +151,15 @@ class _AtKlein(server.Request):
         self.content_type = JSON
 
     def getRequestHostname(self) -> bytes:
-        """Nothing here depends on what a client says that we are called."""
+        """A constant: no answer depends on the Host header."""
         return b"presque"
 
     def set_header(self, name: bytes, value: bytes) -> None:
-        """As a Request's."""
+        """As `Request.set_header`."""
         self._request.set_header(name, value)
 
     def write(self, data: bytes) -> None:
-        """Keep what Klein answers."""
+        """Keep Klein's answer."""
         self._body += data
 
     def finish(self) -> None:
@@ -169,7 +169,7 @@ class _AtKlein(server.Request):
 
 
 class _Nowhere:
-    """The channel of a request that Klein sees."""
+    """The channel of a request for Klein."""
 
     site = server.Site(Resource(), parsePOSTFormSubmission=False)
     transport = None
@@ -181,5 +181,5 @@ class _Nowhere:
     getPeer = getHost
 
     def isSecure(self) -> bool:
-        """Whether it came by TLS."""
+        """Whether it came over TLS."""
         return False

@@ -1,4 +1,4 @@
-"""What a request is for: its target, made safe before it is routed."""
+"""The target of a request, normalized for routing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _ABSOLUTE = re.compile(rb"(?i)https?://([^/?#]*)")
 
 
 def authority(target: bytes) -> bytes | None:
-    """The host that a target names, as in `http://host/path`; None when it names none."""
+    """The host in a target such as `http://host/path`; None if there is none."""
     found = _ABSOLUTE.match(target)
     return found[1] if found else None
 
 
 def in_origin_form(target: bytes) -> bytes:
-    """The path of `http://host/path`, as clients send it to a proxy (RFC 9112, 3.2.2)."""
+    """The path of a target such as `http://host/path`, which clients send to a proxy (RFC 9112, 3.2.2)."""
     if target.startswith(b"/"):
         return target
     found = _ABSOLUTE.match(target)
@@ -27,14 +27,14 @@ def in_origin_form(target: bytes) -> bytes:
 
 
 def segments_of(path: bytes) -> list[bytes]:
-    """The segments of a path, each decoded if that gives plain characters; else as ASCII that no route and no name
-    accepts.
+    """The segments of a path, each decoded if that gives plain characters; else percent-encoded ASCII that no route and
+    no name accepts.
     """
     return [_plain(segment) for segment in path[1:].split(b"/")]
 
 
 def routed(path: bytes) -> bytes:
-    """A path as it is routed."""
+    """A path, normalized for routing."""
     return b"/" + b"/".join(segments_of(path)) if path.startswith(b"/") else path
 
 

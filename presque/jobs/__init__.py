@@ -1,1 +1,1 @@
-"""The rules of queues, leases and workers: no HTTP, and Redis only by the store's scripts."""
+"""The rules of queues, leases and workers: no HTTP, and Redis only through the scripts of the store."""

@@ -1,7 +1,7 @@
-"""Publications, told to everybody in this daemon who listens for them.
+"""Publications, passed on to all listeners in this daemon.
 
-Scripts publish on a queue's channel that it may have a job. Any number of listeners may want to hear that: consumers
-that wait, and whatever else follows a queue. Redis is asked for a channel once, as long as one of them wants it.
+Scripts publish on a queue's channel that it may have a job. Any number of listeners may follow a channel: waiting
+consumers, and whatever else follows a queue. The daemon is subscribed once, as long as one of them wants the channel.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 class Listener(Protocol):
-    """What hears of a channel."""
+    """Follows a channel."""
 
     def heard(self, channel: bytes) -> None:
-        """Something may have happened there: a subscription has begun, or begun anew."""
+        """A subscription has started or restarted: something may have happened on the channel before."""
 
     def told(self, channel: bytes) -> None:
-        """Something was published there."""
+        """Something was published on the channel."""
 
 
 class Source(Protocol):
-    """What subscribes at Redis: presque.redis.listener."""
+    """Subscribes at Redis: presque.redis.listener."""
 
     heard: Callable[[bytes], None]
     told: Callable[[bytes], None]
 
     def subscribe(self, channel: bytes) -> None:
-        """Hear a channel from now on."""
+        """Receive a channel from now on."""
 
     def unsubscribe(self, channel: bytes) -> None:
-        """Hear it no longer."""
+        """Stop receiving it."""
 
 
 class Events:
@@ -45,18 +45,18 @@ class Events:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._listeners: dict[bytes, tuple[Listener, ...]] = {}
-        self.unclaimed: Callable[[bytes], object] = lambda channel: None  # told of what nobody listens for any more
+        self.unclaimed: Callable[[bytes], object] = lambda channel: None  # called for publications without a listener
         source.heard, source.told = self._heard, self._told
 
     def subscribe(self, channel: bytes, listener: Listener) -> None:
-        """Tell `listener` of a channel from now on."""
+        """Notify `listener` of a channel from now on."""
         before = self._listeners.get(channel, ())
         self._listeners[channel] = (*before, listener)
         if not before:
             self._source.subscribe(channel)
 
     def unsubscribe(self, channel: bytes, listener: Listener) -> None:
-        """Tell it no longer."""
+        """Stop notifying `listener`."""
         left = tuple(each for each in self._listeners.get(channel, ()) if each is not listener)
         if left:
             self._listeners[channel] = left
@@ -76,7 +76,7 @@ class Events:
             self._tell(listener.told, channel)
 
     def _tell(self, tell: Callable[[bytes], object], channel: bytes) -> None:
-        """One that fails keeps it from no other."""
+        """Call a listener. One that fails does not affect the others."""
         try:
             tell(channel)
         except Exception:

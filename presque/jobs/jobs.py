@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from presque.redis.store import Store
 
 STATES = ("ready", "delayed", "leased", "dead")
-PURGED = ("leased", "delayed", "ready", "dead")  # so a job that moves on by itself meanwhile is found later
+PURGED = (
+    "leased",
+    "delayed",
+    "ready",
+    "dead",
+)  # in this order, so that a job that changes its state meanwhile is found later
 
 _NOTED = msgspec.msgpack.Decoder(list[tuple[int, float, str]])
 
@@ -40,8 +45,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Job:
-    """All that is known of a job. Times are epoch seconds. `at` is when the job is due, its lease ends or it died; None
-    when it is ready. `worker` is the name of the worker that holds it, "" where there is none.
+    """Everything known about a job. Times are epoch seconds. `at` is when the job is due, its lease ends or it died;
+    None when it is ready. `worker` is the name of the worker that holds it, or "".
     """
 
     job_id: str
@@ -63,7 +68,7 @@ class Jobs:
         self._store = store
 
     def look_up(self, queue: str, number: bytes) -> Deferred[Job]:
-        """All that is known of one job. Fails with UnknownJob."""
+        """Everything known about one job. Fails with UnknownJob."""
 
         def found(row: Reply) -> Job:
             if not row:
@@ -113,8 +118,8 @@ class Jobs:
     async def retry_dead(
         self, queue: str, numbers: Sequence[bytes] | None = None, limit: int | None = None
     ) -> tuple[int, list[bytes]]:
-        """Make dead jobs ready again, with all their attempts before them: those of `numbers`, or up to `limit`, or all
-        that are dead now. Returns how many, and which of `numbers` were not dead. Raises UnknownQueue, or PartlyDone
+        """Make dead jobs ready again, with no attempts counted: those of `numbers`, or up to `limit`, or all that are
+        dead now. Returns how many, and which of `numbers` were not dead. Raises UnknownQueue, or PartlyDone
         when the store went away in between.
         """
         if numbers is not None:
@@ -126,7 +131,7 @@ class Jobs:
             reply = await _part(asked, "moved", moved)
             some, dead = _known(reply) if reply or not moved else (0, 0)  # it was deleted in between
             if limit is None:
-                left = limit = some + dead  # those that are dead now
+                left = limit = some + dead  # the number of jobs dead now
             moved += some
             left = left - some if some and dead else 0
         return moved, []
@@ -158,7 +163,7 @@ def _known(reply: Reply) -> Reply:
 
 
 async def _part(asked: Deferred[Reply], verb: str, count: int) -> Reply:
-    """One of several parts of a request, after which it is told that `count` jobs were `verb` when this one fails."""
+    """Await one of several parts of a request. Raises PartlyDone if it fails after `count` jobs were `verb`."""
     try:
         return await asked
     except OutcomeUnknown:

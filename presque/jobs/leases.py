@@ -1,5 +1,4 @@
-"""Leases: jobs that are reserved for a time under a receipt, and what their workers do with them. One script call for
-each queue.
+"""Leases: jobs that are reserved for a time under a receipt, and their settlement. One script call for each queue.
 
 The receipt is a lease's fencing token: once the lease has run out, or the job was settled, it matches nothing. Errors
 are those of `presque.jobs.queues`.
@@ -35,7 +34,7 @@ BEGINNING_NOTED, END_NOTED = 300, 700
 
 class Leased(Taken, frozen=True, kw_only=True):
     """Jobs leased under one receipt. The tuples are parallel, one item for each job: when it was inserted and when its
-    lease ends (epoch seconds), what is left of the lease (seconds), which attempt this is, and of how many.
+    lease ends (epoch seconds), the rest of the lease (seconds), the number of this attempt, and the maximum.
     """
 
     created_at: tuple[float, ...]
@@ -46,7 +45,7 @@ class Leased(Taken, frozen=True, kw_only=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What a worker says of its job. `outcome` is ack, nack, final (a nack after which the job is dead) or release.
+    """How a worker settles its job. `outcome` is ack, nack, final (a nack after which the job is dead) or release.
     `delay` is seconds; None stands for the back-off after a nack and for no delay after a release.
     """
 
@@ -58,7 +57,7 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What became of a settlement. A delayed job is due at `due_at` (epoch seconds), `due_in` seconds after the nack.
+    """The result of a settlement. A delayed job is due at `due_at` (epoch seconds), `due_in` seconds after the nack.
     Only methods for several queues fire with unavailable or unknown; the others fail.
     """
 
@@ -68,7 +67,7 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class Extended(msgspec.Struct, frozen=True):
-    """What became of an extension. An extended lease lasts `lease` seconds, until `ends_at` (epoch seconds). Only
+    """The result of an extension. An extended lease lasts `lease` seconds, until `ends_at` (epoch seconds). Only
     methods for several queues fire with unavailable or unknown; the others fail.
     """
 
@@ -78,7 +77,7 @@ class Extended(msgspec.Struct, frozen=True):
 
 
 class Leases:
-    """All leases of one store. `chance` is a random number from 0 to 1, `token` a text that nobody can guess."""
+    """All leases of one store. `chance()` is a random number from 0 to 1, `token()` an unguessable text."""
 
     _log = Logger()
 
@@ -128,7 +127,7 @@ class Leases:
         return self._store.on_queue("reserve", queue, *args, key=remembered).addCallback(leased)
 
     def new_receipt(self) -> bytes:
-        """A receipt that nobody can guess."""
+        """An unguessable receipt."""
         return b"l" + self._token().encode()
 
     def reserved(self, queues: Sequence[str], worker: str, key: bytes) -> Deferred[Leased | None]:
@@ -153,7 +152,7 @@ class Leases:
         return b"%d" % milliseconds(REMEMBERED), keys.reservation_key(queue, key, self._store.partitions)
 
     def settle(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:
-        """Settle jobs of one queue, each for itself. Fires with what became of each, in their order."""
+        """Settle jobs of one queue, each independently. Fires with the result of each, in order."""
         args: list[bytes] = []
         for each in settlements:
             delay = b"" if each.delay is None else b"%d" % milliseconds(each.delay)
@@ -170,8 +169,8 @@ class Leases:
         return self._store.on_queue("settle", queue, *args).addCallback(settled)
 
     def settle_several(self, by_queue: Mapping[str, Sequence[Settlement]]) -> Deferred[dict[str, list[Settled]]]:
-        """Settle jobs of several queues, each for itself, all queues at the same time. Never fails. Fires with what
-        became of each, in their order, by queue.
+        """Settle jobs of several queues, each independently, all queues at the same time. Never fails. Fires with
+        the results, in order, by queue.
         """
         return self._each(by_queue, self.settle, Settled)
 
@@ -179,7 +178,7 @@ class Leases:
         self, queue: str, jobs: Sequence[tuple[bytes, bytes]], lease: float | None = None
     ) -> Deferred[list[Extended]]:
         """Extend leases of one queue, each job given as its number and receipt, to `lease` seconds from now, or to as
-        long as the queue's setting says. Each job is for itself. Fires with what became of each, in their order.
+        long as the queue's setting says. Fires with the result of each, in order.
         """
         length = b"" if lease is None else b"%d" % milliseconds(lease)
 
@@ -196,22 +195,27 @@ class Leases:
     def extend_several(
         self, by_queue: Mapping[str, Sequence[tuple[bytes, bytes]]], lease: float | None = None
     ) -> Deferred[dict[str, list[Extended]]]:
-        """Extend leases of several queues, each for itself, all queues at the same time. Never fails. Fires with what
-        became of each, in their order, by queue.
+        """Extend leases of several queues, each independently, all queues at the same time. Never fails. Fires with
+        the results, in order, by queue.
         """
         return self._each(by_queue, lambda queue, jobs: self.extend(queue, jobs, lease), Extended)
 
     def _each(
         self, by_queue: Mapping[str, Sequence[Any]], ask: Callable[[str, Any], Deferred[Any]], kind: type[Any]
     ) -> Deferred[dict[str, Any]]:
-        """Ask every queue at once; where one does not answer, each of its items became a `kind` that says why."""
+        """Ask all queues at the same time. If one does not answer, each of its results is a `kind` that says why."""
 
         def asked(queue: str, items: Sequence[Any]) -> Deferred[Any]:
             def refused(wrong: failure.Failure) -> list[Any]:
                 if wrong.check(InvalidName):
                     return [kind("not-found")] * len(items)
                 if not wrong.check(StoreError):
-                    self._log.failure("{queue}: what became of {count} jobs?", wrong, queue=queue, count=len(items))
+                    self._log.failure(
+                        "{queue}: the outcome of {count} settlements or extensions is unknown",
+                        wrong,
+                        queue=queue,
+                        count=len(items),
+                    )
                 known = wrong.check(StoreError) and not wrong.check(OutcomeUnknown)
                 return [kind("unavailable" if known else "unknown")] * len(items)
 
@@ -224,7 +228,7 @@ class Leases:
 
 
 def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -> Leased:
-    """What `reserve.lua` replied: jobs leased now under `receipt`, or before under another."""
+    """The reply of `reserve.lua`: jobs leased now under `receipt`, or before under another."""
     again = bool(reply) and reply[0] == b"again"
     if again:
         _, now, receipt, *rows = reply
@@ -253,7 +257,7 @@ def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -
 
 
 def _noted(error: str) -> bytes:
-    """What is kept of an error: of a long one, as a traceback may be, its beginning and its end."""
+    """The part of an error that is kept: of a long one, for example a traceback, its beginning and its end."""
     if len(error) > LONGEST_NOTED:
         error = error[:BEGINNING_NOTED] + error[-END_NOTED:]
     return error.encode()

@@ -1,7 +1,7 @@
-"""What became of a settlement or an extension, in the words of the contract.
+"""The outcomes of settlements and extensions, in the words of the contract.
 
-The scripts reply these words, the methods of `presque.jobs.leases` fire with them, and the answers of `/v1` say them;
-nothing translates in between. Only what the store keeps of a release has a word of its own: see `acked_by` in
+The scripts reply with these words, the methods of `presque.jobs.leases` fire with them, and the answers of `/v1`
+contain them, without translation. Only the record of a release in the store has a word of its own: see `acked_by` in
 `presque.redis.keys`.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-# Nothing was done: another receipt is the job's, there is no such job, the request is wrong, or the store is away.
-# Of `unknown` it is not known whether it was done.
+# Nothing was done: the receipt is not the job's, the job does not exist, the request is wrong, or the store is away.
+# With `unknown` it may or may not have been done.
 Refused = Literal["lease-lost", "not-found", "bad-request", "unavailable", "unknown"]
 
-Done = Literal["acked", "released", "delayed", "dead"]  # delayed and dead: it was a nack
+Done = Literal["acked", "released", "delayed", "dead"]  # delayed and dead follow a nack
 
 SettlementOutcome = Literal[Done, Refused]
 ExtensionOutcome = Literal["extended", Refused]

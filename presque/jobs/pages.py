@@ -1,7 +1,7 @@
 """Long lists, read from every partition page by page and merged, so that no script and no turn of the reactor is long.
 
-A page begins after the last row of the one before: what is there all the time is read exactly once, whatever else comes
-and goes meanwhile.
+A page begins after the last row of the previous one: a row that exists all the time is read exactly once, whatever
+else is added or removed meanwhile.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AT_ONCE = 256  # streams that are begun together
+AT_ONCE = 256  # streams that are started together
 
 
 async def answering(
     number: int, stream: AsyncIterator[tuple[bytes, T]], missing: list[int]
 ) -> AsyncIterator[tuple[bytes, T]]:
-    """A stream from a partition of that number. When that gives no answer the stream ends, and its number is noted."""
+    """A stream from partition `number`. When the partition does not answer, end, and add its number to `missing`."""
     try:
         async for each in stream:
             yield each
@@ -41,7 +41,7 @@ async def _begun(
 
 
 async def merged(streams: Iterable[AsyncIterator[tuple[bytes, T]]]) -> AsyncIterator[tuple[bytes, list[T]]]:
-    """What comes out of several streams, each in the order of its keys: each key once, with what every stream has."""
+    """Merge streams that are sorted by key: yields each key once, with its values from all streams."""
     heap: list[tuple[bytes, int, T, AsyncIterator[tuple[bytes, T]]]] = []
     numbered = list(enumerate(streams))
     for first in range(0, len(numbered), AT_ONCE):

@@ -1,7 +1,7 @@
-"""The settings of a queue, one row each. A setting is nowhere else but in the Lua that obeys it.
+"""The settings of a queue, one row each. Apart from its row, a setting appears only in the Lua that obeys it.
 
-From the rows come the defaults that the scripts fall back on, the settings that a queue tells of itself, the fields of
-a change with their bounds, and the table in `docs/v1.md`.
+From the rows come the defaults that the scripts fall back on, the settings that a queue shows, the fields of a PATCH
+with their bounds, and the table in `docs/v1.md`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_ATTEMPTS = 1000
 
 SECONDS = "seconds"
 
-Value = float | bool | None  # of a setting: a number in its unit, a flag, or None where nothing is in force
+Value = float | bool | None  # of a setting: a number in its unit, a flag, or None if nothing is in force
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Setting:
     """A setting of a queue.
 
     Clients call it `name`, or `group.name` within a group; in the store it is the field `stored` of the hash
-    `settings`. `kind` is float, int or bool. A number has a `unit` and lies between `minimum` and `maximum`; what is
-    seconds here is milliseconds in the store. With a `default` of None nothing is in force until the setting is set.
+    `settings`. `kind` is float, int or bool. A number has a `unit` and lies between `minimum` and `maximum`; seconds
+    here are milliseconds in the store. With a `default` of None nothing is in force until the setting is set.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Setting:
     meaning: str
 
     def to_store(self, value: Value) -> bytes:
-        """The text that the store keeps for `value`; nothing for the default, which is not kept."""
+        """The text that the store keeps for `value`; empty for the default, which is not stored."""
         if value is None or (self.kind is bool and value == self.default):
             return b""
         if self.kind is bool:
@@ -52,7 +52,7 @@ class Setting:
         return f"{round(self._in_store(value), 6):.15g}".encode()
 
     def from_store(self, text: bytes) -> Value:
-        """The value of what the store told, whole numbers as int; None for nothing."""
+        """The value of a text from the store, whole numbers as int; None for an empty text without default."""
         if self.kind is bool:
             return text != b"0" if self.default else text == b"1"
         if not text:
@@ -61,7 +61,7 @@ class Setting:
         return int(value) if value == int(value) else value
 
     def lua_default(self) -> str:
-        """Its default in Lua, as the store counts; nothing where a script has to know whether it is set at all."""
+        """Its default in Lua, in the units of the store; empty where a script must know whether it is set at all."""
         if self.kind is bool or self.default is None:
             return ""
         return f"{self.stored} = {self._in_store(self.default):.15g}"
@@ -74,40 +74,40 @@ class Setting:
 SETTINGS = (
     # name, stored, kind, unit, default, minimum, maximum, meaning
     Setting("lease", "lease", float, SECONDS, 60, SHORTEST_LEASE, LONGEST_LEASE,
-            "how long a lease lasts when the reservation does not say"),
+            "length of a lease when the reservation gives none"),
     Setting("max_attempts", "max_attempts", int, "attempts", 5, 1, MAX_ATTEMPTS,
-            "after so many failed attempts a job is dead, unless the job has its own `max_attempts`"),
+            "failed attempts after which a job is dead, unless the job has its own `max_attempts`"),
     Setting("backoff.first", "backoff_first", float, SECONDS, 5, 0, 604800,
-            "the wait after the first failed attempt; every wait is spread by a fifth either way"),
+            "wait after the first failed attempt; every wait is randomized by up to a fifth either way"),
     Setting("backoff.factor", "backoff_factor", float, "", 2, 1, 100,
-            "by what the wait is multiplied after each further failed attempt"),
+            "factor by which the wait grows after each further failed attempt"),
     Setting("backoff.max", "backoff_max", float, SECONDS, 3600, 0, 2592000,
-            "the longest wait, before it is spread"),
+            "longest wait, before it is randomized"),
     Setting("max_length", "max_length", int, "jobs", None, 1, 1000000000,
-            "ready and delayed jobs that the queue may have; more are refused with 429 `queue-full`"),
+            "maximum number of ready and delayed jobs; more are refused with 429 `queue-full`"),
     Setting("dead_keep.count", "dead_count", int, "jobs", 10000, 0, 10000000,
-            "how many dead jobs are kept; those that died first are deleted first"),
+            "number of dead jobs to keep; those that died first are deleted first"),
     Setting("dead_keep.age", "dead_age", float, SECONDS, 1209600, 0, 315360000,
-            "how long a dead job is kept"),
+            "time to keep a dead job"),
     Setting("redeliver_after", "redeliver_after", float, SECONDS, None, SHORTEST_LEASE, LONGEST_LEASE,
-            "how long a job is kept in the name of a worker of 2010: at-least-once for them, see below"),
+            "time that a job is kept for the 2010 worker that fetched it: at-least-once delivery, see below"),
     Setting("accepting", "accepting", bool, "", True, 0, 1,
-            "`false`: insertions are refused with 409 `wrong-state`, while jobs are handed out as before"),
+            "`false`: insertions are refused with 409 `wrong-state`; jobs are still handed out"),
 )
 # fmt: on
 
-# What the members of a group are together.
+# Descriptions of the groups.
 GROUPS = {
-    "backoff": "The wait before the next try: `first`, times `factor` each time, at most `max`; "
-    "spread by a fifth either way.",
-    "dead_keep": "How many dead jobs are kept, and for how long.",
+    "backoff": "The wait before the next try: `first`, multiplied by `factor` each time, up to `max`; "
+    "randomized by up to a fifth either way.",
+    "dead_keep": "How many dead jobs to keep, and for how long.",
 }
 
 _BY_NAME = {row.name: row for row in SETTINGS}
 
 
 def lua_parts() -> dict[str, str]:
-    """The parts that the scripts include of the rows, by name: see `presque.redis.scripts.load`."""
+    """The Lua parts generated from the rows, by name: see `presque.redis.scripts.load`."""
     defaults = ", ".join(filter(None, (row.lua_default() for row in SETTINGS)))
     names = ", ".join(f"'{row.stored}'" for row in SETTINGS)
     return {
@@ -117,7 +117,7 @@ def lua_parts() -> dict[str, str]:
 
 
 def to_store(changes: Mapping[str, Value]) -> list[bytes]:
-    """Changes by name, None for the default, as the store takes them: field, text, field, text, …"""
+    """Changes by name, None for the default, in the form that the store takes: field, text, field, text, …"""
     return [part for name, value in changes.items() for part in _in_store(_BY_NAME[name], value)]
 
 
@@ -126,17 +126,17 @@ def _in_store(row: Setting, value: Value) -> tuple[bytes, bytes]:
 
 
 def from_store(told: Reply) -> dict[str, Value]:
-    """Every setting by name, of what the store told: their texts, in the order of `setting_names`."""
+    """Every setting by name, from the texts that the store returned, in the order of `setting_names`."""
     return {row.name: row.from_store(text) for row, text in zip(SETTINGS, told, strict=True)}
 
 
 def defaults() -> dict[str, Value]:
-    """Every setting by name, as it is until it is set."""
+    """The default of every setting, by name."""
     return {row.name: row.default for row in SETTINGS}
 
 
 def grouped(values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """What belongs to settings, by name, with the members of each group together: `{"lease": …, "backoff": {…}}`."""
+    """Pairs of a setting's name and a value, nested by group: `{"lease": …, "backoff": {…}}`."""
     found: dict[str, Any] = {}
     for name, value in values:
         group, _, member = name.rpartition(".")

@@ -1,6 +1,6 @@
-"""The list of all queues, over all partitions: their names, how many there are, and several in numbers.
+"""The list of all queues in all partitions: their names, their number, and the counts of several.
 
-A partition that gives no answer does not hold back what the others answer; the caller is told which ones are missing.
+Partitions that do not answer do not block the others; the caller learns which ones are missing.
 Errors are those of `presque.jobs.queues`.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from presque.jobs.queues import Counts, Queues
     from presque.redis.store import Store
 
-TOGETHER = 25  # queues told of together
+TOGETHER = 25  # queues counted at the same time
 
 
 class QueueList:
@@ -35,8 +35,8 @@ class QueueList:
         self._queues = queues
 
     async def names(self, after: str = "", limit: int = MOST_AT_ONCE) -> tuple[list[str], list[int]]:
-        """The sorted names of up to `limit` (1,000) queues that come after the name `after`, and which partitions gave
-        no answer. Raises InvalidName.
+        """The sorted names of up to `limit` (1,000) queues after the name `after`, and the partitions that did not
+        answer. Raises InvalidName.
         """
         if after:
             keys.check_name(after)
@@ -44,8 +44,8 @@ class QueueList:
         return [name.decode() for name in sorted(chain.from_iterable(replies.values()))[:limit]], missing
 
     async def all_names(self, missing: list[int]) -> AsyncIterator[list[str]]:
-        """The names of all queues, sorted, up to 1,000 at a time. Adds to `missing` the partitions that give no answer;
-        raises StoreUnavailable when none of them answers.
+        """The names of all queues, sorted, up to 1,000 at a time. Adds to `missing` the partitions that do not answer;
+        raises StoreUnavailable when none answers.
         """
         some = []
         streams = [
@@ -69,9 +69,9 @@ class QueueList:
                 yield name, None
 
     async def overview(self, names: Sequence[str]) -> tuple[dict[str, Counts], list[int]]:
-        """Several queues in numbers, by name, and which partitions gave no answer. One script call for each queue, up
-        to TOGETHER at a time, so that other requests have their turn in between. Raises what the first one raised when
-        none is answered.
+        """The counts of several queues, by name, and the partitions that did not answer. One script call per queue, up
+        to TOGETHER at a time, so that other requests get their turns in between. Raises the first error when no call
+        is answered.
         """
         counts: dict[str, Counts] = {}
         missing: dict[int, Failure] = {}
@@ -89,6 +89,6 @@ class QueueList:
         return counts, sorted(missing)
 
     async def size(self) -> int:
-        """How many queues there are, in the partitions that answer."""
+        """The number of queues in the partitions that answer."""
         replies, _ = await self._store.where_there_is_an_answer("size")
         return sum(replies.values())

@@ -1,4 +1,4 @@
-"""What one queue does: a method for each verb, and one script call for each method.
+"""The verbs of one queue: a method for each verb, and one script call for each method.
 
 Every method returns a Deferred. Besides the errors that its docstring names, it may fail with StoreUnavailable (nothing
 was done), OutcomeUnknown (the reply never came) or StoreFull (nothing was done). A name that cannot name a queue raises
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from presque.redis.store import Store
 
 HOLD = 5.0  # seconds for which a taken job is held before it is handed out again, unless the hold is extended
-PAYLOAD_AT = 14  # bytes that stand before the payload in a stored job: see `jobs` in presque.redis.keys
+PAYLOAD_AT = 14  # bytes before the payload in a stored job: see `jobs` in presque.redis.keys
 MOST_AT_ONCE = 1000  # jobs that one script call takes, settles, gives back or moves
 REMEMBERED = 24 * 3600.0  # seconds for which an idempotency key is kept
 
 
-class Taken(msgspec.Struct, frozen=True):  # made for each fetch, and a dataclass takes five times as long
+class Taken(msgspec.Struct, frozen=True):  # made for each fetch; a dataclass takes five times as long
     """Jobs taken from a queue, held under one receipt; possibly none.
 
     `on_arrival` says what to do when they have reached their consumer. Jobs taken for good are delivered, which ends
@@ -73,10 +73,10 @@ class NewJob(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Counts:
-    """A queue in numbers: its jobs by state, how many were fetched and failed since it began, its policy, its settings.
+    """The counts of a queue: jobs by state, jobs handed out and failed since it was created; its policy and settings.
 
-    `oldest` is the age of the oldest ready job (seconds), None when no job is ready. `told` is what the store replied
-    of the settings; it is decoded only when somebody asks for them.
+    `oldest` is the age of the oldest ready job (seconds), None when no job is ready. `told` is the store's reply
+    about the settings; it is decoded only on demand.
     """
 
     ready: int
@@ -142,7 +142,7 @@ class Queues:
         key: bytes = b"",
         fingerprint: bytes = b"",
     ) -> Deferred[list[str]]:
-        """Insert one job again that a worker failed at, as `push` does. Counts one failure on the queue, and on the
+        """Insert a failed job again, as `push` does. Counts one failure on the queue, and on the
         worker if it is registered. With an idempotency key, as `insert`, only the first call inserts and counts.
         """
         print_ = fingerprint if key else b""
@@ -154,7 +154,7 @@ class Queues:
     def take(self, queue: str, limit: int = 1, worker: str = "", daemon: bytes = b"") -> Deferred[Taken]:
         """Take up to `limit` (1,000) jobs for good: those that came due first, then the oldest. They are held for HOLD
         seconds, and must be delivered or given back, or kept where the queue has `redeliver_after` and a worker took
-        them. Acknowledges what the queue kept for that worker before. When there is no job, `daemon` will be woken for
+        them. Acknowledges jobs that the queue kept for that worker. When there is no job, `daemon` will be woken for
         the next. Fails with QueuePaused.
         """
         receipt = next(self._receipts)
@@ -194,18 +194,18 @@ class Queues:
         )
 
     def counts(self, queue: str) -> Deferred[Counts]:
-        """The queue in numbers. A queue that does not exist has zeros and is open."""
+        """The counts of the queue. A queue that does not exist has zeros and is open."""
         return self._store.on_queue("counts", queue).addCallback(_counts)
 
     def configure(self, queue: str, changes: Mapping[str, policy.Value]) -> Deferred[Counts]:
-        """Change settings, with the names and units of `presque.jobs.policy`; None puts a default back. Creates the
-        queue if need be. Fires with the queue in numbers.
+        """Change settings, with the names and units of `presque.jobs.policy`; None restores a default. Creates the
+        queue if necessary. Fires with its counts.
         """
         return self._store.on_queue("configure", queue, *policy.to_store(changes)).addCallback(_counts)
 
     def peek(self, queue: str, limit: int = MOST_AT_ONCE) -> Deferred[tuple[Counts, list[bytes]]]:
-        """The queue in numbers, and the payloads of up to `limit` (1,000) ready jobs in the order in which they would
-        be taken. The jobs stay where they are.
+        """The counts of the queue, and the payloads of up to `limit` (1,000) ready jobs in the order in which they
+        would be taken. The jobs stay where they are.
         """
 
         def peeked(reply: Reply) -> tuple[Counts, list[bytes]]:
@@ -250,7 +250,7 @@ class Queues:
         return keys.channel(queue, self._nonce, self.partitions)
 
     def wake_another(self, channel: bytes) -> Deferred[int]:
-        """Wake another daemon for what was heard on `channel`: here no consumer waits for it any more."""
+        """Wake another daemon after a publication on `channel` for which no consumer waits here any more."""
         return self._store.on_queue("wake_another", keys.queue_of_channel(channel))
 
 

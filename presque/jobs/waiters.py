@@ -1,12 +1,12 @@
 """Consumers that wait for a job: Deferreds in this daemon, first come, first served.
 
-A look that finds nothing says in the same script that this daemon waits; before that it subscribes to its channel of
-the queue. The scripts then wake as many daemons as there are new jobs, heard over one connection whatever the number
-of consumers.
-A slow poll catches what was not heard; it looks at a bounded number of queues a second, however many are waited on.
+The daemon first subscribes to its channel of the queue. A take that finds nothing records, in the same script, that
+this daemon waits. The scripts then wake as many daemons as there are new jobs, over one connection whatever the number
+of consumers. A slow poll covers lost messages; it checks a bounded number of queues per second, however many have
+waiting consumers.
 
-Whatever a look raises, who waits is answered: as the store's refusals are, and what nobody expects is logged once and
-told as OutcomeUnknown.
+Whatever error a take raises, waiting consumers are answered: with the store's refusal, or for an unexpected error,
+which is logged once, with OutcomeUnknown.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ if TYPE_CHECKING:
     from presque.jobs.queues import Queues, Taken
 
 
-POLL = 2.0  # seconds after which a queue that is waited on is looked at again, whatever was heard
-POLL_TURN = 0.02  # seconds
-POLLED = 5  # queues looked at in a turn; where more are waited on, each has its turn later
+POLL = 2.0  # seconds after which a queue with waiting consumers is checked again, even without a message
+POLL_TURN = 0.02  # seconds between turns of the poll
+POLLED = 5  # queues checked per turn; further ones are checked in later turns
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
     queues: Sequence[str]
-    take: Callable[[str, bytes], Deferred[Any]]  # from a queue; the daemon to be woken when there is nothing, or b""
+    take: Callable[
+        [str, bytes], Deferred[Any]
+    ]  # arguments: queue, and the id of the daemon to wake later if it is empty, or b""
     done: Deferred[Any]
     timer: IDelayedCall | None = None
 
 
 @dataclass(eq=False, slots=True)
 class _Line:
-    """Those who wait on one queue, whether somebody is taking for them now or must look once more, and when the last
-    look was.
-    """
+    """The waiters on one queue, whether a take for them is running or must be repeated, and when the last one began."""
 
     queue: str
     channel: bytes
     looked_at: float
-    waiters: OrderedDict[_Waiter, None] = field(default_factory=OrderedDict)  # the first came first
+    waiters: OrderedDict[_Waiter, None] = field(default_factory=OrderedDict)  # in order of arrival
     serving: bool = False
     look_again: bool = False
-    woken: bool = False  # and no look has followed
+    woken: bool = False  # and no take has followed
 
 
 class Waiters:
-    """Everybody who waits, by queue."""
+    """All waiting consumers, by queue."""
 
     _log = Logger()
 
@@ -75,12 +75,12 @@ class Waiters:
         self._queues = queues
         self._events = events
         self._clock = clock
-        self._give_back = give_back  # puts back what was taken for a consumer who has left
-        self._complaint = ""  # what nobody expected, the last time
-        self._lines: OrderedDict[bytes, _Line] = OrderedDict()  # channel -> line, in the order of their last looks
+        self._give_back = give_back  # puts back jobs that were taken for a consumer that has left
+        self._complaint = ""  # the last unexpected error
+        self._lines: OrderedDict[bytes, _Line] = OrderedDict()  # channel -> line, in the order of their last takes
         self._next_poll: IDelayedCall | None = None
         self._stopping = False
-        events.unclaimed = self._pass_on  # we were woken, and nobody waits any more
+        events.unclaimed = self._pass_on  # we were woken, and no consumer waits any more
 
     def __len__(self) -> int:
         return len({waiter for line in self._lines.values() for waiter in line.waiters})
@@ -88,10 +88,10 @@ class Waiters:
     def take(
         self, queues: Sequence[str], take: Callable[[str, bytes], Deferred[Any]], patience: float
     ) -> Deferred[Any]:
-        """Take from the first of `queues` that has a job, by `take`, or wait up to `patience` seconds until one has.
+        """Take with `take` from the first of `queues` that has a job, or wait up to `patience` seconds until one has.
 
-        Fires with what `take` gave, without jobs when the time is over; fails as `take` does. While it waits it may be
-        cancelled, which leaves nothing behind: a job that was on its way goes back.
+        Fires with the result of `take`, without jobs when the time is over; fails as `take` does. It may be cancelled
+        while it waits; a job that was being taken then goes back.
         """
         immediately = patience <= 0 or self._stopping
         if immediately and len(queues) == 1:
@@ -109,7 +109,7 @@ class Waiters:
         return waiter.done
 
     async def _look(self, queues: Sequence[str], take: Callable[[str, bytes], Deferred[Any]]) -> Taken:
-        """Take from one queue after the other until there is a job. Of what failed, QueuePaused counts last."""
+        """Take from one queue after another until there is a job. Raises QueuePaused only if all queues are stopped."""
         taken: Taken | None = None
         for queue in queues:
             try:
@@ -123,7 +123,7 @@ class Waiters:
         return taken
 
     async def _look_and_join(self, waiter: _Waiter) -> None:
-        """Look into several queues in their order; when there is nothing, join their lines."""
+        """Try several queues in order; if all are empty, join their lines."""
         try:
             taken = await self._look(waiter.queues, waiter.take)
             if taken.numbers:
@@ -136,11 +136,11 @@ class Waiters:
             return
         if self._stopping:
             self._give_up(waiter)
-        elif not waiter.done.called:  # it has not left, and its time is not over
+        elif not waiter.done.called:  # it has not left, and its time is not up
             self._join(waiter)
 
     def _join(self, waiter: _Waiter) -> None:
-        """Stand at the end of each line; whoever is first there is looked after."""
+        """Join the end of each line, and have each line served."""
         for queue in waiter.queues:
             channel = self._queues.channel(queue)
             if channel not in self._lines:
@@ -152,7 +152,7 @@ class Waiters:
             self.heard(self._queues.channel(queue))
 
     def heard(self, channel: bytes) -> None:
-        """There may be a job: look."""
+        """There may be a job: serve the line."""
         line = self._lines.get(channel)
         if line is None:
             return
@@ -162,7 +162,7 @@ class Waiters:
             ensureDeferred(self._serve(line))
 
     def told(self, channel: bytes) -> None:
-        """We are woken: look."""
+        """We were woken: serve the line."""
         if (line := self._lines.get(channel)) is not None:
             line.woken = True
             self.heard(channel)
@@ -174,16 +174,16 @@ class Waiters:
         self._excuse(failure)  # the other daemons poll
 
     def _excuse(self, failure: Failure) -> Failure:
-        """What to tell a consumer of a failure. What nobody expects is logged once, and not at each look."""
+        """The failure to report to a consumer. An unexpected one is logged once, and not at each take."""
         if failure.check(PresqueError):
             return failure
         if (complaint := repr(failure.value)) != self._complaint:
             self._complaint = complaint
-            self._log.failure("looking for jobs for waiting consumers failed", failure=failure)
+            self._log.failure("taking jobs for waiting consumers failed", failure=failure)
         return Failure(OutcomeUnknown())
 
     async def _serve(self, line: _Line) -> None:
-        """Take for those in the line, the first first, until a look finds nothing."""
+        """Take for the waiters in the line, in order, until a take finds nothing."""
         try:
             while line.waiters and line.look_again:
                 await self._serve_first(line)
@@ -208,7 +208,7 @@ class Waiters:
             self._answer(taken, waiter)
 
     def _poll(self) -> None:
-        """Look at those queues that nothing was heard of for long."""
+        """Check queues without a take for a long time."""
         self._next_poll = None
         before = self._clock.seconds() - POLL
         unheard = takewhile(lambda line: line.looked_at <= before, self._lines.values())
@@ -232,11 +232,11 @@ class Waiters:
         self._leave(waiter)
         if not waiter.done.called:
             waiter.done.callback(taken)
-        elif taken.numbers:  # it left while we took for it
+        elif taken.numbers:  # it left during the take
             self._give_back(taken)
 
     def _leave(self, waiter: _Waiter) -> None:
-        """Out of all lines; a line that nobody is in is not listened to."""
+        """Leave all lines; unsubscribe from the channels of empty ones."""
         if waiter.timer is not None and waiter.timer.active():
             waiter.timer.cancel()
         for queue in waiter.queues:
@@ -253,7 +253,7 @@ class Waiters:
             self._next_poll = None
 
     def _give_up(self, waiter: _Waiter) -> None:
-        """The patience is over: one last look answers, with a job that came just now, nothing, or QueuePaused."""
+        """The time is up: answer after a last try, with a job that just came, nothing, or QueuePaused."""
         self._leave(waiter)
         ensureDeferred(self._look_and_answer(waiter))
 
@@ -264,7 +264,7 @@ class Waiters:
             self._fail([waiter])
 
     def stop(self) -> None:
-        """Answer everybody now; whoever comes later is answered at once."""
+        """Answer all waiting consumers now, and later ones at once."""
         self._stopping = True
         for waiter in {waiter for line in self._lines.values() for waiter in line.waiters}:
             self._give_up(waiter)

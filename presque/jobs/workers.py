@@ -1,4 +1,4 @@
-"""The registry of workers: on which queues each works, since when, and how much it has done.
+"""The registry of workers: the queues of each, its start, and its counters.
 
 A worker registers itself on a queue; a job that an unregistered worker fetches counts on the queue alone. A worker's
 figures are kept in each partition in which it is on a queue, and summed when they are read. Lists are read page by
@@ -65,14 +65,14 @@ class Workers:
                 raise OutcomeUnknown from None
 
     def unregister(self, queue: str, worker: str) -> Deferred[int]:
-        """Take `worker` off `queue`, and forget it once it is on no queue. Fires with 1 when it was on the queue, else
-        0. Raises InvalidWorker.
+        """Remove `worker` from `queue`, and forget it once it is on no queue. Fires with 1 when it was on the queue,
+        else 0. Raises InvalidWorker.
         """
         check_worker(worker)
         return self._store.on_queue("unregister", queue, worker.encode())
 
     async def one(self, worker: str) -> tuple[Worker, list[int]]:
-        """What is known of `worker`, and which partitions gave no answer. Raises InvalidWorker or UnknownWorker."""
+        """A worker, and the partitions that did not answer. Raises InvalidWorker, UnknownWorker or StoreUnavailable."""
         check_worker(worker)
         size = b"%d" % LONGEST_PAGE
         rows = []
@@ -93,8 +93,8 @@ class Workers:
         return _worker(worker.encode(), rows), sorted(missing)
 
     async def all(self, missing: list[int]) -> AsyncIterator[Worker]:
-        """All workers, by id. Adds to `missing` the partitions that give no answer; raises StoreUnavailable when none
-        of them answers.
+        """All workers, by id. Adds to `missing` the partitions that do not answer; raises StoreUnavailable when none
+        answers.
         """
         partitions = range(self._store.partitions)
         streams = [answering(partition, self._in_partition(partition), missing) for partition in partitions]
@@ -126,7 +126,7 @@ class Workers:
             yield current, row
 
     async def sums(self) -> tuple[int, int, list[int]]:
-        """How many jobs of all queues were fetched and how many failed, and which partitions gave no answer."""
+        """The jobs handed out and failed, summed over all queues, and the partitions that did not answer."""
         size, totals = b"%d" % LONGEST_PAGE, [0, 0]
         replies, missing = await self._store.where_there_is_an_answer("sums", b"", size)
         for partition, (processed, failed, after) in replies.items():

@@ -1,1 +1,1 @@
-"""What a process is: its root service, its children, its listening sockets, and the private Redis."""
+"""Everything about processes: the root service, children, listening sockets, and the private Redis."""

@@ -119,7 +119,7 @@ class Child:
     def _start_later(self, why: str) -> None:
         if self._reactor.seconds() - self._started_at > STEADY:
             self._delay = FIRST_RESTART
-        self._log.error("{name} {why}, again in {delay} s", name=self.name, why=why, delay=self._delay)
+        self._log.error("{name} {why}, starting again in {delay} s", name=self.name, why=why, delay=self._delay)
         self._again = self._reactor.callLater(self._delay, self.start)
         self._delay = min(self._delay * 2, LAST_RESTART)
 

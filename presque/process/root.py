@@ -70,7 +70,7 @@ class Root(Service):
             try:
                 await maybeDeferred(part.stop)
             except Exception:
-                self._log.failure("{name} did not stop as it should", name=part.name)
+                self._log.failure("stopping {name} failed", name=part.name)
 
     def _hurry(self) -> None:
         """SIGTERM has come again while we stop."""
@@ -80,7 +80,7 @@ class Root(Service):
         say that there is a hurry. (Twisted's own handlers stop the reactor each time, which fails with a traceback.)
         """
         if is_main_thread():
-            said = "SIGHUP: there is nothing to reload, presque reads its settings at start only"
+            said = "SIGHUP: there is nothing to reload, presque reads its settings only at start"
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._log.info, said))
             self._reactor.callWhenRunning(self._hear_stops)
 

@@ -1,1 +1,1 @@
-"""Redis: the connection to it, the scripts that run in it, and a private server of our own."""
+"""Redis: connections, the data model, and the scripts."""

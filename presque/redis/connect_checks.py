@@ -1,4 +1,4 @@
-"""Whether a Redis can be used: looked at whenever a connection to it begins."""
+"""Whether a Redis can be used: checked at the start of each connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = Logger()
 
 
 def fitness(private: bool) -> Callable[[Connection], Deferred[None]]:
-    """A check for `Store.checks`. It raises StoreUnfit when the server is too old, and warns once, loudly, when an
+    """A check for `Store.checks`. It raises StoreUnfit when the server is too old, and logs one warning when an
     external server may evict jobs, keeps nothing, or answers before it writes.
     """
     warned = set()
@@ -39,7 +39,7 @@ def fitness(private: bool) -> Callable[[Connection], Deferred[None]]:
         facts = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
         version = facts["redis_version"]
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-            raise StoreUnfit(f"Redis {version} is too old, 6.2 is the oldest that has what presque needs")
+            raise StoreUnfit(f"Redis {version} is too old, presque needs 6.2 or later")
         told = {}
         for name, asked in settings.items():
             told[name] = yield asked
@@ -50,23 +50,25 @@ def fitness(private: bool) -> Callable[[Connection], Deferred[None]]:
 
 
 def _settings(connection: Connection) -> dict[str, Deferred[str | None]]:
-    """Settings of the server, asked for together; None where it does not tell."""
+    """The server's settings, requested together; each fires with None when the server refuses."""
 
     def asked(name: str) -> Deferred[str | None]:
         reply: Deferred[Any] = connection.execute_command("CONFIG", "GET", name)
         return reply.addCallbacks(lambda found: found[1].decode() if found else "", refused)
 
-    def refused(failure: Failure) -> None:  # a managed Redis may forbid CONFIG, in words of its own
-        _log.info("this Redis does not tell its settings ({refusal})", refusal=failure.getErrorMessage())
+    def refused(failure: Failure) -> None:  # a managed Redis may forbid CONFIG, with any message
+        _log.info("cannot read the settings of this Redis ({refusal})", refusal=failure.getErrorMessage())
 
     return {name: asked(name) for name in ("maxmemory-policy", "appendonly", "appendfsync", "save")}
 
 
 def _warn_of_loss(settings: dict[str, str], warn: Callable[[str], None]) -> None:
     if settings["maxmemory-policy"] != "noeviction":
-        warn(f"this Redis may evict them (maxmemory-policy {settings['maxmemory-policy']}, should be noeviction)")
+        warn(f"this Redis may evict jobs (maxmemory-policy {settings['maxmemory-policy']}, should be noeviction)")
     if settings["appendonly"] != "yes":
-        kept = "only keeps snapshots" if settings["save"] else "keeps nothing"
+        kept = "keeps only snapshots" if settings["save"] else "keeps nothing"
         warn(f"this Redis {kept} when it stops (appendonly no, should be yes)")
     elif settings["appendfsync"] == "everysec":
-        warn("this Redis answers before it writes while it syncs each second (appendfsync everysec, should be always)")
+        warn(
+            "this Redis answers before it writes while it syncs, once a second (appendfsync everysec, should be always)"
+        )

@@ -1,14 +1,14 @@
-"""The connection to Redis. Beside the listener the only module that imports txredisapi.
+"""The connection to Redis. Apart from the listener, this is the only module that imports txredisapi.
 
-What holds here, whatever Redis or the network do:
+Guarantees, whatever Redis or the network do:
 
-- bytes go in and bytes come out, nothing is decoded or taken for a number;
-- a command is sent at once on a connection that has shaken hands; where there is none, StoreUnavailable at once;
-- nothing runs late: each script is told until when it may run (by Redis' own clock) and refuses after that. Where that
-  clock was stepped meanwhile, it is asked for its time and the script sent again, within the same time limit;
-- a connection that stops answering is dropped after TIME_LIMIT, whatever was sent on it is then OutcomeUnknown;
-- a script that Redis has forgotten is sent again whole, once: NOSCRIPT means that nothing ran;
-- an error that nobody expects, as from a key of a wrong type, is logged once, and what was asked is OutcomeUnknown.
+- bytes go in and bytes come out; nothing is decoded or converted to a number;
+- a command is sent at once on a connection that has completed its handshake; without one, StoreUnavailable at once;
+- nothing runs late: each script gets a deadline (by the Redis clock) and refuses to run after it. If that clock was
+  stepped meanwhile, its time is read and the script sent again, within the same time limit;
+- a connection that stops answering is dropped after TIME_LIMIT; everything sent on it is then OutcomeUnknown;
+- a script that Redis has forgotten is sent again in full, once: NOSCRIPT means that nothing ran;
+- an unexpected error, for example from a key of a wrong type, is logged once, and the call is OutcomeUnknown.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
     from presque.redis.scripts import Script, Scripts
     from presque.redis.url import RedisURL
 
-TIME_LIMIT = 2.0  # seconds in which Redis has to answer
-QUIET = 60.0  # seconds without an unexpected error until the same is logged again
-STEP = 1.0  # seconds by which Redis' clock must move against ours for it to have been stepped
+TIME_LIMIT = 2.0  # seconds in which Redis must answer
+QUIET = 60.0  # seconds after which a repeated unexpected error is logged again
+STEP = 1.0  # seconds; when the Redis clock moves by more against ours, it was stepped
 
-# The first words of those errors after which the connection is of no use: this server will not do our work for now.
+# First words of errors after which the connection is useless, because this server cannot serve us for now.
 _LEAVE = frozenset(["READONLY", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH", "LOADING"])
 _UNAVAILABLE = _LEAVE | {"BUSY", "MISCONF", "TRYAGAIN", "NOREPLICAS", "NOPERM"}
 
 _INNER_ERROR = re.compile(r"@user_script: \d+: -([A-Z]+) ")
 
-Reply = Any  # bytes, int, None, or a list of these: what Redis answered
+Reply = Any  # bytes, int, None, or a list of these
 
 
 def bulk(value: bytes) -> bytes:
-    """`value` as a part of a Redis command."""
+    """`value` as a Redis bulk string, a part of a command."""
     return b"$%d\r\n%b\r\n" % (len(value), value)
 
 
 class Call:
-    """A script on its way to Redis. `until` is the moment (epoch ms, by Redis' clock) from which it must refuse; with
-    None that is the `deadline`, by our clock in seconds.
+    """A script on its way to Redis. It must refuse to run after `until` (epoch ms, by the Redis clock), or if that is
+    None, after `deadline` (seconds, by our clock).
     """
 
     __slots__ = ("answered", "args", "count", "deadline", "names", "script", "until")
@@ -62,7 +62,7 @@ class Call:
         self, script: Script, names: bytes, count: int, args: bytes, until: bytes | None, deadline: float
     ) -> None:
         self.script = script
-        self.names = names  # its keys, and what always follows them
+        self.names = names  # its keys, and the arguments that always follow them, encoded
         self.count = count  # parts of the command
         self.args = args
         self.until = until
@@ -71,23 +71,23 @@ class Call:
 
 
 class Replies:
-    """What waits for the replies on a connection, in the order of the commands: scripts, and the Deferreds of commands
-    of txredisapi's. It stands in for txredisapi's queue, which moves all that wait at each reply, and looks for one of
-    them when a command is cancelled.
+    """The calls that wait for replies on a connection, in the order of their commands: scripts, and Deferreds of
+    commands of txredisapi. It replaces txredisapi's queue, which shifts all entries at each reply, and searches them
+    when a command is cancelled.
     """
 
     def __init__(self, failed: Callable[[Call, Exception], None]) -> None:
         self.waiting: deque[Call | Deferred[Reply]] = deque()
-        self._failed = failed  # told of the scripts whose reply is an error
+        self._failed = failed  # called with scripts whose reply is an error
 
     def get(self) -> Deferred[Reply]:
-        """Fires with the reply to the command that is sent now."""
+        """Fires with the reply to the command being sent."""
         reply: Deferred[Reply] = Deferred()
         self.waiting.append(reply)
         return reply
 
     def put(self, reply: Reply) -> None:
-        """The next reply has come."""
+        """The next reply has arrived."""
         waiter = self.waiting.popleft()
         if not isinstance(waiter, Call):
             waiter.callback(reply)
@@ -98,7 +98,7 @@ class Replies:
 
 
 class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi has no types
-    """One connection. It joins the pool once Redis has let us in, is a master, and knows the scripts."""
+    """One connection. It joins the pool once Redis has accepted us, is a master, and has loaded the scripts."""
 
     factory: ConnectionFactory
     _log = Logger()
@@ -109,23 +109,23 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         self._parser = hiredis.Reader(protocolError=txredisapi.InvalidData, replyError=txredisapi.ResponseError)
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
-        """Take replies as they are: txredisapi looks for numbers, texts and transactions in them."""
+        """Take replies as they are; txredisapi would search them for numbers, text and transactions."""
         self._parser.feed(data)
         replies = self.replyQueue
         while (reply := self._parser.gets()) is not False:
-            if not replies.waiting:  # nobody has asked: it cannot be told any more what belongs to what
+            if not replies.waiting:  # an unrequested reply: replies can no longer be assigned to commands
                 self.transport.abortConnection()
                 return
             replies.put(reply)
 
     def connectionMade(self) -> None:
-        """Shake hands before anybody else may use the connection; on failure only drop it: it is tried again."""
+        """Perform the handshake before the connection may be used; on failure just drop it, and it is retried."""
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
-        self.ended: Deferred[bool] = Deferred()  # fires when it is lost, with whether it was of use
+        self.ended: Deferred[bool] = Deferred()  # fires when the connection is lost, with whether it was useful
         self.asked_at: float | None = None
-        self.offset: float | None = None  # Redis' clock less ours, seconds, once it is known
+        self.offset: float | None = None  # the Redis clock minus ours, seconds, once known
         self._refused_as_late: list[Call] = []
         self._of_use = False
         self._clock = self.factory.clock
@@ -135,7 +135,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
 
     @inlineCallbacks
     def _shake_hands(self) -> Generator[Deferred[Any], Any, None]:
-        """Everything is sent together, for a Redis that is far away; the checks follow when it has let us in."""
+        """Send everything together, because Redis may be far away; the checks follow once it has accepted us."""
         url = self.factory.url
         asked = []
         if url.password is not None:
@@ -162,12 +162,12 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             self.factory.greeted()
 
     def connectionLost(self, why: Failure) -> None:
-        """The connection is gone: who waits for a reply learns it, and who keeps us connected."""
+        """The connection is lost: tell the waiting calls, and the service that reconnects."""
         super().connectionLost(why)
         self.ended.callback(self._of_use)
 
     def ask_time(self) -> Deferred[None]:
-        """Ask Redis for its time: keeps `offset` and shows that it answers."""
+        """Ask Redis for its time, which updates `offset` and proves that it answers."""
         self.asked_at = self._clock.seconds()
         asked: Deferred[Any] = self.execute_command("TIME")
         return asked.addCallback(self._told_time)
@@ -179,21 +179,21 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             self.factory.stepped(self.offset - before)
 
     def beat(self) -> None:
-        """Drop the connection when it owes us an answer for too long, else ask again."""
+        """Drop the connection when an answer is overdue, else ask again."""
         if self.asked_at is None:
-            self.ask_time().addErrback(lambda failure: None)  # lost: it is connected again
+            self.ask_time().addErrback(lambda failure: None)  # lost: a new connection will be made
         elif self._clock.seconds() - self.asked_at > TIME_LIMIT:
             self._log.warn("Redis has not answered for {limit} s: dropping the connection", limit=TIME_LIMIT)
             self.transport.abortConnection()
 
     @property
     def owed(self) -> int:
-        """How many replies have not come."""
+        """How many replies are outstanding."""
         return len(self.replyQueue.waiting)
 
     def run(self, script: Script, names: bytes, count: int, args: bytes, until: bytes | None) -> Deferred[Reply]:
-        """Send one script: `names` are its keys and `args` what follows the moment from which it must refuse, encoded,
-        and `count` how many parts they have together. That moment is `until` (epoch ms), or TIME_LIMIT from now.
+        """Send a script. `names` are its keys and `args` the arguments after the deadline, both encoded; `count` is how
+        many they are together. The deadline is `until` (epoch ms), or TIME_LIMIT from now. Fires with the reply.
         """
         call = Call(script, names, 4 + count, args, until, 0.0 if until else self._clock.seconds() + TIME_LIMIT)
         self._send(call, script.head)
@@ -207,7 +207,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         self.replyQueue.waiting.append(call)
 
     def _failed(self, call: Call, error: Exception) -> None:
-        """A script was refused, or the connection is lost. What did not run is sent again, while there is time."""
+        """A script was refused, or the connection is lost. If the script did not run, resend it while time is left."""
         word = word_of(error)
         if word == "NOSCRIPT" and self.connected:
             script = call.script
@@ -218,7 +218,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             call.answered.errback(self._meant(word, error))
 
     def _ask_time_for(self, call: Call) -> None:
-        """There is time left, so Redis' clock was stepped: ask it for its time, once for all that was refused."""
+        """Time is left, so the Redis clock was stepped: ask for its time, once for all refused scripts."""
         self._refused_as_late.append(call)
         if len(self._refused_as_late) == 1:
             self.ask_time().addBoth(self._told_again)
@@ -227,12 +227,12 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         refused, self._refused_as_late = self._refused_as_late, []
         for call in refused:
             if isinstance(result, Failure):
-                call.answered.errback(StoreUnavailable())  # it did not run
+                call.answered.errback(StoreUnavailable())  # the script did not run
             else:
                 self._send(call, call.script.head)
 
     def _meant(self, word: str, error: Exception) -> Exception:
-        """What an error of Redis' means to whoever has asked."""
+        """The exception for the caller that corresponds to an error of Redis."""
         if isinstance(error, txredisapi.ConnectionError):
             return OutcomeUnknown()
         if word == "OOM" or (word == "MISCONF" and "No space left" in str(error)):
@@ -248,7 +248,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
 
 
 def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
-    """All results, in order; or, once one has failed, the first failure as it is."""
+    """Fires with all results, in order; fails with the first failure."""
 
     def first(failure: Any) -> Failure:
         cause: Failure = failure.value.subFailure
@@ -258,13 +258,13 @@ def gather(asked: Iterable[Deferred[Any]]) -> Deferred[list[Any]]:
 
 
 def word_of(error: Exception) -> str:
-    """The word by which Redis tells its errors apart; 6.2 puts that of a command inside a script behind others."""
+    """The error code, the first word of an error; inside a script, Redis 6.2 puts it after other text."""
     inner = _INNER_ERROR.search(str(error))
     return inner[1] if inner else str(error).partition(" ")[0]
 
 
 class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txredisapi has no types
-    """Makes the connection to one Redis, and keeps the reason why there is none."""
+    """Makes the connection to one Redis, and remembers why there is none."""
 
     protocol = Connection
     initialDelay = 0.05  # seconds
@@ -280,58 +280,58 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         scripts: Scripts,
         check: Callable[[Connection], Deferred[None]],
     ) -> None:
-        # Neither password nor database: on their failure txredisapi would stop trying for good. We send them ourselves.
+        # Without password and database, after whose failure txredisapi would give up for good. We send them ourselves.
         super().__init__(str(url), None, 1, isLazy=True, charset=None, convertNumbers=False)
         self.clock = clock
         self.url = url
         self.scripts = scripts
         self.check = check
-        self.trouble = ""  # why there is no connection, as it was found last
-        self._told: set[str] = set()  # such reasons that are in the log, since there was a connection
+        self.trouble = ""  # why there is no connection, as last observed
+        self._told: set[str] = set()  # reasons logged since the last connection
         self.was_up = False
-        self._puzzles: dict[str, float] = {}  # errors that nobody expected -> when the last such came
-        self.on_unfit: Callable[[StoreUnfit], None] = lambda reason: None  # called when it can never be used
-        self.stepped: Callable[[float], None] = lambda seconds: None  # called when Redis' clock was set forward
-        self.changed: Callable[[], object] = lambda: None  # called when there is a connection, and when it is lost
+        self._puzzles: dict[str, float] = {}  # unexpected errors -> when each last occurred
+        self.on_unfit: Callable[[StoreUnfit], None] = lambda reason: None  # called when this Redis can never be used
+        self.stepped: Callable[[float], None] = lambda seconds: None  # called when the Redis clock was set forward
+        self.changed: Callable[[], object] = lambda: None  # called when a connection is established or lost
 
     @property
     def connection(self) -> Connection | None:
-        """The connection, once Redis has let us in."""
+        """The connection, once Redis has accepted us."""
         return self.pool[0] if self.pool else None
 
     def addConnection(self, conn: Connection) -> None:
-        """A connection is of use from now on."""
+        """A connection is usable from now on."""
         super().addConnection(conn)
         self.changed()
 
     def delConnection(self, conn: Connection) -> None:
-        """A connection that was of use is lost."""
+        """A usable connection is lost."""
         super().delConnection(conn)
         self.changed()
 
     def refused(self, failure: Failure) -> None:
-        """Note why Redis did not let us in, once a reason."""
+        """Redis did not accept us: remember why, and log each reason once."""
         reason = failure.value
         if isinstance(reason, StoreUnfit):
             self.on_unfit(reason)
         self.trouble = f"{type(reason).__name__}: {reason}"
-        if self.trouble not in self._told:  # they may come in turn
+        if self.trouble not in self._told:  # reasons may alternate
             self._told.add(self.trouble)
-            tell = self._log.warn if self.was_up else self._log.info  # it may only be starting
-            tell("cannot use {url} for now: {trouble}", url=str(self.url), trouble=self.trouble)
+            tell = self._log.warn if self.was_up else self._log.info  # Redis may still be starting
+            tell("cannot use {url}, retrying: {trouble}", url=str(self.url), trouble=self.trouble)
 
     def puzzled(self, error: Exception) -> None:
-        """Log an error of Redis' that nobody expects, once as long as it comes again and again, among others too."""
+        """Log an unexpected error of Redis, but not again while it keeps recurring."""
         now, text = self.clock.seconds(), str(error)
         self._puzzles = {each: at for each, at in self._puzzles.items() if now - at < QUIET}
         if text not in self._puzzles:
-            self._log.failure("Redis refused a script, which may have been carried out in part", Failure(error))
+            self._log.failure("a script failed in Redis and may have been carried out in part", Failure(error))
         self._puzzles[text] = now
 
     def greeted(self) -> None:
-        """Note that Redis has let us in."""
+        """Redis has accepted us."""
         self.was_up = True
         self._told.clear()
         if self.trouble:
             self.trouble = ""
-            self._log.info("{url} is back", url=str(self.url))
+            self._log.info("{url} is available again", url=str(self.url))

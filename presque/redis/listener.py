@@ -1,4 +1,4 @@
-"""The one connection that hears publications."""
+"""The one connection that receives publications."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisapi has no types
-    """The one connection that hears publications. After a reconnect it subscribes again to what is wanted."""
+    """The one connection that receives publications. After a reconnect it subscribes again to all wanted channels."""
 
     factory: ListenerFactory
     _log = Logger()
 
     def connectionMade(self) -> None:
-        """Let us in, then ask for every channel that somebody waits on."""
-        self.ended: Deferred[bool] = Deferred()  # fires when it is lost, with whether it was of use
+        """Log in, then subscribe to every wanted channel."""
+        self.ended: Deferred[bool] = Deferred()  # fires when the connection is lost, with whether it was useful
         self._of_use = False
-        self._asked_at: float | None = None  # when we have asked for a sign of life that has not come
+        self._asked_at: float | None = None  # when the unanswered PING was sent
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
@@ -47,7 +47,7 @@ class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisa
         self.beat()
 
     def beat(self) -> None:
-        """Drop the connection when it gives no sign of life for too long, else ask for one."""
+        """Drop the connection when a PING was unanswered for too long, else send one."""
         now = self.factory.clock.seconds()
         if self._asked_at is None:
             self._asked_at = now
@@ -57,14 +57,14 @@ class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisa
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Forget the connection; another one is made."""
+        """Forget the connection; a new one will be made."""
         if self.factory.listener is self:
             self.factory.listener = None
         super().connectionLost(reason)
         self.ended.callback(self._of_use)
 
     def replyReceived(self, reply: Reply) -> None:
-        """Pass on what was published, and that a subscription has begun: both may mean a job."""
+        """Pass on publications, and confirmations of subscriptions: both may mean a job."""
         self._asked_at = None
         if isinstance(reply, list):
             self._of_use = True
@@ -72,16 +72,16 @@ class Listener(txredisapi.SubscriberProtocol):  # type: ignore[misc]  # txredisa
                 self.factory.told(reply[1])
             elif reply[0] == b"subscribe":
                 self.factory.heard(reply[1])
-        elif self.replyQueue.waiting:  # AUTH is answered
+        elif self.replyQueue.waiting:  # the reply to AUTH
             self.replyQueue.put(reply)
-        elif isinstance(reply, Exception) and word_of(reply) != "NOPERM":  # else we poll
+        elif isinstance(reply, Exception) and word_of(reply) != "NOPERM":  # without permission we only poll
             self.transport.abortConnection()
         else:
             self._of_use = True
 
 
 class ListenerFactory(Factory):
-    """Makes the Listener. `channels` are those that somebody waits on now."""
+    """Makes the Listener. `channels` are those that are wanted now."""
 
     noisy = False
 
@@ -94,19 +94,19 @@ class ListenerFactory(Factory):
         self.told: Callable[[bytes], None] = lambda channel: None
 
     def buildProtocol(self, addr: IAddress | None) -> Listener:
-        """A Listener that speaks bytes."""
+        """A Listener that reads and writes bytes."""
         listener = Listener(charset=None, convertNumbers=False)
         listener.factory = self
         return listener
 
     def subscribe(self, channel: bytes) -> None:
-        """Hear `channel` from now on."""
+        """Receive `channel` from now on."""
         self.channels.add(channel)
         if self.listener is not None:
             self.listener.transport.write(_command(b"SUBSCRIBE", channel))
 
     def unsubscribe(self, channel: bytes) -> None:
-        """Hear `channel` no longer."""
+        """Stop receiving `channel`."""
         self.channels.discard(channel)
         if self.listener is not None:
             self.listener.transport.write(_command(b"UNSUBSCRIBE", channel))

@@ -1,7 +1,7 @@
-"""A connection that is made again whenever it is lost: soon after one that was of use, later each time after others.
+"""A connection that is restored whenever it is lost: soon after a useful one, after growing delays otherwise.
 
-Twisted's ClientService counts a connection as a success once it was made, so a Redis that accepts and refuses would be
-asked again without a pause; and it logs each try.
+Twisted's ClientService counts a connection as a success once it was made, so it would reconnect without a pause to a
+Redis that accepts connections and then refuses to serve; and it logs each try.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-CLOSING = 1.0  # seconds that the other side has to take what was sent before, when we stop
+CLOSING = 1.0  # seconds that the other side has to receive pending data when we stop
 
 
 class Reconnecting(Service):
-    """Keeps one connection of `factory`, whose protocols tell in `ended` when they are lost, and if they were of use.
+    """Keeps one connection of `factory`. Its protocols fire `ended` when they are lost, with whether they were useful.
 
-    `delay(n)` is how long to wait before the n-th try in a row, in seconds; `failed(failure)` is told why one could not
-    be made.
+    `delay(n)` is the wait in seconds before the n-th try in a row; `failed(failure)` is called when a connection could
+    not be made.
     """
 
     _log = Logger()
@@ -45,16 +45,16 @@ class Reconnecting(Service):
         self._delay = delay
         self._failed = failed
         self._protocol: Any = None
-        self._pending: Deferred[Any] | None = None  # a connection that is being made, or the time until then
+        self._pending: Deferred[Any] | None = None  # the connection attempt, or the wait before it
         self._done: Deferred[Any] = succeed(None)
 
     def startService(self) -> None:
-        """Begin to connect."""
+        """Start connecting."""
         super().startService()
         self._done = ensureDeferred(self._keep())
 
     def stopService(self) -> Deferred[Any]:
-        """Fires once the connection is closed."""
+        """Close the connection. Fires once it is closed."""
         super().stopService()
         if self._pending is not None:
             self._pending.cancel()
@@ -72,7 +72,7 @@ class Reconnecting(Service):
                 await self._wait_for(deferLater, self._clock, self._delay(max(1, tries)))
 
     async def _one_life(self) -> bool:
-        """One connection from its beginning to its end. Returns whether it was of use."""
+        """One connection from start to end. Returns whether it was useful."""
         made = await self._wait_for(self._endpoint.connect, self._factory)
         if made is None:
             return False
@@ -82,7 +82,7 @@ class Reconnecting(Service):
         return of_use
 
     async def _wait_for(self, function: Callable[..., Deferred[Any]], *args: Any) -> Any:
-        """What its Deferred fires with; None when it fails, or when we stop meanwhile."""
+        """The result of the Deferred that `function` returns; None when it fails, or when we stop meanwhile."""
         try:
             self._pending = function(*args)
             return await self._pending

@@ -1,8 +1,8 @@
-"""The record of a store, `presque:store`: how many partitions it has, its data model, and an id of its own.
+"""The record of a store, `presque:store`: its number of partitions, its data model, and its id.
 
-It is made when a store is first used, compared at each connection, and made again, with the same id, when it is gone
-under a running daemon, as after a FLUSHALL: else the next daemon would take the store for a new one, and with other
-partitions it would not find what has been inserted since.
+It is created when a store is first used and compared at each connection. When it disappears under a running daemon, as
+after a FLUSHALL, it is created again with the same id: otherwise the next daemon would take the store for a new one,
+and with another number of partitions it would not find the jobs inserted since.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from presque.redis.connection import Connection
     from presque.redis.store import Store
 
-NEW_WORKERS = b"2"  # the form in which workers are kept since they are forgotten
-LOOK_EVERY = 1.0  # seconds between two looks whether it is there
+NEW_WORKERS = b"2"  # the form in which workers are stored since silent ones are forgotten
+LOOK_EVERY = 1.0  # seconds between checks that the record exists
 
 
 def _other_model(model: str) -> str:
@@ -34,23 +34,23 @@ def _other_model(model: str) -> str:
 
 
 class Record:
-    """The record of a store that this daemon uses with so many partitions."""
+    """The record of a store that this daemon uses with `partitions` partitions."""
 
     _log = Logger()
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
         self.id = b""  # once it is known
-        self.has_new_workers = False  # whether what is known of workers is in today's form for sure
+        self.has_new_workers = False  # whether all worker data is known to be in the new form
 
     @inlineCallbacks
     def check(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
-        """Make what is missing, and raise StoreUnfit when the rest is not ours. A check for `Store.checks`."""
+        """Create what is missing; raise StoreUnfit when the rest does not match. A check for `Store.checks`."""
         asked = self._recorded(connection)
         kind = yield connection.execute_command("TYPE", keys.STORE)
         if kind not in (b"none", b"hash"):
             asked.addErrback(lambda wrong_type: None)
-            raise StoreUnfit(f"{keys.STORE.decode()} in this Redis is a {kind.decode()}: it is no store of presque")
+            raise StoreUnfit(f"{keys.STORE.decode()} in this Redis is a {kind.decode()}: this is not a presque store")
         partitions, model, store_id, workers = yield asked
         if model is None and (yield self._is_first_model(connection)):
             model = b"1"
@@ -74,7 +74,7 @@ class Record:
     def _make(
         self, connection: Connection, ours: dict[str, bytes]
     ) -> Generator[Deferred[Any], Any, list[bytes | None]]:
-        """Record what is not recorded yet. What there is then; a store that is full takes it later: see `keep`."""
+        """Record what is not recorded yet. Fires with the record; a full store accepts it later, see `keep`."""
         made = [connection.execute_command("HSETNX", keys.STORE, name, value) for name, value in ours.items()]
         recorded = self._recorded(connection)
         for each in made:
@@ -88,23 +88,23 @@ class Record:
 
     @inlineCallbacks
     def _is_first_model(self, connection: Connection) -> Generator[Deferred[Any], Any, bool]:
-        """Whether a store without a note of its model is of before there were models: names were a SET then."""
+        """Whether a store without a recorded model has the first one, in which the names of queues were a SET."""
         names = [keys.partition_key("queues", partition) for partition in range(self.partitions)]
-        there = yield connection.execute_command("EXISTS", *names)  # of which most new stores have none
+        there = yield connection.execute_command("EXISTS", *names)  # usually none in a new store
         kinds = yield gather(connection.execute_command("TYPE", name) for name in (names if there else ()))
         return b"set" in kinds
 
     async def note_new_workers(self, store: Store) -> None:
-        """Record that what is known of workers has been converted."""
-        self.has_new_workers = True  # for this daemon, whether it can be noted or not
+        """Record that the data of workers has been converted."""
+        self.has_new_workers = True  # for this daemon, even if it cannot be recorded
         for connection in store.topology.connections[:1]:
             try:
                 await connection.execute_command("HSET", keys.STORE, "workers", NEW_WORKERS)
-            except Exception as refusal:  # the store is full, or away: the next start looks once more
-                self._log.info("the conversion could not be noted ({refusal})", refusal=str(refusal))
+            except Exception as refusal:  # the store is full or away: the next start checks again
+                self._log.info("could not record the conversion of the store ({refusal})", refusal=str(refusal))
 
     async def keep(self, store: Store) -> int:
-        """Make it again when it is gone. Returns how often, 1 or 0. What it raises is told by the loop around it."""
+        """Create the record again when it is gone. Returns 1 if it was, else 0. The calling loop logs exceptions."""
         connection = next(iter(store.topology.connections), None)
         if connection is None:
             return 0
@@ -117,8 +117,8 @@ class Record:
         except Exception:
             if connection.connected:
                 raise
-            return 0  # Redis is away, and the next connection begins with a check
-        made = "the record of the store was gone, as after a FLUSHALL: it is made again (id {id})"
+            return 0  # Redis is away; the next connection begins with a check
+        made = "the record of the store was gone, as after a FLUSHALL: created it again (id {id})"
         self._log.warn(made, id=self.id.decode(errors="replace"))
         return 1
 

@@ -1,8 +1,8 @@
-"""The Lua scripts, by name: `lua/<verb>.lua`, one file a verb.
+"""The Lua scripts, by name: `lua/<verb>.lua`, one file per verb.
 
-A script's first statement, `local ready, front = unpack(KEYS)`, names the keys that it wants; `presque.redis.keys`
-knows what they are. A line `--@include <name>` stands for the text of `lua/parts/<name>.lua`, or of the part of that
-name that was handed to `load`. A part may include others; each is there once, where it is named first.
+A script's first statement, `local ready, front = unpack(KEYS)`, names the keys that it needs; `presque.redis.keys`
+describes them. A line `--@include <name>` is replaced by the text of `lua/parts/<name>.lua`, or of the part of that
+name that was passed to `load`. A part may include others; each is included once, where it is first named.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Script:
-    """A script: `head` is the beginning of its EVALSHA command, without the number of parts that comes first."""
+    """A script. `head` is the beginning of its EVALSHA command, after the number of parts."""
 
     name: str
     keys: tuple[str, ...]
@@ -35,13 +35,13 @@ Scripts = dict[str, Script]  # by name
 
 
 def load(handed: Mapping[str, str]) -> Scripts:
-    """All scripts by name. `handed` are parts, by name, that come from the caller: what the rules above know."""
+    """All scripts by name. `handed` are further parts by name, which the caller generates from its rules."""
     parts = {**_texts("lua/parts"), **handed}
     return {name: _script(name, text, parts) for name, text in sorted(_texts("lua").items())}
 
 
 def _whole(text: str, parts: Mapping[str, str], included: set[str]) -> str:
-    """`text` with what it includes, as far as that is not `included` yet."""
+    """`text` with its includes resolved, except those that are `included` already."""
 
     def include(found: re.Match[str]) -> str:
         if found[1] in included:

@@ -1,4 +1,4 @@
-"""What the rest of presque knows of Redis: a Store runs scripts, by name, with the keys of a queue or a partition."""
+"""Redis as the rest of presque sees it: a Store runs scripts, by name, with the keys of a queue or a partition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks
 from presque.errors import StoreError, StoreUnavailable
 from presque.redis import keys
 from presque.redis.connection import bulk
-from presque.redis.connection import gather as gather  # the rest of presque knows the store alone
+from presque.redis.connection import gather as gather  # so that the rest of presque imports only the store
 from presque.redis.topology import OneRedis
 
 if TYPE_CHECKING:
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from presque.redis.scripts import Script, Scripts
     from presque.redis.url import RedisURL
 
-BEAT = 0.5  # seconds between two looks at each connection
-MOST_WAITING = 10_000  # commands sent on one connection and not answered yet
+BEAT = 0.5  # seconds between checks of each connection
+MOST_WAITING = 10_000  # unanswered commands on one connection
 TOGETHER = 256  # partitions asked at a time
-NO_LIMIT = b"9007199254740991"  # a moment (epoch ms) that never comes
+NO_LIMIT = b"9007199254740991"  # epoch ms, a time that never comes
 
 
 class Store:
-    """What the rest of presque knows of Redis: run a script, whether it `is_up`, and how to hear publications.
+    """Redis as the rest of presque sees it: runs scripts, and tells whether it `is_up`.
 
-    What runs a script fires with Redis' reply. It fails with StoreUnavailable (nothing was done), OutcomeUnknown
-    (perhaps it was done) or StoreFull (nothing was done). With `until=NO_LIMIT` it runs however late it gets there.
+    A method that runs a script fires with the reply of Redis. It fails with StoreUnavailable (nothing was done),
+    OutcomeUnknown (it may have been done) or StoreFull (nothing was done). With `until=NO_LIMIT` the script runs
+    however late it arrives.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Store:
             yield check(connection)
 
     def start(self) -> None:
-        """Begin to connect, and keep connected."""
+        """Connect, and reconnect whenever a connection is lost."""
         self.topology.start()
 
     def stop(self) -> Deferred[list[Any]]:
@@ -66,15 +67,15 @@ class Store:
 
     @property
     def is_up(self) -> bool:
-        """Whether a command could be sent now."""
+        """Whether a command can be sent now."""
         return bool(self.topology.connections)
 
     def now(self) -> float:
-        """The time (epoch seconds) by Redis' clock, as it was last told; by ours while no connection is there."""
+        """The time (epoch seconds) by the Redis clock, as last measured; by our own clock while disconnected."""
         return self.topology.now()
 
     async def beat(self) -> int:
-        """Look at each connection whether it still serves; to be called each BEAT."""
+        """Check that each connection still answers; to be called every BEAT. Returns 0."""
         self.topology.beat()
         return 0
 
@@ -83,14 +84,14 @@ class Store:
     ) -> Deferred[Reply]:
         """Run a script with the keys of `queue`; ARGV[2] is its name, `args` follow. Raises InvalidName.
 
-        `key` is one that only this call knows; the script has to name it last.
+        `key` is a Redis key of this call alone, which the script must name last.
         """
         partition, script, names, last, name = self._queue_calls(verb, queue)
         return self._run(partition, script, names + (bulk(key) if key else last), 1, name, args, until)
 
     def _queue_call(self, verb: str, queue: str) -> tuple[int, Script, bytes, bytes, bytes]:
-        """What calls of a script for one queue have in common: among others its keys but the last, and the last, which
-        a call may replace. Raises InvalidName.
+        """What all calls of a script for one queue share: partition, script, all keys but the last, the last key (which
+        a call may replace), and the name of the queue. Raises InvalidName.
         """
         keys.check_name(queue)
         script = self._scripts[verb]
@@ -108,7 +109,7 @@ class Store:
 
     @inlineCallbacks
     def everywhere(self, verb: str, *args: bytes) -> Generator[Deferred[Any], Any, list[Reply]]:
-        """Run a script in every partition; fires with all replies."""
+        """Run a script in every partition. Fires with all replies, in the order of the partitions."""
         replies: list[Reply] = []
         for some in self._bounded():
             replies += yield gather(self.in_partition(verb, partition, *args) for partition in some)
@@ -118,8 +119,8 @@ class Store:
     def where_there_is_an_answer(
         self, verb: str, *args: bytes
     ) -> Generator[Deferred[Any], Any, tuple[dict[int, Reply], list[int]]]:
-        """Run a script in every partition. Fires with the replies by partition, and which partitions gave none. Fails
-        as one of them when none did.
+        """Run a script in every partition. Fires with the replies by partition, and the partitions that did not answer.
+        Fails, with the error of one of them, when none answered.
         """
         replies: dict[int, Reply] = {}
         failures: dict[int, Failure] = {}
@@ -135,7 +136,7 @@ class Store:
         return replies, sorted(failures)
 
     def _bounded(self) -> list[range]:
-        """All partitions, some at a time: a connection takes no more than MOST_WAITING commands at once."""
+        """All partitions in groups, because a connection accepts up to MOST_WAITING unanswered commands."""
         whole = range(self.partitions)
         return [whole[first : first + TOGETHER] for first in whole[::TOGETHER]]
 
@@ -149,7 +150,7 @@ class Store:
         args: Sequence[bytes],
         until: bytes | None,
     ) -> Deferred[Reply]:
-        """Run a script with those keys; `first` are the first `count` of its arguments, encoded, and `args` follow."""
+        """Run a script with encoded keys `names`; `first` has its first `count` arguments, encoded; `args` follow."""
         connection = self.topology.connection(partition)
         if connection is None or connection.owed >= MOST_WAITING:
             return fail(StoreUnavailable())

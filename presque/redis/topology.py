@@ -1,4 +1,4 @@
-"""Where a store's partitions are. There is one Redis so far, which has them all."""
+"""Which Redis has which partition. So far there is one Redis, which has them all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class OneRedis:
-    """One Redis: a connection for scripts, and one that hears publications. Both are made again when they are lost."""
+    """One Redis: a connection for scripts, and one that receives publications. Both reconnect when they are lost."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class OneRedis:
         self._kept = [Reconnecting(endpoint, factory, clock, delay, failed) for factory in factories]
 
     def start(self) -> None:
-        """Begin to connect, and keep connected."""
+        """Connect, and reconnect whenever a connection is lost."""
         for each in self._kept:
             each.startService()
 
@@ -47,7 +47,7 @@ class OneRedis:
         return gather(each.stopService() for each in self._kept if each.running)
 
     def connection(self, partition: int) -> Connection | None:
-        """The connection to the Redis that has this partition; None while there is none."""
+        """The connection to the Redis that has this partition; None while disconnected."""
         return self.commands.connection
 
     @property
@@ -56,12 +56,12 @@ class OneRedis:
         return list(self.commands.pool)
 
     def now(self) -> float:
-        """The time (epoch seconds) by Redis' clock, as it was last told; by ours while no connection is there."""
+        """The time (epoch seconds) by the Redis clock, as last measured; by our own clock while disconnected."""
         connection = self.connection(0)
         return time() if connection is None else self._clock.seconds() + (connection.offset or 0.0)
 
     def beat(self) -> None:
-        """Look at each connection whether it still serves."""
+        """Check that each connection still answers."""
         for connection in self.connections:
             connection.beat()
         if self.listener.listener is not None:

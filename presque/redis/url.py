@@ -17,7 +17,7 @@ CONNECT_TIMEOUT = 2  # seconds
 
 @dataclass(frozen=True)
 class RedisURL:
-    """Where a Redis is, and as whom to speak to it. Its text (`str`, `repr`) never has the password in it."""
+    """The address of a Redis, and the user to log in as. `str` and `repr` never contain the password."""
 
     scheme: str
     host: str
@@ -32,7 +32,7 @@ class RedisURL:
         return f"{self.scheme}://{where} (database {self.database})"
 
     def in_full(self) -> str:
-        """The URL that `parse_redis_url` reads as this one, with the password in it."""
+        """The complete URL, including the password, as `parse_redis_url` reads it."""
         user = quote(self.user or "", safe="")
         whom = "" if self.password is None else f"{user}:{quote(self.password, safe='')}@"
         if self.scheme == "unix":
@@ -42,13 +42,13 @@ class RedisURL:
 
 
 def parse_redis_url(text: str) -> RedisURL:
-    """`text` as a RedisURL.
+    """Parse a Redis URL.
 
         redis://[[user]:password@]host[:port][/database]
         rediss://…                                         the same over TLS; the certificate is checked
         unix://[[user]:password@]/path/to/socket[?db=database]
 
-    Raises ValueError, whose text never repeats `text`: there may be a password in it.
+    Raises ValueError, whose message never repeats `text`, because it may contain a password.
     """
     try:
         parts = urlsplit(text)
@@ -61,7 +61,7 @@ def parse_redis_url(text: str) -> RedisURL:
     if parts.scheme == "unix":
         query = parse_qs(parts.query, keep_blank_values=True)
         if not parts.path.startswith("/") or parts.hostname or set(query) - {"db"} or parts.fragment:
-            raise ValueError("must be unix:///path/to/socket, with ?db=N at most")
+            raise ValueError("must be unix:///path/to/socket, optionally with ?db=N")
         database = query.get("db", ["0"])[-1]
         return RedisURL("unix", "", 0, unquote(parts.path), _database(database), user, password)
     if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.query or parts.fragment:
@@ -83,7 +83,7 @@ def _database(text: str) -> int:
 
 
 def endpoint_for(reactor: object, url: RedisURL) -> IStreamClientEndpoint:
-    """The endpoint that connects to `url`; over TLS with the certificate checked against the system's authorities."""
+    """The endpoint that connects to `url`. Over TLS the certificate is checked against the system's authorities."""
     if url.scheme == "unix":
         return UNIXClientEndpoint(reactor, url.path, timeout=CONNECT_TIMEOUT)
     plain = HostnameEndpoint(reactor, url.host, url.port, timeout=CONNECT_TIMEOUT)

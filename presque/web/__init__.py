@@ -1,1 +1,1 @@
-"""HTTP: the site and its limits, the application, and the routes. Statuses live here only."""
+"""What a client may ask: the application, the routes, their models and errors. Statuses live here only."""

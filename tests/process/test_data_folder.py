@@ -139,7 +139,7 @@ def test_the_program_is_what_wrote_the_folder_else_what_was_embedded_else_what_i
     ("says", "why"),
     [
         ("Redis server v=5.0.3 sha=0", "too old"),
-        ("GNU cat 9.1", "not a redis-server or valkey-server: to --version it says 'GNU cat 9.1'"),
+        ("GNU cat 9.1", "not a redis-server or valkey-server: --version prints 'GNU cat 9.1'"),
         ("", "not a redis-server"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_program_that_is_no_server_is_refused(tmp_path, says, why):
 
 
 def test_a_program_that_is_not_there_is_refused_before_anything_is_done(tmp_path):
-    with pytest.raises(StoreUnfit, match="not a program that can be run"):
+    with pytest.raises(StoreUnfit, match="not an executable program"):
         engine_of(str(tmp_path / "none"))
 
 
@@ -219,7 +219,7 @@ async def test_zeros_behind_the_file_are_cut_off_and_said(processes, folder, siz
         file.write(bytes(size))
     count, log = await jobs_in(processes, folder)
     assert count == 1
-    assert f"ended with {size} zeros, as after a power cut: cut off" in log
+    assert f"ended with {size} zeros, as after a power cut: they were cut off" in log
 
 
 @pytest.mark.parametrize("checksum", [b"12345678", b"1234567\0", b"123\0\0\0\0\0", bytes(8)])

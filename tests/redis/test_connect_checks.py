@@ -10,10 +10,10 @@ from servers import eventually
     [
         (("--appendfsync", "always"), None),
         (("--appendfsync", "no"), None),
-        (("--appendfsync", "everysec"), "answers before it writes while it syncs each second"),
+        (("--appendfsync", "everysec"), "answers before it writes while it syncs, once a second"),
         (("--appendonly", "no"), "keeps nothing when it stops"),
-        (("--appendonly", "no", "--save", "60", "1"), "only keeps snapshots when it stops"),
-        (("--appendfsync", "always", "--maxmemory-policy", "allkeys-lru"), "may evict them"),
+        (("--appendonly", "no", "--save", "60", "1"), "keeps only snapshots when it stops"),
+        (("--appendfsync", "always", "--maxmemory-policy", "allkeys-lru"), "may evict jobs"),
     ],
 )
 @awaiting

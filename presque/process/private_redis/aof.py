@@ -44,13 +44,13 @@ def writer_of(folder: Path) -> Engine | None:
         if has_old and not (base is not None and base.name == OLD and not base.exists()):
             raise StoreUnfit(
                 f"{folder} has two stores, {OLD} of Redis 6.2 and {FOLDER} of a later engine, and no engine reads "
-                f"both: move the one that you do not want out of {folder}"
+                f"both: move the unwanted one out of {folder}"
             )
         return (base is not None and _told_by(base)) or Engine("Redis", (7, 0), or_another=" or later")
     if any(folder.glob(f"{FOLDER}/{OLD}*")):
         raise StoreUnfit(
-            f"{folder / FOLDER} has no {manifest.name}, without which its files are not read but overwritten: restore "
-            f"it from a backup, or to begin anew move {folder / FOLDER} away"
+            f"{folder / FOLDER} has no {manifest.name}, without which engines overwrite its files instead of reading "
+            f"them: restore it from a backup, or to start afresh move {folder / FOLDER} away"
         )
     return (_told_by(old) or Engine("Redis", (6, 2), or_another=" or earlier")) if has_old else None
 
@@ -97,7 +97,7 @@ def cut_zeros(folder: Path) -> tuple[Path, int]:
     with path.open("r+b") as file:
         whole = _end_of_data(file, size)
         if whole == 0 and size > 0 and path == folder / OLD:
-            raise StoreUnfit(f"{path} has nothing but zeros: restore it from a backup, or to begin anew move it away")
+            raise StoreUnfit(f"{path} contains only zeros: restore it from a backup, or to start afresh move it away")
         if whole < size:
             file.truncate(whole)
             os.fsync(file.fileno())

@@ -76,7 +76,7 @@ class Room:
             self._failed = False
         except Exception:
             if not self._failed:
-                self._log.failure("the free space of {folder} cannot be told", folder=str(self.folder))
+                self._log.failure("cannot read the free space of {folder}", folder=str(self.folder))
             self._failed = True
         finally:
             if self.running:

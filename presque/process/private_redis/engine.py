@@ -72,7 +72,7 @@ def engine_of(program: str) -> Engine:
     """What the program at this path is. Raises StoreUnfit when it is no server that can be used."""
     path = shutil.which(program)
     if path is None:
-        raise StoreUnfit(f"{program} is not a program that can be run: name a redis-server or valkey-server")
+        raise StoreUnfit(f"{program} is not an executable program: name a redis-server or valkey-server")
     path = str(Path(path).absolute())
     try:
         told = subprocess.run(  # noqa: S603  # which program is the user's choice
@@ -84,10 +84,10 @@ def engine_of(program: str) -> Engine:
     found = _VERSION.search(said)
     if not found:
         first = (said.splitlines() or [f"status {told.returncode}"])[0][:200]
-        raise StoreUnfit(f"{path} is not a redis-server or valkey-server: to --version it says {first!r}")
+        raise StoreUnfit(f"{path} is not a redis-server or valkey-server: --version prints {first!r}")
     engine = Engine(found[1], version_of(found[2]), path)
     if engine.name == "Redis" and engine.version[:2] < OLDEST:
-        raise StoreUnfit(f"{engine} ({path}) is too old, 6.2 is the oldest that has what presque needs")
+        raise StoreUnfit(f"{engine} ({path}) is too old, presque needs 6.2 or later")
     return engine
 
 
@@ -128,7 +128,7 @@ def choose(writer: Engine | None, chosen: str = "", folder: Path | str = "") -> 
             return engine
     if writer is None:
         raise StoreUnfit(
-            "there is no redis-server or valkey-server, neither of presque[embedded] nor on PATH: install one, or name "
+            "found no redis-server or valkey-server, neither from presque[embedded] nor on PATH: install one, or name "
             "one with --redis-server, or a running Redis with --redis"
         )
     there = " and ".join(f"{engine} ({engine.program})" for engine in engines) or "no redis-server or valkey-server"

@@ -20,7 +20,7 @@ from presque.process.private_redis.engine import Engine, choose, version_of
 
 NOTE = "engine"
 LONGEST_SOCKET = 100  # bytes; the kernel takes 107 for a Unix socket's path
-BEGIN_ANEW = "restore it from a backup, or to begin with an empty store remove"
+BEGIN_ANEW = "restore it from a backup, or to start with an empty store remove"
 
 
 class Folder:
@@ -60,7 +60,7 @@ class Folder:
     def _unusable(self, wrong: OSError) -> StoreUnfit:
         what = f"{wrong.strerror}: {wrong.filename}" if wrong.filename else str(wrong)
         return StoreUnfit(
-            f"the data folder {self.path} cannot be used ({what}): mend that, or name another by --data-dir"
+            f"the data folder {self.path} cannot be used ({what}): fix that, or name another with --data-dir"
         )
 
     def holder(self) -> str:
@@ -73,9 +73,9 @@ class Folder:
             noted = self._noted()
             found = writer_of(self.path)
             if (self.path / "redis.sock").is_dir():
-                raise StoreUnfit(f"{self.path / 'redis.sock'} is a folder, where a socket must be: move it away")
+                raise StoreUnfit(f"{self.path / 'redis.sock'} is a folder, but must be a socket: move it away")
             if self.store_id and not has_files(self.path):
-                raise self._empty("and its files are not there")
+                raise self._empty("but its files are missing")
         except OSError as wrong:
             raise self._unusable(wrong) from None
         newest = self._last(noted, found) if noted and found else noted or found
@@ -88,8 +88,8 @@ class Folder:
         if found.reads(noted):
             return found
         raise StoreUnfit(
-            f"{self.path / NOTE} says that {noted} wrote {self.path} last, and its files are of {found}: if they are "
-            f"from a backup, remove {self.path / NOTE}"
+            f"{self.path / NOTE} says that {noted} wrote {self.path} last, but {found} wrote its files: if they "
+            f"are from a backup, remove {self.path / NOTE}"
         )
 
     def mend(self) -> tuple[Path, int]:
@@ -106,7 +106,7 @@ class Folder:
     def check_store(self, store_id: str, keys: int) -> None:
         """Raises StoreUnfit when the store that was noted came up empty."""
         if self.store_id and not store_id and keys == 0:
-            raise self._empty("and comes up empty")
+            raise self._empty("but comes up empty")
 
     def _noted(self) -> Engine | None:
         path = self.path / NOTE
@@ -118,7 +118,7 @@ class Folder:
             return None
         except (ValueError, TypeError, KeyError, AttributeError):
             raise StoreUnfit(
-                f"{path}, which notes the engine that wrote {self.path}, cannot be read: remove it, and name that "
+                f"{path}, which records the engine that wrote {self.path}, cannot be read: remove it, and name that "
                 "engine with --redis-server"
             ) from None
 

@@ -105,7 +105,9 @@ class PrivateServer:
     def _mend(self) -> None:
         path, cut = self.folder.mend()
         if cut:
-            self._log.warn("{path} ended with {cut} zeros, as after a power cut: cut off", path=str(path), cut=cut)
+            self._log.warn(
+                "{path} ended with {cut} zeros, as after a power cut: they were cut off", path=str(path), cut=cut
+            )
 
     def _start_child(self, engine: Engine) -> None:
         if self._settings.min_free:
@@ -129,7 +131,7 @@ class PrivateServer:
 
     def _cannot_go_on(self, failure: Any) -> None:
         if failure.check(StoreUnfit) is None:
-            self._log.failure("the private server could not be looked after", failure=failure)
+            self._log.failure("watching the private server failed", failure=failure)
         self._give_up(failure.value)
 
     async def _follow(self, pid: int) -> None:
@@ -159,7 +161,9 @@ class PrivateServer:
             store_id = found or await self._name_store()
             self.folder.note(self.engine, store_id)
         except OSError as wrong:  # a full disk, which must not keep anybody from settling jobs
-            self._log.error("{folder} could not note its engine ({wrong})", folder=str(self.folder), wrong=str(wrong))
+            self._log.error(
+                "could not record the engine in {folder} ({wrong})", folder=str(self.folder), wrong=str(wrong)
+            )
 
     async def _name_store(self) -> str:
         """Give a store that has none an id, if it has room for it: that of the note, so that both stay alike."""
@@ -167,7 +171,7 @@ class PrivateServer:
         try:
             await self.control.ask("HSETNX", keys.STORE, "id", new)
         except Exception as refused:
-            self._log.info("the store has no id yet ({refused})", refused=str(refused))
+            self._log.info("could not give the store an id yet ({refused})", refused=str(refused))
             return ""
         return new
 
@@ -185,7 +189,7 @@ class PrivateServer:
         self.writing.heard(line)
         if torn := _TORN.search(line):
             self._log.warn(
-                "the file in {folder} ended within a command, as after a power cut: what lay behind "
+                "the file in {folder} ended within a command, as after a power cut: everything after "
                 "byte {offset} was cut off",
                 folder=str(self.folder),
                 offset=torn[1],
@@ -228,7 +232,7 @@ class PrivateServer:
             if self.child is not None and self.child.pid and self._ready:
                 await self.writing.finish(lambda: bool(self.child is not None and self.child.pid))
         except Exception:
-            self._log.failure("it is not known whether all was written that Redis has answered")
+            self._log.failure("cannot tell whether Redis has written everything that it acknowledged")
         finally:
             if self._syncing.running:
                 self._syncing.stop()

@@ -27,17 +27,17 @@ def reason(lines: list[str], ended: str, engine: Engine | None, folder: Path) ->
     warnings = [_HEAD.sub("", line) for line in lines if " # " in line and not _NOISE.search(line)]
     others = [_HEAD.sub("", line) for line in lines if line.strip() and not _NOISE.search(line)]
     said = "; ".join(dict.fromkeys((warnings or others)[-REASONS:])) or ended
-    return f"{engine} cannot be started on {folder} (it says: {said.strip()}): {_remedy(said, engine, folder)}"
+    return f"{engine} cannot start on {folder} (it says: {said.strip()}): {_remedy(said, engine, folder)}"
 
 
 def _remedy(said: str, engine: Engine | None, folder: Path) -> str:
     if _NO_ROOM.search(said):
-        return f"make room on {folder}"
+        return f"free space on {folder}"
     if _DAMAGED.search(said) and engine is not None:
         file = folder / (MANIFEST if (folder / MANIFEST).exists() else OLD)
         check = f"exec -a redis-check-aof {engine.program} --fix {file}"
         return (
-            "its files are damaged; restore the folder from a backup, or copy it and cut off what lies behind "
+            "its files are damaged; restore the folder from a backup, or copy it and cut off everything after "
             f"the damage with: bash -c '{check}'"
         )
-    return "mend what it says, or name another server with --redis-server"
+    return "fix that, or name another server with --redis-server"

@@ -67,15 +67,15 @@ class Writing:
         if low:
             self._log.critical(
                 "DISK NEARLY FULL: {free} bytes are free in {folder}, less than --min-free {floor}: insertions are "
-                "refused (store-full) until there is room, all else goes on",
+                "refused (store-full) until space is freed, everything else continues",
                 **what,
             )
         else:
-            self._log.warn("there is room again in {folder} ({free} bytes free): insertions are taken", **what)
+            self._log.warn("enough space again in {folder} ({free} bytes free): insertions are accepted", **what)
         self._begin(self._tell())
 
     def _begin(self, work: Any) -> None:
-        ensureDeferred(work).addErrback(lambda failure: self._log.failure("the watch of the disk", failure=failure))
+        ensureDeferred(work).addErrback(lambda failure: self._log.failure("watching the disk failed", failure=failure))
 
     async def _tell(self) -> None:
         """Tell Redis, again and again until it has heard or it has changed; then care for room while it is low."""
@@ -94,7 +94,7 @@ class Writing:
                         await self._shrink()
                         await self._warn()  # Redis itself speaks of it once in 30 s
                 except _AWAY as away:  # it is started again with these settings, or answers later
-                    self._log.debug("Redis was not told of the disk: {away}", away=str(away))
+                    self._log.debug("could not tell Redis about the disk: {away}", away=str(away))
                     told = None
                 await deferLater(self._reactor, TRY_AGAIN)
         finally:
@@ -110,7 +110,7 @@ class Writing:
         size, needed = int(facts["aof_current_size"]), int(facts["used_memory_dataset"])
         busy = facts["aof_rewrite_in_progress"] != "0" or facts["aof_rewrite_scheduled"] != "0"
         if not busy and needed < size / 2 and needed < self._room.free / 2:
-            self._log.info("the append-only file of {size} bytes is rewritten, to make room", size=size)
+            self._log.info("rewriting the append-only file of {size} bytes to free space", size=size)
             await self._control.ask("BGREWRITEAOF")
 
     def heard(self, line: str) -> None:
@@ -130,24 +130,24 @@ class Writing:
                 self._left = left
                 await deferLater(self._reactor, WRITE_LOOK)
             if self._left is not None:
-                self._log.warn("Redis writes again: all that was answered is in its file")
+                self._log.warn("Redis writes again: everything that it acknowledged is in its file")
                 self._left = None
         except _AWAY as away:  # if it has ended, `born` says what that means
-            self._log.debug("Redis does not tell whether it can write: {away}", away=str(away))
+            self._log.debug("cannot ask Redis whether it can write: {away}", away=str(away))
         finally:
             self._warning = False
 
     def _stake(self, left: int) -> None:
         self._log.critical(
-            "JOBS ARE AT STAKE: Redis cannot write its file, and {left} bytes of what was answered last are in its "
-            "memory alone: make room on {folder}, and end neither Redis nor presque by SIGKILL before",
+            "JOBS ARE AT STAKE: Redis cannot write its file, and {left} acknowledged bytes are only in its "
+            "memory: free space on {folder}, and until then do not kill Redis or presque with SIGKILL",
             left=left or "some",
             folder=str(self._room.folder),
         )
 
     def _lost(self, left: int) -> None:
         self._log.critical(
-            "JOBS ARE LOST: Redis has ended, and {left} bytes of what it had answered were never written",
+            "JOBS ARE LOST: Redis has ended, and {left} bytes that it had acknowledged were never written",
             left=left or "some",
         )
 
@@ -169,7 +169,7 @@ class Writing:
             try:
                 left = await self.unwritten()
             except _AWAY as away:
-                self._log.debug("Redis does not tell whether it has written: {away}", away=str(away))
+                self._log.debug("cannot ask Redis whether it has written: {away}", away=str(away))
             else:
                 if left is None:
                     self._left = None
@@ -185,8 +185,8 @@ class Writing:
 
     def _remind(self, left: int) -> None:
         self._log.critical(
-            "presque waits to stop: {left} bytes of what was answered are not in Redis' file yet: make room on "
-            "{folder}; a second SIGTERM ends the wait, and loses them",
+            "presque waits to stop: {left} acknowledged bytes are not in the file of Redis yet: free space on "
+            "{folder}; a second SIGTERM ends the wait and loses them",
             left=left or "some",
             folder=str(self._room.folder),
         )
