@@ -16,6 +16,7 @@ from presque.background.conversion import Conversion
 from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.loop import Loop
 from presque.background.mover import Mover
+from presque.http import arrival
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
 from presque.http.site import Site
@@ -38,11 +39,11 @@ from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
 from presque.web.answers import error, error_body
-from presque.web.app import explain, make_routes
+from presque.web.app import admit, explain, make_routes
 from presque.web.parts import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from twisted.internet.interfaces import IListeningPort
 
@@ -82,7 +83,7 @@ class Daemon(Root):
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
-        self.table = Table(self.routes, explain, error)
+        self.table = Table(self.routes, admit, explain, error)
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
         self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
@@ -105,41 +106,60 @@ class Daemon(Root):
             self.server.became_ready = self.changed
             self.register("the private Redis", self._start_server, self.server.stop)
         self.store.topology.commands.changed = self.changed
-        self.register("the store", self.store.start, self.store.stop)
+        self.register("the store", self._start_store, self.store.stop)
         self._register_loop("the beat", self.store.beat, BEAT, sys.maxsize)
-        self.register("the wait for the store", self._await_store, lambda: None)
-        self._register_loop("conversion", self.conversion.run_once, CONVERT, 1)
-        self.register("the wait for the conversion", self._await_conversion, lambda: None)
+        self._register_loop("conversion", self.conversion.run_once, CONVERT, 1, self._await_conversion)
         self._register_loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE)
         self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
         self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
         self.site.changed = self.deliveries.changed = self.changed
         self.register("the site", self._listen, self._drain)
-        self.register("the garbage collector", _freeze, lambda: None)
 
-    def _register_loop(self, name: str, work: Callable[[], Coroutine[Any, Any, int]], tick: float, full: int) -> None:
+    def _register_loop(
+        self,
+        name: str,
+        work: Callable[[], Coroutine[Any, Any, int]],
+        tick: float,
+        full: int,
+        begun: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Register a loop; with `begun`, the next part starts once that has ended."""
         loop = self.loops[name] = Loop(name, work, tick, full, self._reactor)
         loop.turned = self.changed
-        self.register(name, loop.start, loop.stop)
+
+        async def start() -> None:
+            loop.start()
+            if begun is not None:
+                await begun()
+
+        self.register(name, start, loop.stop)
 
     async def _start_server(self) -> None:
         if self.server is not None:
             await self.server.start()
+        if self.server is not None and self.running:
             await self._until(self.server.is_ready, FIRST_CONNECTION)
 
-    async def _await_store(self) -> None:
+    async def _start_store(self) -> None:
+        self.store.start()
         await self._until(lambda: self.store.is_up, FIRST_CONNECTION)
 
     async def _await_conversion(self) -> None:
         await self._until(lambda: self.conversion.done or not self.store.is_up, FIRST_CONNECTION)
 
     async def _listen(self) -> None:
+        if not arrival.is_known():
+            self._log.warn(
+                "unknown Twisted version: answers are sent later, and jobs over Unix sockets are delivered again"
+            )
         for endpoint in self._endpoints:
             if self.running:
                 port = await endpoint.listen(self.site)
                 notice_vanished(port, self.settings.request_timeout)
                 self.ports.append(port)
                 self._log.info("presque listens on {address}", address=port.getHost())
+        gc.collect()
+        gc.freeze()  # exempts permanent objects from garbage collections; scanning them took 25 ms
 
     async def _drain(self) -> None:
         """Stop listening, answer waiting consumers, and finish requests in flight."""
@@ -161,12 +181,6 @@ class Daemon(Root):
     def _hurry(self) -> None:
         if self.server is not None:
             self.server.writing.hurry()
-
-
-def _freeze() -> None:
-    """Exempt permanent objects from each garbage collection; scanning them took 25 ms."""
-    gc.collect()
-    gc.freeze()
 
 
 def make_service(settings: Settings, reactor: Any = None) -> Root:

@@ -1,7 +1,6 @@
 """What Twisted, Klein, txredisapi and Redis really do, where presque relies on it or guards against it."""
 
 import inspect
-from collections import deque
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from presque.http.routes import Routes
 from presque.jobs.policy import lua_parts
 from presque.redis.connection import Connection
 from presque.redis.scripts import load
-from presque.redis.store import MOST_WAITING
 
 SCRIPTS = load(lua_parts())
 
@@ -49,18 +47,10 @@ def test_the_pool_has_neither_password_nor_database_for_then_it_would_give_up(da
 
 
 @awaiting
-async def test_too_many_unanswered_commands_are_refused_and_not_sent(daemon, client):
-    waiting = daemon.store.topology.connections[0].replyQueue.waiting
-    others = [connection.replyQueue for connection in daemon.store.topology.connections]
-    for queue in others:
-        queue.waiting = [None] * MOST_WAITING
-    try:
-        answer = await client.post("/q/foo", JOB)
-    finally:
-        for queue in others:
-            queue.waiting = deque()
-    assert not waiting
-    assert answer.status == 503
+async def test_too_many_unanswered_commands_are_refused_and_not_sent(client, monkeypatch):
+    monkeypatch.setattr("presque.redis.store.MOST_WAITING", 0)
+    assert (await client.post("/q/foo", JOB)).status == 503
+    monkeypatch.undo()
     assert (await client.get("/status/foo")).json["size"] == 0
 
 
@@ -77,7 +67,7 @@ def test_klein_replaces_an_endpoint_of_the_same_name_without_a_word():
     app.route("/a", endpoint="same")(lambda request: b"a")
     app.route("/b", endpoint="same")(lambda request: b"b")
     assert len(app.endpoints) == 1
-    routes = Routes(lambda function, path, query: function)
+    routes = Routes()
     routes.at("GET", "/c", summary="Says c.")(lambda request: b"c")
     with pytest.raises(ValueError, match="two routes GET /c"):
         routes.at("GET", "/c", summary="Says c.")(lambda request: b"again")

@@ -128,7 +128,7 @@ def test_only_the_plugin_and_the_wiring_touch_the_global_reactor():
 
 # What stands in these modules of other people's insides, last read in Twisted 26.4 and 26.10.
 INSIDES = {
-    "presque.http.arrival": {"_tempDataBuffer", "_tempDataLen"},  # what Twisted has not given to the kernel yet
+    "presque.http.arrival": {"_tempDataLen"},  # what Twisted has not given to the kernel yet
     "presque.process.listening": {
         "_preexistingSocket",
         "_shouldShutdown",

@@ -13,6 +13,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
@@ -90,8 +91,7 @@ class Arrival:
         """Send what the kernel accepts at once, without a turn of the reactor; write the rest as usual."""
         self.written += len(data)
         raw = self._raw
-        # Twisted has no public API for data not yet given to the kernel; these are its two buffers.
-        if raw.connected and not (raw.dataBuffer or raw._tempDataBuffer):
+        if raw.connected and unsent(raw) == 0:
             try:
                 sent = self._handle.send(data)
             except OSError:  # the kernel accepts nothing now, or the client has left, as the transport will find out
@@ -130,11 +130,13 @@ class Arrival:
 
     def on_its_way(self) -> int:
         """How many bytes were written and are not known to have reached the client."""
-        ours = len(self._raw.dataBuffer) - self._raw.offset + self._raw._tempDataLen  # as in _send
+        ours = unsent(self._raw)
+        if ours is None:
+            return self.written - self._arrived  # the rest is not known to have arrived
         if sys.platform != "linux":
-            return int(ours)
+            return ours
         (unread,) = struct.unpack("i", fcntl.ioctl(self._handle, _SIOCOUTQ, b"\0\0\0\0"))
-        return int(ours + unread)
+        return ours + int(unread)
 
     def _connection_lost(self, reason: Failure) -> None:
         """The connection has ended, and its socket is not closed yet."""
@@ -147,6 +149,20 @@ class Arrival:
             self._closing()
         finally:
             self._raw.connectionLost(reason)
+
+
+def is_known() -> bool:
+    """Whether this Twisted tells how much data it has not given to the kernel yet; it has no public API for that."""
+    names = vars(FileDescriptor(object()))  # type: ignore[arg-type]  # any reactor will do
+    return {"dataBuffer", "offset", "_tempDataLen"} <= {*names, *dir(FileDescriptor)}
+
+
+def unsent(raw: Any) -> int | None:
+    """How many bytes a Twisted transport has not given to the kernel yet; None if it does not tell."""
+    return len(raw.dataBuffer) - raw.offset + int(raw._tempDataLen) if _IS_KNOWN else None
+
+
+_IS_KNOWN = is_known()
 
 
 def _below(transport: Any) -> Any:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from presque.http.arrival import Arrival
     from presque.http.head import Head
+    from presque.http.routes import Route
 
 
 class Client(Protocol):
@@ -64,6 +65,7 @@ class Request:
 
     is_last = False  # the connection closes after the answer
     has_left = False  # the client left before the answer
+    route: Route | None = None  # the route that answers it, once found
     delivery: Delivery | None = None
     is_answered = False
     code = 200

@@ -31,16 +31,13 @@ class Route:
 
 
 class Routes:
-    """The one Klein application, and the list of its routes. `check(function, path, query)` returns the function to
-    call, which may check a request first.
-    """
+    """The one Klein application, and the list of its routes."""
 
-    def __init__(self, check: Callable[[Any, str, tuple[str, ...]], Any]) -> None:
+    def __init__(self) -> None:
         self.app = Klein()
         self.app.url_map.merge_slashes = False
         self.listed: list[Route] = []
         self.by_endpoint: dict[str, Route] = {}  # by Klein's name of the endpoint
-        self._check = check
 
     def at(
         self,
@@ -72,8 +69,7 @@ class Routes:
                     raise ValueError(f"there are two routes {endpoint}")
                 self.app.route(path, methods=[method], endpoint=endpoint)(function)
                 known = (method, path, summary, body, answers or {}, query, headers, name, needs_body, refuses, tells)
-                checked = self._check(function, path, query)
-                route = self.by_endpoint[endpoint] = Route(checked, *known, is_alias=path != paths[0])
+                route = self.by_endpoint[endpoint] = Route(function, *known, is_alias=path != paths[0])
                 self.listed.append(route)
                 if takes:
                     for rule in self.app.url_map.iter_rules(endpoint):

@@ -36,8 +36,9 @@ _NOWHERE = IPv4Address("TCP", "127.0.0.1", 80)
 
 
 class Table:
-    """Answers requests. `explain(request, failure)` returns the answer to a route's failure, and `refuse(request,
-    status, message)` the answer to a request without a route.
+    """Answers requests. `admit(request, route)` is called between finding a route and calling it, and raises a reason to
+    refuse the request. `explain(request, failure)` returns the answer to a failure, and `refuse(request, status,
+    message)` the answer to a request without a route.
     """
 
     _log = Logger()
@@ -45,10 +46,12 @@ class Table:
     def __init__(
         self,
         routes: Routes,
+        admit: Callable[[Request, Route], None],
         explain: Callable[[Request, Failure], bytes],
         refuse: Callable[[Request, int, str], bytes],
     ) -> None:
         self._klein = routes.app.resource()
+        self._admit = admit
         self._explain = explain
         self._refuse = refuse
         self._routed = lru_cache(maxsize=4096)(self._route)  # nearly all requests are for the same queues
@@ -108,7 +111,9 @@ class Table:
         return b"/" + b"/".join(segments), None if b"//" in path else self.find(method, segments)
 
     def _call(self, request: Request, route: Route, values: list[str]) -> None:
+        request.route = route
         try:
+            self._admit(request, route)
             result = route.function(request, *values)
         except Exception:
             self._answer_with(Failure(), request)

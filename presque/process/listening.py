@@ -15,6 +15,8 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from twisted import __version__ as version
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 
@@ -67,10 +69,19 @@ async def hold(endpoint: Any) -> Any:
     """Listen on `endpoint` without accepting: connections wait for a process that inherits the socket. Returns the
     Twisted port. Stopping it closes only our descriptor: the socket lives until the last process closes it.
     """
+    _check_twisted()
     port = await endpoint.listen(_Nobody())
     port.stopReading()
     port._shouldShutdown = False
     return port
+
+
+def _check_twisted() -> None:
+    """Raise RuntimeError unless this Twisted has the private attributes that control how its ports start and stop: a
+    shared socket would be shut down for all processes. Twisted has no public API for that.
+    """
+    if not hasattr(tcp.Port, "_shouldShutdown") or not hasattr(tcp.Port, "_preexistingSocket"):
+        raise RuntimeError(f"this presque does not know Twisted {version}: it cannot inherit or share sockets")
 
 
 class _Nobody(Factory):
@@ -100,6 +111,7 @@ class _Inherited:
         return execute(self._listen, factory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        _check_twisted()
         listening = _Listening(fileno=self._descriptor)  # detects the real family
         listening.set_inheritable(False)
         listening.setblocking(False)

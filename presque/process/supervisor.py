@@ -60,6 +60,7 @@ class Supervisor(Root):
     async def _start_server(self) -> None:
         if self.server is not None:
             await self.server.start()
+        if self.server is not None and self.running:
             await self._until(self.server.is_ready, READY_PATIENCE)
 
     async def _hold(self) -> None:

@@ -21,7 +21,7 @@ from presque.errors import (
     UnknownQueue,
     UnknownWorker,
 )
-from presque.http.routes import Routes
+from presque.http.routes import Route, Routes
 from presque.web import openapi
 from presque.web.answers import answer, error, is_modern
 from presque.web.bad_request import BadRequest
@@ -57,7 +57,7 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
 
 def make_routes(parts: Parts) -> Routes:
     """The application that calls these parts, and the list of its routes."""
-    routes = Routes(_strict)
+    routes = Routes()
     routes2010.add(routes, parts)
     routes_v1.add(routes, parts)
     dashboard.add(routes, parts.queue_list)
@@ -66,26 +66,18 @@ def make_routes(parts: Parts) -> Routes:
     return routes
 
 
-def _strict(function: Any, path: str, query: tuple[str, ...]) -> Any:
-    """Below /v1, `function` with a check that refuses query parameters other than these; the 2010 routes ignore
-    unknown ones.
-    """
-    if not is_modern(path.encode()):
-        return function
-
-    def strict(request: Request, *values: str) -> Any:
-        if QUESTION_MARK in request.target:
-            refuse_unknown(request, query)
-        return function(request, *values)
-
-    return strict
+def admit(request: Request, route: Route) -> None:
+    """Refuse a request below /v1 with unknown query parameters; the 2010 routes ignore them."""
+    if QUESTION_MARK in request.target and is_modern(request.path):
+        refuse_unknown(request, route.query)
 
 
 def explain(request: Request, failure: Failure) -> bytes:
     """The answer to the failure of a route."""
     wrong = failure.value
     if not isinstance(wrong, PresqueError):
-        _log.failure("{method} {path} failed", failure=failure, method=request.method, path=request.path)
+        path = request.path if request.route is None else request.route.path
+        _log.failure("{method} {path} failed", failure=failure, method=request.method.decode(), path=path)
         return error(request, 500, "internal error")
     modern = is_modern(request.path)
     status = next((new if modern else old) for kind, old, new in STATUSES if isinstance(wrong, kind))

@@ -624,3 +624,37 @@ async def test_only_owner_and_group_may_open_a_unix_socket_unless_its_endpoint_s
 
     await eventually(there, "the socket")
     await maybeDeferred(daemon.stopService)
+
+
+@awaiting
+async def test_by_a_twisted_that_does_not_tell_what_it_has_a_job_is_delivered_over_tcp(
+    daemon, client, redis, monkeypatch
+):
+    monkeypatch.setattr("presque.http.arrival.unsent", lambda raw: None)
+    await daemon.queues.push("foo", [JOB] * 3)
+    for _ in range(3):
+        assert (await client.get("/q/foo")).body == JOB
+    await gone(redis)
+
+
+@awaiting
+async def test_by_a_twisted_that_does_not_tell_what_it_has_a_job_over_a_unix_socket_comes_again(
+    local, redis, monkeypatch
+):
+    monkeypatch.setattr("presque.http.arrival.unsent", lambda raw: None)
+    daemon, path = local
+    await daemon.queues.push("foo", [JOB])
+
+    def fetch():
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(GET)
+            return whole_answer(client)
+
+    for _ in range(2):
+        assert await deferToThread(fetch) == JOB
+
+        async def back():
+            return (await daemon.queues.counts("foo")).ready == 1
+
+        await eventually(back, "the job")

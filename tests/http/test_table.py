@@ -9,10 +9,11 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import port_of, raw
 from werkzeug.exceptions import HTTPException
 
+from presque.errors import UnknownQueue
 from presque.http.routes import Routes
 from presque.http.table import Table
 from presque.web.answers import error
-from presque.web.app import explain
+from presque.web.app import admit, explain
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 WORDS = (
@@ -63,14 +64,10 @@ def test_the_table_and_kleins_matcher_find_the_same_for_every_path(daemon):
     assert matched > 100
 
 
-def unchecked(function, path, query):
-    return function
-
-
 @pytest.mark.parametrize("body", [b"", b"{}"])
 @awaiting
 async def test_a_route_that_fails_in_an_unknown_way_is_a_500_without_its_words(daemon, failures, body, monkeypatch):
-    routes = Routes(unchecked)
+    routes = Routes()
 
     @routes.at("POST", "/fails", summary="Fails.")
     def fails(request):
@@ -82,7 +79,7 @@ async def test_a_route_that_fails_in_an_unknown_way_is_a_500_without_its_words(d
         """Fails in its coroutine."""
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(daemon.site, "answer", Table(routes, explain, error).answer)
+    monkeypatch.setattr(daemon.site, "answer", Table(routes, admit, explain, error).answer)
     for method in (b"POST", b"PUT"):
         head = b"%b /fails HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (method, len(body))
         received = await raw(port_of(daemon), head + body)
@@ -94,12 +91,36 @@ async def test_a_route_that_fails_in_an_unknown_way_is_a_500_without_its_words(d
 
 @awaiting
 async def test_an_answer_that_cannot_be_written_ends_the_connection_and_is_logged(daemon, failures, monkeypatch):
-    routes = Routes(unchecked)
+    routes = Routes()
 
     @routes.at("GET", "/fails", summary="Fails.")
     async def fails(request):
         """Answers nothing."""
 
-    monkeypatch.setattr(daemon.site, "answer", Table(routes, explain, error).answer)
+    monkeypatch.setattr(daemon.site, "answer", Table(routes, admit, explain, error).answer)
     assert await raw(port_of(daemon), b"GET /fails HTTP/1.1\r\nHost: x\r\n\r\n") == b""
     assert len(failures) == 1
+
+
+@awaiting
+async def test_a_request_is_admitted_to_its_route_before_the_route_is_called(daemon, failures, monkeypatch):
+    """Between finding and calling there is one step, which knows the whole route."""
+    routes, called, asked = Routes(), [], []
+
+    @routes.at("GET", "/a/<name>", summary="Says its name.", name="sayName")
+    def say(request, name):
+        called.append(name)
+        return name.encode()
+
+    def admit_good(request, route):
+        asked.append((route.name, request.route is route))
+        if request.path == b"/a/bad":
+            raise UnknownQueue
+
+    monkeypatch.setattr(daemon.site, "answer", Table(routes, admit_good, explain, error).answer)
+    for name, status in ((b"good", b"200"), (b"bad", b"404")):
+        received = await raw(port_of(daemon), b"GET /a/%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % name)
+        assert received.startswith(b"HTTP/1.1 %b " % status)
+    assert called == ["good"]
+    assert asked == [("sayName", True)] * 2
+    assert failures == []

@@ -5,7 +5,10 @@ import socket
 import pytest
 from pids import insert, listening
 from pytest_twisted import ensureDeferred as awaiting
+from twisted.internet import tcp
 from twisted.internet.threads import deferToThread
+
+from presque.process.listening import hold
 
 KINDS = {"INET": ("127.0.0.1", 0), "INET6": ("::1", 0), "UNIX": None}
 
@@ -60,3 +63,10 @@ async def test_a_socket_is_found_by_its_name_too_and_its_kind_by_looking(process
     named = processes("--redis", redises().url, listen="systemd:domain=INET:name=unknown", inherits=sockets[:1])
     await named.listening
     assert b" 201 " in await deferToThread(insert, sockets[0].getsockname())
+
+
+@awaiting
+async def test_sockets_are_not_shared_by_a_twisted_whose_ports_end_otherwise(monkeypatch):
+    monkeypatch.delattr(tcp.Port, "_preexistingSocket")
+    with pytest.raises(RuntimeError, match="this presque does not know Twisted"):
+        await hold(None)
