@@ -36,8 +36,8 @@ _NOWHERE = IPv4Address("TCP", "127.0.0.1", 80)
 
 
 class Table:
-    """Answers requests. `admit(request, route)` is called between finding a route and calling it, and raises a reason to
-    refuse the request. `explain(request, failure)` returns the answer to a failure, and `refuse(request, status,
+    """Answers requests. `admit(request, route)` is called between finding a route and calling it, and raises the reason
+    to refuse the request. `explain(request, failure)` returns the answer to a failure, and `refuse(request, status,
     message)` the answer to a request without a route.
     """
 
