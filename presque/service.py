@@ -9,7 +9,6 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
 from presque.background.conversion import Conversion
@@ -29,7 +28,7 @@ from presque.jobs.queue_list import QueueList
 from presque.jobs.queues import MOST_AT_ONCE, Queues
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
-from presque.process.listening import notice_vanished, server_endpoint
+from presque.process.listening import close, notice_vanished, server_endpoint
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.process.supervisor import Supervisor
@@ -163,8 +162,7 @@ class Daemon(Root):
 
     async def _drain(self) -> None:
         """Stop listening, answer waiting consumers, and finish requests in flight."""
-        for port in self.ports:
-            await maybeDeferred(port.stopListening)
+        await close(self.ports)
         self.site.stopping = True
         self.waiting.stop()
         await self._until(lambda: not self.site.connections, IDLE_PATIENCE)

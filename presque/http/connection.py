@@ -207,6 +207,8 @@ class Connection(Protocol):
             self.loseConnection()
             self.site.changed()
             return
+        if self.site.stopping:  # it was in flight before
+            self.site.changed()
         self._idle_since = self.site.clock.seconds()
         if self._idle_look is None:
             self._idle_look = self.site.clock.callLater(IDLE, self._look_whether_idle)

@@ -11,7 +11,7 @@ which is logged once, with OutcomeUnknown.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 POLL = 2.0  # seconds after which a queue with waiting consumers is checked again, even without a message
 POLL_TURN = 0.02  # seconds between turns of the poll
 POLLED = 5  # queues checked per turn; further ones are checked in later turns
+LAST_TRIES = 1000  # tries in progress for consumers whose time is up
 
 
 @dataclass(eq=False, slots=True)
@@ -80,6 +81,9 @@ class Waiters:
         self._lines: OrderedDict[bytes, _Line] = OrderedDict()  # channel -> line, in the order of their last takes
         self._next_poll: IDelayedCall | None = None
         self._stopping = False
+        self._giving_up: deque[_Waiter] = deque()  # consumers whose time is up, before their last try
+        self._last_tries = 0  # that are in progress
+        self._is_trying_last = False
         events.unclaimed = self._pass_on  # we were woken, and no consumer waits any more
 
     def __len__(self) -> int:
@@ -93,14 +97,16 @@ class Waiters:
         Fires with the result of `take`, without jobs when the time is over; fails as `take` does. It may be cancelled
         while it waits; a job that was being taken then goes back.
         """
-        immediately = patience <= 0 or self._stopping
-        if immediately and len(queues) == 1:
+        if patience <= 0 and len(queues) == 1:
             return take(queues[0], b"")
         for queue in queues:
             self._queues.channel(queue)  # raises InvalidName before anything is taken
-        if immediately:
+        if patience <= 0:
             return ensureDeferred(self._look(queues, take))
         waiter = _Waiter(queues, take, Deferred(lambda _: self._leave(waiter)))
+        if self._stopping:
+            self._give_up(waiter)
+            return waiter.done
         waiter.timer = self._clock.callLater(patience, self._give_up, waiter)
         if len(queues) == 1:
             self._join(waiter)
@@ -255,16 +261,33 @@ class Waiters:
     def _give_up(self, waiter: _Waiter) -> None:
         """The time is up: answer after a last try, with a job that just came, nothing, or QueuePaused."""
         self._leave(waiter)
-        ensureDeferred(self._look_and_answer(waiter))
+        self._giving_up.append(waiter)
+        self._try_last()
+
+    def _try_last(self) -> None:
+        """Make last tries, up to LAST_TRIES at a time: when thousands of consumers give up together, the store would
+        refuse some of their tries.
+        """
+        if self._is_trying_last:
+            return
+        self._is_trying_last = True
+        while self._giving_up and self._last_tries < LAST_TRIES:
+            ensureDeferred(self._look_and_answer(self._giving_up.popleft()))
+        self._is_trying_last = False
 
     async def _look_and_answer(self, waiter: _Waiter) -> None:
+        self._last_tries += 1
         try:
-            self._answer(await self._look(waiter.queues, waiter.take), waiter)
+            if not waiter.done.called:  # it has not left meanwhile
+                self._answer(await self._look(waiter.queues, waiter.take), waiter)
         except Exception:
             self._fail([waiter])
+        finally:
+            self._last_tries -= 1
+            self._try_last()
 
     def stop(self) -> None:
-        """Answer all waiting consumers now, and later ones at once."""
+        """Answer all waiting consumers soon, and later ones at once."""
         self._stopping = True
         for waiter in {waiter for line in self._lines.values() for waiter in line.waiters}:
             self._give_up(waiter)

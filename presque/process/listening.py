@@ -9,15 +9,18 @@ from math import log2
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp, unix
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, execute, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from twisted import __version__ as version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from twisted.internet.interfaces import IDelayedCall, IListeningPort, IProtocolFactory
 
 MODE = "660"  # default mode of a Unix socket: any user who may open it can take jobs
@@ -29,6 +32,8 @@ SHARE = 8  # accept up to this fraction (1/SHARE) of the number of our connectio
 AT_ONCE = 100  # connections accepted in a row from an unshared socket, as in Twisted
 UNSENT = 1 << 17  # bytes that the kernel buffers beyond what the client is ready for; by default megabytes
 SHARED = "shared-"  # prefix of the name of an inherited socket that several processes share
+
+_log = Logger()
 
 
 def server_endpoint(reactor: Any, text: str) -> Any:
@@ -63,6 +68,17 @@ def notice_vanished(port: Any, seconds: float) -> None:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(1, int((seconds - silent) / between)))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+
+
+async def close(ports: Iterable[Any]) -> None:
+    """Stop listening. A port that cannot be closed keeps no other open: the file of a Unix socket may be gone."""
+    for port in ports:
+        try:
+            await maybeDeferred(port.stopListening)
+        except FileNotFoundError:
+            pass
+        except Exception:
+            _log.failure("{port} could not be closed", port=str(port))
 
 
 async def hold(endpoint: Any) -> Any:

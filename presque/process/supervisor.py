@@ -13,11 +13,11 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import gatherResults, maybeDeferred
+from twisted.internet.defer import gatherResults
 from twisted.logger import Logger
 
 from presque.process.child_process import Child, Command
-from presque.process.listening import SHARED, hold, notice_vanished, server_endpoint
+from presque.process.listening import SHARED, close, hold, notice_vanished, server_endpoint
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.settings import as_variables
@@ -72,8 +72,8 @@ class Supervisor(Root):
                 self._log.info("presque holds {address}", address=port.getHost())
 
     async def _release(self) -> None:
-        for port in self.ports:
-            await maybeDeferred(port.stopListening)
+        ports, self.ports = self.ports, []
+        await close(ports)
 
     def _start_children(self) -> None:
         command = self._command()

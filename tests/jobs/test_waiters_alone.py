@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from presque.errors import InvalidName, OutcomeUnknown, QueuePaused, StoreUnavailable
 from presque.jobs.events import Events
 from presque.jobs.queues import Taken
-from presque.jobs.waiters import POLL, POLLED, Waiters
+from presque.jobs.waiters import LAST_TRIES, POLL, POLLED, Waiters
 
 
 class Queues:
@@ -215,4 +215,33 @@ def test_when_the_daemon_stops_everybody_is_answered_and_nobody_waits_any_more(b
     bench.waiters.stop()
     assert sorted(len(each[0].numbers) for each in waiting) == [0, 0, 1]
     assert numbers(bench.wait("foo")) == [()]
+    assert (len(bench.waiters), bench.clock.getDelayedCalls()) == (0, [])
+
+
+def test_a_consumer_that_comes_while_the_daemon_stops_and_leaves_before_its_answer_takes_no_job(bench):
+    bench.waiters.stop()
+    bench.queues.held_up, bench.queues.ready["foo"] = Deferred(), [1]
+    waiting = bench.wait("foo")
+    waiting.waiting.cancel()
+    bench.queues.held_up.callback(None)
+    assert [type(each.value) for each in waiting] == [CancelledError]
+    assert [taken.numbers for taken in bench.returned] == [(1,)]
+
+
+def test_however_many_give_up_together_their_last_tries_are_bounded(bench):
+    waiting = [bench.wait(f"q{n}") for n in range(3 * LAST_TRIES)]
+    before = len(bench.queues.takes)
+    bench.queues.held_up = Deferred()
+    bench.waiters.stop()
+    assert len(bench.queues.takes) - before == LAST_TRIES
+    bench.queues.held_up.callback(None)
+    assert all(numbers(each) == [()] for each in waiting)
+    assert len(bench.queues.takes) - before == 3 * LAST_TRIES
+
+
+def test_thousands_give_up_at_once_while_the_store_is_away(bench):
+    waiting = [bench.wait("foo", patience=5) for _ in range(5000)]
+    bench.queues.wrong = StoreUnavailable()
+    bench.clock.advance(5)
+    assert all(type(each[0].value) is StoreUnavailable for each in waiting)
     assert (len(bench.waiters), bench.clock.getDelayedCalls()) == (0, [])

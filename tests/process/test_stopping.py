@@ -1,6 +1,7 @@
 """SIGTERM under load: what was accepted is answered, and the daemon ends in time."""
 
 import signal
+import socket
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, eventually, raw_connection
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.threads import deferToThread
 
 from presque.process.root import Root
 
@@ -145,3 +147,36 @@ def test_a_program_that_ends_by_itself_while_a_signal_comes_stops_once(order, mo
     finally:
         for number, handler in zip((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), before, strict=True):
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("flags", [(), ("--processes", "2")], ids=["one process", "several"])
+@awaiting
+async def test_a_unix_socket_whose_file_is_gone_keeps_nobody_from_stopping_in_order(
+    processes, redises, tmp_path, flags
+):
+    redis, path = redises(), tmp_path / "presque.sock"
+    daemon = processes("--redis", redis.url, *flags, listen=f"unix:{path}")
+    daemon.listening.addErrback(lambda _: None)  # there is no port
+
+    async def listens():
+        return path.exists()
+
+    await eventually(listens, "the socket")
+    waiting = deferToThread(ask_and_read, path, b"GET /q/foo?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    async def waits():
+        return redis.command("EXISTS", "presque:{0}:foo:waiting") == 1
+
+    await eventually(waits, "the consumer")
+    path.unlink()
+    await daemon.stop()
+    assert (await waiting).startswith(b"HTTP/1.1 404 ")
+    assert "Traceback" not in daemon.log, daemon.log
+
+
+def ask_and_read(path, request):
+    """Everything that comes back until the connection ends."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(request)
+        return b"".join(iter(lambda: client.recv(65536), b""))
