@@ -45,11 +45,7 @@ def _page(total: int, rows: list[tuple[str, Counts]], missing: set[int]) -> str:
     body = "".join(_row(name, counts) for name, counts in rows)
     more = f"<p>and {total - len(rows)} more</p>" if total > len(rows) else ""
     absent = f"partition{'s' if len(missing) > 1 else ''} {', '.join(map(str, sorted(missing)))}"
-    more += (
-        f"<p>Not listed, because they did not answer: {absent}</p>"
-        if missing
-        else ""
-    )
+    more += f"<p>Not listed, because they did not answer: {absent}</p>" if missing else ""
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else "<p>No queues yet.</p>"
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>presque</title><style>{STYLE}</style>"
