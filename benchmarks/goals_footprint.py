@@ -126,7 +126,7 @@ def _with_waiting(stage: Stage, count: int, queues: int) -> list[Line]:
     if early:
         note += f"; those who waited were answered: {dict(early)}"
     return [
-        Line(f"{said}: memory of the daemon (RSS)", "MB", [all_told], most=200, note=f"PSS {memory:.0f} MB"),
+        Line(f"{said}: memory of the daemon (RSS)", "MB", [all_told], most=150, note=f"PSS {memory:.0f} MB"),
         Line(f"{said}: CPU of the daemon", "% of a core", [cpu], note="with nothing else to do"),
         Line(f"{said}: p99 of others, without", "ms", [before]),
         Line(f"{said}: p99 of others, with", "ms", [after], note=note),
