@@ -48,7 +48,23 @@ def presque_environ(root: Path = ROOT, environ: Mapping[str, str] | None = None)
     return {"PYTHONPATH": str(root), "PATH": os.environ["PATH"], "HOME": "/dev/null", **(environ or {})}
 
 
-class Redis:
+class Program:
+    """A program that runs as a process of its own; `process` is None while it does not."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def signal(self, number: int) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class Redis(Program):
     """A redis-server on a Unix socket, which can be killed, stopped and started again on the same files."""
 
     def __init__(self, *options: str, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
@@ -57,7 +73,6 @@ class Redis:
         self.environ = {**os.environ, **(environ or {})}
         self.socket = str(self.folder / "redis.sock")
         self.url = f"unix://{self.socket}"
-        self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self, *more: str, wait: bool = True) -> None:
@@ -103,23 +118,13 @@ class Redis:
         """Run one command on a connection of its own."""
         return self.session()(*parts)
 
-    def signal(self, number: int) -> None:
-        if self.process is not None:
-            self.process.send_signal(number)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
     def remove(self) -> None:
         """Kill it, and delete its files."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Daemon:
+class Daemon(Program):
     """`twistd presque` as a process of its own; started again it has the same port."""
 
     def __init__(
@@ -136,7 +141,6 @@ class Daemon:
         self.port = 0
         self.ports: list[int] = []
         self.places = 1 + flags.count("--listen")  # where it listens
-        self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
     @classmethod
@@ -163,16 +167,6 @@ class Daemon:
     @property
     def log(self) -> str:
         return self.path.read_text(errors="replace")
-
-    def signal(self, number: int) -> None:
-        if self.process is not None:
-            self.process.send_signal(number)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
 
 class Programs(contextlib.ExitStack):

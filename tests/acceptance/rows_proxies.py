@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import ssl
 import struct
@@ -14,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.load import Client, encoded, together, until, whole
+from tests.proxies import KEEPS, proxy_command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,30 +24,6 @@ CLIENTS = 16  # at a time
 PAUSES = (0.0, 0.001, 0.003, 0.006, 0.012, 0.02)  # seconds after which a client that has read all ends its connection
 ENDINGS = ("close", "reset", "close_notify")
 
-HAPROXY = """
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    {options}
-frontend front
-    bind 127.0.0.1:{port}
-    default_backend back
-backend back
-    server presque 127.0.0.1:{target}
-"""
-NGINX = """
-daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-    upstream presque {{ server 127.0.0.1:{target}; {upstream} }}
-    server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://presque; {options} }} }}
-}}
-"""
-KEEPS = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 PROXIES = {
     "haproxy": ("haproxy", ""),
     "haproxy httpclose": ("haproxy", "option httpclose"),
@@ -61,18 +37,9 @@ PROXIES = {
 def proxy(bench: Bench, name: str, target: int) -> int:
     """Start that proxy in front of a port; its own port."""
     kind, options = PROXIES[name]
-    if not shutil.which(kind):
-        raise RuntimeError(f"{kind} is not installed")
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
-    folder = bench.folder()
-    path = folder / "proxy.conf"
-    upstream = "keepalive 16;" if options == KEEPS else ""
-    form = HAPROXY if kind == "haproxy" else NGINX
-    path.write_text(form.format(folder=folder, port=port, target=target, options=options, upstream=upstream))
-    command = (
-        ["haproxy", "-db", "-f", str(path)] if kind == "haproxy" else ["nginx", "-p", str(folder), "-c", str(path)]
-    )
+    command = proxy_command(kind, bench.folder(), port, target, options)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     bench.callback(process.wait)
     bench.callback(process.terminate)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted
+from proxies import KEEPS, proxy_command
 from pytest_twisted import ensureDeferred as awaiting
 from servers import PATIENCE, daemon_on, eventually, port_of
 from twisted.internet.defer import maybeDeferred
@@ -22,30 +23,6 @@ from twisted.internet.threads import deferToThread
 JOBS, CLIENTS = 64, 16
 HEADERS = {"Content-Type": "application/json"}
 
-HAPROXY = """
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    {options}
-frontend front
-    bind 127.0.0.1:{port} {ssl}
-    default_backend back
-backend back
-    server presque 127.0.0.1:{target} {target_ssl}
-"""
-NGINX = """
-daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
-events {{ worker_connections 256; }}
-http {{
-    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-    upstream presque {{ server 127.0.0.1:{target}; {upstream} }}
-    server {{ listen 127.0.0.1:{port} {ssl}; location / {{ proxy_pass {scheme}://presque; {options} }} }}
-}}
-"""
-KEEPS = 'proxy_http_version 1.1; proxy_set_header Connection "";'
 CASES = {
     "haproxy": ("haproxy", ""),
     "haproxy that keeps no connection": ("haproxy", "option httpclose"),
@@ -68,22 +45,11 @@ class Proxy:
 
     def __init__(self, kind, options, target, folder, certificate, place):
         self.port, self.is_tls = free_port(), place == "TLS before the proxy"
+        certificate = certificate if self.is_tls else None
         is_far_tls = place == "TLS behind the proxy"
-        path = folder / "proxy.conf"
-        values = {"folder": folder, "port": self.port, "target": target, "options": options}
-        if kind == "haproxy":
-            values["ssl"] = f"ssl crt {certificate}" if self.is_tls else ""
-            values["target_ssl"] = "ssl verify none" if is_far_tls else ""
-            path.write_text(HAPROXY.format(**values))
-            command = ["haproxy", "-db", "-f", path]
-        else:
-            values["ssl"] = "ssl" if self.is_tls else ""
-            if self.is_tls:
-                values["ssl"] += f"; ssl_certificate {certificate}; ssl_certificate_key {certificate}"
-            values["scheme"] = "https" if is_far_tls else "http"
-            values["upstream"] = "keepalive 16;" if options == KEEPS else ""
-            path.write_text(NGINX.format(**values))
-            command = ["nginx", "-p", folder, "-c", path]
+        command = proxy_command(
+            kind, folder, self.port, target, options, certificate=certificate, is_far_tls=is_far_tls
+        )
         self.log = (folder / "proxy.log").open("wb")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
 
