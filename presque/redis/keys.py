@@ -2,53 +2,72 @@ r"""Every Redis key: the data model.
 
 All keys begin with `presque:{<partition>}`. The braces are a hash tag, so that all keys that one script touches are in
 one slot of a Redis Cluster. A queue belongs to partition `crc16(queue) % partitions`; the number of partitions is
-recorded when a store is first used and checked at each start. A job's number is unique in its partition and never used
+recorded when a store is first used and checked at each start. A job's number is unique in its queue and never used
 again; its public id is `<queue>:<number>`.
 
 A queue's own keys, `presque:{<partition>}:<queue>:<name>`. No <name> contains a colon, so the last colon ends the
 queue's name and two queues can never share a key.
 
-    ready      LIST   numbers of the waiting jobs, oldest first
-    front      ZSET   number (16 digits) -> rank; handed out before `ready`, lowest rank first. The rank of a job that
-                      has come due is its due time (epoch ms); that of a job put back is number - 2^53, so it is first
-    delayed    ZSET   number (16 digits) -> due time (epoch ms)
-    leased     ZSET   number -> deadline (epoch ms); jobs taken and not yet settled
-    receipts   HASH   number -> receipt of the take that holds the job now; a stale receipt never matches. Its first
-                      letter: h, held until it is known whether the job arrived; k, kept for a worker; l, leased
-    dead       ZSET   number -> time of death (epoch ms)
-    jobs       HASH   number -> 13 digits of creation time (epoch ms), one mark ("u": has a uniq key, "-": has none),
-                      payload
-    uniq       HASH   uniq key -> number, while that job waits (ready or delayed)
-    uniq_of    HASH   number -> uniq key, for as long as the job exists
-    attempts   HASH   number -> failed attempts, if there are any
-    limits     HASH   number -> its own max_attempts, if it has one
-    history    HASH   number -> its last failures, MessagePack: [[attempt, time (epoch ms), error], …]
-    run_outs   HASH   number -> how often its lease ran out, if it did
-    holders    HASH   number -> "receipt worker" of the last reservation by a named worker, or of a kept job; valid
-                      only while that receipt is the job's
-    settings   HASH   name -> value (times in ms, "0" and "1" for flags) of each setting that was set;
-                      `presque.jobs.policy` defines their names, units, bounds and defaults
-    acked      ZSET   settlement -> its time (epoch ms); the last 10,000 or the last hour. An acknowledgement is
-                      recorded as "number", a nack or a release as "number receipt"
-    acked_by   HASH   number -> the receipt that acknowledged it; "number receipt" -> "word due-at due-in" (epoch ms,
-                      ms), where word is delayed or dead, as answered, or release. So each can be repeated
-    kept       HASH   worker -> "number receipt …" of the jobs it was given last, if `redeliver_after` is set
-    waiting    ZSET   id of a daemon whose consumers wait here and found nothing -> when it said so (epoch ms);
-                      expires after an hour
+    q          HASH  the facts of the queue. Its fields are read together, by one HMGET, so it must stay a listpack: the
+                     fields that each request reads come first, and no value is long.
+                         n          number of the last job
+                         base       what `n` began with; so n - base jobs were inserted
+                         out        jobs handed out, those given back not counted
+                         at         score of the queue in `due`
+                         off        why it hands nothing out: paused
+                         classes    1 once a job had another priority than the default
+                         gone       holes in `ready`
+                         delivered, acked, failed, died, expired, deleted
+                                    how many jobs, or attempts in the case of `failed`, ended so
+                         and each setting that was set; `presque.jobs.policy` defines names, units, bounds and defaults
+    ready      LIST  numbers, ascending, of jobs of the default priority that were never taken. A number whose record is
+                     gone, or has the mark of a job that stands elsewhere, is a hole
+    front      ZSET  number (16 digits) -> rank; handed out before `ready`, lowest rank first: see parts/order.lua
+    behind     ZSET  as `front`, for priorities below the default; handed out after `ready`
+    delayed    ZSET  number (16 digits) -> due time (epoch ms)
+    leased     ZSET  number -> deadline (epoch ms) of its lease
+    dead       ZSET  number -> time of death (epoch ms)
+    held       ZSET  one member for each take -> deadline (epoch ms). The member is
+                     "<h or k><mark><receipt> <number> <number> …", in the case of k followed by a newline and the
+                     worker's name. h: it is not known yet whether the jobs arrived; k: they are kept for a worker. The
+                     mark is - if the end of these jobs touches nothing but `jobs`, else x
+    jobs       HASH  number -> the record: 13 digits of creation time (epoch ms), a mark, the rest. After the marks - and d
+                     the payload follows, after x and X two bytes with the length (big endian) of a MessagePack map, that
+                     map, and the payload. The map has `unique` (the uniq key), `limit` (its own max_attempts),
+                     `priority` (unless the default), `expires` (epoch ms), `headers` (a map); unknown names are kept.
+                     Jobs with - and x stand in `ready` or were taken from it, those with d and X never stood there
+    live       HASH  number -> mark (- or x, as that of the record says), receipt of the lease, and, if there is one, a
+                     space and a MessagePack map: `attempts` (failed ones), `failures` (the last ones:
+                     [[attempt, time (epoch ms), error], …]), `run_outs` (of its lease), `worker` (that holds the lease).
+                     Only of jobs that are leased, without a receipt of others that failed. A stale receipt never matches
+    uniq       HASH  uniq key -> number, while that job waits (ready or delayed)
+    expiring   ZSET  number -> when it expires (epoch ms), while it waits
+    acked      HASH  settlements, so that each can be repeated. number -> the receipt that acknowledged it;
+                     "number receipt" -> "word due-at due-in" (epoch ms, ms), where word is delayed or dead, as answered,
+                     or release. Renamed to `acked_before` after 10,000 settlements or an hour, so that each is
+                     remembered for at least 10,000 later ones or an hour
+    acked_before HASH as `acked`
+    kept       HASH  worker -> members of `held`, each followed by a NUL: jobs kept for the worker, if `redeliver_after`
+                     is set
+    waiting    ZSET  id of a daemon whose consumers wait here and found nothing -> when it said so (epoch ms);
+                     expires after an hour
+
+A job of a waiting state stands in one of `ready`, `front`, `behind` and `delayed`; a taken one is in `leased` or in a
+member of `held`, a dead one in `dead`. So the number of held jobs is the rest of HLEN jobs.
 
 A partition's own keys, `presque:{<partition>}/<name>`:
 
-    last_id    STRING the last job number
     queues     ZSET   names of the existing queues -> 0, so sorted by name
-    paused     SET    names of the stopped queues
-    processed  HASH   queue -> jobs handed out
-    failed     HASH   queue -> failures
-    due        ZSET   queue -> when its next delayed job comes due or its next lease runs out (epoch ms), or earlier
+    due        ZSET   queue -> when its next delayed job comes due, its next lease or hold runs out, its next job expires
+                      or its next dead job is forgotten (epoch ms), or earlier. `at` in `q` is the same
+    floor      STRING the highest number of all deleted queues: new queues start there, so numbers are never used again
     last_seen  ZSET   registered worker -> when it was last seen here (epoch ms)
     queues_of  ZSET   "<worker>\0<queue>" -> 0 for each registration, so sorted; no id contains a NUL
     workers_of ZSET   "<queue>\0<worker>" -> 0, the same in the other order; it outlives the queue's deletion
     worker_started                    HASH  worker -> epoch ms
     worker_processed, worker_failed   HASH  worker -> count
+    schedules    HASH "<queue>/<name>" -> the schedule: see `presque.jobs.schedules`
+    schedule_due ZSET "<queue>/<name>" -> when it fires next (epoch ms)
 
     idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day
     reservation/<key>          HASH   queue -> "receipt number number …" of a reservation, prefixed with + once the
@@ -60,9 +79,13 @@ id, workers -> 2 once workers are stored as above.
 The channel on which a daemon is told that a queue may have a job now is named after the queue's `ready` key and the
 daemon's id: `<ready>/<id>`.
 
-A store with the previous form of worker data is converted when a daemon starts (presque.background.conversion); MODEL
-stays 2 until the next release. The previous form: a queue's `workers`, SET of ids, a partition's `worker_queues`,
-HASH worker -> names of its queues separated by spaces, and `worker_seen`, HASH worker -> epoch ms.
+INVARIANTS. The model test asserts them after each step.
+
+1. `at` in `q` is the score of the queue in `due`, and no deadline of the queue is earlier.
+2. `ready` holds ascending numbers of jobs that were never taken. So a job from it has no record in `live`, a job with mark
+   - or x stands in it exactly if its number is not below the first, and how many are before a job is a binary search.
+3. LLEN ready - gone is the number of records that stand in it.
+4. The mark of a record says whether the job's end touches anything but `jobs`, and whether it ever stood in `ready`.
 """
 
 from __future__ import annotations
@@ -73,15 +96,15 @@ from binascii import crc_hqx
 from presque.errors import InvalidName
 
 STORE = b"presque:store"
-MODEL = 2  # this data model; in the first one the names of the queues were a SET
+MODEL = 3
 
 QUEUE_KEYS = frozenset(
-    ("ready", "front", "delayed", "leased", "dead", "receipts", "jobs", "uniq", "uniq_of", "attempts", "limits")
-    + ("history", "run_outs", "holders", "settings", "acked", "acked_by", "kept", "waiting")
+    ("q", "ready", "front", "behind", "delayed", "leased", "dead", "held", "jobs", "live", "uniq", "expiring")
+    + ("acked", "acked_before", "kept", "waiting")
 )
 PARTITION_KEYS = frozenset(
-    ("last_id", "queues", "paused", "processed", "failed", "due", "last_seen", "queues_of", "workers_of")
-    + ("worker_started", "worker_processed", "worker_failed", "old_queues", "old_seen")
+    ("queues", "due", "floor", "last_seen", "queues_of", "workers_of", "worker_started", "worker_processed")
+    + ("worker_failed", "schedules", "schedule_due", "old_queues", "old_seen")
 )
 OLD_NAMES = {"old_queues": "worker_queues", "old_seen": "worker_seen"}  # of the form that is converted
 CALL_KEYS = frozenset(["remembered"])  # made for a single call: see `idempotency_key` and `reservation_key`
