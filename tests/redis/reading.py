@@ -220,7 +220,7 @@ def check(dump: Dump) -> None:
 
 
 NAMES = {"q", "ready", "front", "behind", "delayed", "leased", "dead", "held", "jobs", "live", "uniq", "expiring"}
-NAMES |= {"acked", "acked_before", "kept", "waiting"}
+NAMES |= {"acked", "acked_before", "kept", "waiting", "workers"}  # the last until workers are converted
 
 
 def _check_ready(own: Dump) -> None:

@@ -6,7 +6,7 @@
 --@include padded
 --@include rank
 --@include spend
-local function put_back(old, i, id)
+local function to_front_again(old, i, id)
   convert_live(old, i, id, '')
   redis.call('ZADD', front, rank(DEFAULT_PRIORITY, tonumber(id)), padded(id))
   if old.unique[i] and is(uniq, 'hash') then
@@ -15,7 +15,7 @@ local function put_back(old, i, id)
 end
 
 -- Adds a job to those that are held under the same receipt.
-local function hold(holds, old, i, id, deadline)
+local function hold_job(holds, old, i, id, deadline)
   local receipt = old.receipt[i]
   local worker = receipt:byte() == 107 and (old_holder(old, i) or '') -- 'k'
   local name = table.concat({ receipt, deadline, worker or '' }, ' ')
@@ -43,12 +43,12 @@ end
 local function convert_taken(old, i, id, deadline, holds)
   local letter = (old.receipt[i] or ''):sub(1, 1)
   if letter == 'h' or letter == 'k' then
-    hold(holds, old, i, id, deadline)
+    hold_job(holds, old, i, id, deadline)
   elseif letter ~= '' then
     convert_live(old, i, id, old.receipt[i])
     redis.call('ZADD', leased, deadline, id)
   else
-    put_back(old, i, id)
+    to_front_again(old, i, id)
   end
 end
 
@@ -65,7 +65,7 @@ end
 local function convert_front(old, i, id, old_rank)
   local due_at = tonumber(old_rank)
   if due_at < -2 ^ 52 then
-    return put_back(old, i, id)
+    return to_front_again(old, i, id)
   end
   convert_live(old, i, id, '')
   redis.call('ZADD', front, rank(DEFAULT_PRIORITY, CAME_DUE + math.max(0, math.min(due_at, 2 ^ 46 - 1))), padded(id))
