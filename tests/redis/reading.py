@@ -204,7 +204,7 @@ def check(dump: Dump) -> None:
         expiring = [options["expires"] for _, options, _ in map(_split, jobs.values()) if "expires" in options]
         assert set(own.get("expiring", {}).values()) <= set(expiring)
         deadlines = [at for key in ("delayed", "leased", "held", "expiring") for at in own.get(key, {}).values()]
-        assert not deadlines or due is not None and due <= min(deadlines), (queue, due, min(deadlines))
+        assert not deadlines or (due is not None and due <= min(deadlines)), (queue, due, min(deadlines))
         read_new({key: value for key, value in dump.items() if key.startswith(f"presque:{{{partition}}}:{queue}:")})
         _check_ready(own)
         for number, text in own.get("live", {}).items():
@@ -230,9 +230,13 @@ def _check_ready(own: Dump) -> None:
     stand = [number for number in ready if jobs.get(number, b"")[13:14] in (b"-", b"x")]
     assert not set(stand) & set(own.get("live", ()))
     assert len(ready) - int(own.get("q", {}).get(b"gone", 0)) == len(stand)
-    there = {number for number, record in jobs.items() if record[13:14] in b"-x" and numbers and int(number) >= numbers[0]}
+    there = {
+        number for number, record in jobs.items() if record[13:14] in b"-x" and numbers and int(number) >= numbers[0]
+    }
     assert there == set(stand)
-    elsewhere = {b"%d" % int(number) for key in ("front", "behind", "delayed", "leased", "dead") for number in own.get(key, ())}
+    elsewhere = {
+        b"%d" % int(number) for key in ("front", "behind", "delayed", "leased", "dead") for number in own.get(key, ())
+    }
     held = {number for member in own.get("held", ()) for number in member.partition(b"\n")[0].split(b" ")[1:]}
     assert not (elsewhere | held) & set(stand)
     assert set(jobs) <= elsewhere | held | set(stand), "a job is nowhere"

@@ -13,10 +13,9 @@ import socket
 import subprocess
 import tarfile
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from programs import ROOT, Daemon
+from programs import ROOT
 
 if TYPE_CHECKING:
     import random
@@ -63,7 +62,9 @@ class Requests:
 class Builder:
     """Makes a store by random requests to a daemon of an earlier release, and remembers what it was answered."""
 
-    def __init__(self, chance: random.Random, port: int, queues: tuple[str, ...] = QUEUES, is_first: bool = True) -> None:
+    def __init__(
+        self, chance: random.Random, port: int, queues: tuple[str, ...] = QUEUES, is_first: bool = True
+    ) -> None:
         self.chance, self.queues, self.is_first = chance, queues, is_first
         self.ask = Requests(port)
         self.port = port
@@ -236,7 +237,7 @@ def make(programs: Programs, redis: Redis, chance: random.Random, tree: Path, **
     builder.ask("POST", f"/v1/queues/{queue}/resume")
     taking = builder.take_without_reading(queue, 2)
     ends = time.monotonic() + 10
-    while time.monotonic() < ends and not any(b"h" == each[:1] for each in _receipts(redis)):
+    while time.monotonic() < ends and not any(each[:1] == b"h" for each in _receipts(redis)):
         time.sleep(0.01)
     daemon.kill()
     for client in taking:

@@ -2,9 +2,9 @@
 
 --@include is
 --@include read_live
--- Of these jobs, lists in parallel; those that are empty in this queue are missing.
+-- Of these jobs, lists in parallel, empty if no job of this queue has such a thing; and whether any `exist`.
 local function old_jobs(ids)
-  local found = {}
+  local found = { exist = false }
   for name, key in pairs({
     unique = old_uniq_of,
     limit = old_limits,
@@ -14,7 +14,9 @@ local function old_jobs(ids)
     receipt = old_receipts,
     holder = old_holders,
   }) do
-    found[name] = #ids > 0 and is(key, 'hash') and redis.call('HMGET', key, unpack(ids)) or {}
+    local exists = #ids > 0 and is(key, 'hash')
+    found[name] = exists and redis.call('HMGET', key, unpack(ids)) or {}
+    found.exist = found.exist or exists
   end
   return found
 end

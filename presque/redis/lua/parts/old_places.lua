@@ -4,14 +4,16 @@
 --@include is_number
 --@include padded
 local function old_places(ids)
-  local numbers, members, elsewhere = {}, {}, {}
-  for i, id in ipairs(ids) do
-    numbers[i] = is_number(id) and id or '0'
-    members[i] = padded(numbers[i])
-  end
-  for key, names in pairs({ [old_leased] = numbers, [old_dead] = numbers, [old_delayed] = members, [old_front] = members }) do
-    for i, score in ipairs(#ids > 0 and is(key, 'zset') and redis.call('ZMSCORE', key, unpack(names)) or {}) do
-      elsewhere[ids[i]] = elsewhere[ids[i]] or score and true or nil
+  local elsewhere = {}
+  for key, is_padded in pairs({ [old_leased] = false, [old_dead] = false, [old_delayed] = true, [old_front] = true }) do
+    if #ids > 0 and is(key, 'zset') then
+      local names = {}
+      for i, id in ipairs(ids) do
+        names[i] = is_padded and is_number(id) and padded(id) or id
+      end
+      for i, score in ipairs(redis.call('ZMSCORE', key, unpack(names))) do
+        elsewhere[ids[i]] = elsewhere[ids[i]] or score and true or nil
+      end
     end
   end
   return elsewhere

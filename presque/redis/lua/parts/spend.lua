@@ -7,5 +7,5 @@ end
 
 -- How many more jobs this call may convert.
 local function left()
-  return bytes_left > 0 and math.max(jobs_left, 0) or 0
+  return bytes_left > 0 and math.ceil(math.max(jobs_left, 0)) or 0
 end
