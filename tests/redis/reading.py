@@ -30,10 +30,17 @@ def _ranked(command: Any, key: bytes) -> list[bytes]:
 
 
 def dump_of(redis: Redis) -> Dump:
-    """All keys of a store with their values."""
+    """All keys of a store with their values, once two readings are the same."""
+    found = _read(redis)
+    while found != (again := _read(redis)):
+        found = again
+    return found
+
+
+def _read(redis: Redis) -> Dump:
     command = redis.session()
-    found = {key: command("TYPE", key) for key in command("KEYS", "presque:*")}
-    return {key.decode(): _READS[kind](command, key) for key, kind in found.items()}
+    kinds = {key: command("TYPE", key) for key in command("KEYS", "presque:*")}
+    return {key.decode(): _READS[kind](command, key) for key, kind in kinds.items() if kind != b"none"}
 
 
 def _own(dump: Dump) -> dict[tuple[str, str], Dump]:

@@ -17,11 +17,11 @@ local function write_facts(queue, state)
   local n = math.max(last, tonumber(redis.call('LINDEX', ready, -1) or nil) or 0)
   local facts = { 'n', n, 'base', n - redis.call('HLEN', jobs), 'out', old_count(old_processed, queue) }
   redis.call('HSET', q, unpack(facts))
-  if redis.call('EXISTS', delayed, leased, held, dead) > 0 then
-    visit_at(queue, now)
-  else
-    visit_at(queue, math.huge)
+  local at = redis.call('EXISTS', dead) == 1 and now or math.huge -- when the next one is forgotten, is found out then
+  for _, key in ipairs({ delayed, leased, held }) do
+    at = math.min(at, tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or at))
   end
+  visit_at(queue, at)
   if is(old_paused, 'set') and redis.call('SISMEMBER', old_paused, queue) == 1 then
     redis.call('HSET', q, 'off', 'paused')
   end

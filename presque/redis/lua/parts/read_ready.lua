@@ -22,7 +22,7 @@ local function to_numbers(ids)
   return numbers
 end
 
--- Reads up to a thousand of them; without other data than numbers, they count as a quarter. Returns whether all that it read stay.
+-- Reads up to a thousand of them; without other data than numbers, they count half. Returns whether all that it read stay.
 local function read_page(state)
   local start = math.max(0, state.unread - left())
   local ids = redis.call('LRANGE', ready, start, state.unread - 1)
@@ -45,7 +45,7 @@ local function read_page(state)
       return true
     end
   end
-  spend(is_plain and #ids / 4 or #ids, 0)
+  spend(is_plain and #ids / 2 or #ids, 0)
   return true
 end
 
