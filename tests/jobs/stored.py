@@ -31,21 +31,7 @@ FIRST = (0, 2**47, 2**48)  # rank of what was put back, came due, waits with a p
 DEAD_AGE = 1_209_600_000  # ms; the default of the setting
 STORED_NAME = {"expired": "on_expiry", "dead_keep.count": "dead_count"}  # a setting -> its field of `q`
 STORED_VALUE = {600: "600000", False: "0"}  # a setting's value -> what is stored of it; the others as they are
-FACTS = {
-    "n",
-    "base",
-    "out",
-    "at",
-    "off",
-    "classes",
-    "gone",
-    "delivered",
-    "acked",
-    "failed",
-    "died",
-    "expired",
-    "deleted",
-}
+FACTS = {"n", "base", "out", "at", "off", "classes", "gone", *ENDS}
 
 
 @dataclass
@@ -224,10 +210,9 @@ class StoredQueue:
             assert live.receipt or live.facts, "there is something to say"
             assert "worker" not in live.facts or live.receipt, "a worker holds a lease"
         assert set(self.leased) <= set(self.live), "who is leased has a receipt"
-        expiring = {
-            n: job.options["expires"] for n, job in self.jobs.items() if n in waiting and "expires" in job.options
-        }
-        assert self.expiring == expiring, "who waits and expires is in `expiring`"
+        expires = {number: self.jobs[number].options.get("expires") for number in waiting if number in self.jobs}
+        expires = {number: at for number, at in expires.items() if at is not None}
+        assert self.expiring == expires, "who waits and expires is in `expiring`"
         assert set(self.uniq.values()) <= waiting, "a uniq key is a waiting job's"
         assert all(self.jobs[n].options["unique"].encode() == key for key, n in self.uniq.items()), "and its own"
         for number, hold in self.in_hold.items():

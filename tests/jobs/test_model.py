@@ -1,9 +1,9 @@
 """presque against a plain model of it: whatever the sequence of commands, each has the outcome that the model says, and
 after each one Redis holds what the model holds and nothing else, with the invariants of `presque.redis.keys`.
 
-MODEL_RUNS is the number of sequences; 2000 is the long form. Time stands still: what comes due, expires or runs out later
-does so by commands of its own, which change the time in Redis. `model.py` is the model, `stored.py` reads Redis, `run.py`
-and this file carry out the commands.
+MODEL_RUNS is the number of sequences; 2000 is the long form. Time stands still: what comes due, expires or runs out
+later does so by commands of its own, which change the time in Redis. `model.py` is the model, `stored.py` reads Redis,
+`run.py` and this file carry out the commands.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from run import (
     command,
     delays,
     dues,
-    expiries,
     names,
     outcome,
     priorities,
