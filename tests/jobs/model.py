@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from presque.jobs.queues import NewJob
 
 RUN_OUT = "the lease ran out"
-EXPIRED = "the job expired"
+EXPIRED = "expired"
 RESTARTED = "the worker registered again"
 USUAL = 5  # the priority of a job that names none
 HOUR = 3_600_000  # ms
@@ -43,7 +43,8 @@ class Job:
     state: str = ""
     place: tuple[float, ...] = ()  # among the ready ones of its priority: whoever has the least is next
     at: float | None = None  # epoch ms, when delayed or dead; None as for `created`
-    receipt: bytes = b""  # of a lease (l…), of a hold (h…), or of a job that is kept (k…)
+    receipt: bytes = b""
+    kind: str = ""  # when leased: lease, hold (of a fetch), or kept (for a worker)
     run_out: bool = False
     attempts: int = 0
     run_outs: int = 0
@@ -109,13 +110,10 @@ class Model:
         return job.limit or int(self.settings.get("max_attempts", 5))
 
     def held(self, number: int, receipt: bytes) -> Job | None:
+        """The job, if it is leased or held under that receipt; a lease may have run out."""
         job = self.jobs.get(number)
-        return job if job and job.state == "leased" and job.receipt == receipt else None
-
-    def holds(self, number: int, receipt: bytes) -> Job | None:
-        """As `held`; but a lease, unlike the hold of a hand-off, is lost as soon as it has run out."""
-        job = self.held(number, receipt)
-        return None if job and job.run_out and receipt.startswith(b"l") else job
+        is_held = job and job.state == "leased" and job.kind != "kept" and job.receipt == receipt
+        return job if is_held else None
 
     def matches(self, job: Job, match: Match | None) -> bool:
         """Whether its last error and its age are as asked for."""
@@ -123,7 +121,7 @@ class Model:
         if match and match.error not in last_error:
             return False
         age = now() - (now() if job.created is None else job.created)
-        return not match or match.older_than is None or age > match.older_than * 1000
+        return not match or match.older_than is None or age >= match.older_than * 1000
 
     def why(self, job: Job) -> tuple[str, int | None]:
         """Why the job is not handed out now, and how many are before it."""
@@ -155,10 +153,13 @@ class Model:
             if spec.uniq in seen:
                 return Duplicate("")
             seen |= {spec.uniq} - {b""}
-        if not self.last:
-            self.base = self.last = self.whole.floor
-        self.exists = True
+        self.exist()
         return [self._insert(spec) for spec in specs]
+
+    def exist(self) -> None:
+        """The queue exists from now on; its numbers go on where those of deleted queues ended."""
+        if not self.exists:
+            self.exists, self.base, self.last = True, self.whole.floor, self.whole.floor
 
     def _insert(self, spec: NewJob) -> Job:
         self.last += 1
@@ -181,7 +182,7 @@ class Model:
 
     def claim(self, job: Job) -> None:
         """The job waits: its uniq key is its own, unless another has it."""
-        job.receipt, job.run_out = b"", False
+        job.receipt, job.kind, job.run_out = b"", "", False
         if job.uniq:
             self.uniq.setdefault(job.uniq, job.number)
 
@@ -205,7 +206,7 @@ class Model:
         job.failures = [*job.failures, (job.attempts, why)][-10:]
         self.counts["died"] += 1
         self.free(job)
-        job.state, job.at, job.receipt, job.run_out = "dead", None, b"", False
+        job.state, job.at, job.receipt, job.kind, job.run_out = "dead", None, b"", "", False
 
     def free(self, job: Job) -> None:
         """Its uniq key is free, if it is its own."""
@@ -251,7 +252,7 @@ class Model:
         self.trim_dead()
 
     def run_out(self, job: Job) -> None:
-        was_lease = not job.receipt.startswith(b"h")
+        was_lease = job.kind != "hold"
         if was_lease and not self.count_attempt(job, RUN_OUT):
             return
         job.run_outs += was_lease
@@ -269,10 +270,10 @@ class Model:
 
     # Taking and settling
 
-    def take(self, most: int, receipt: bytes) -> list[Job]:
+    def take(self, most: int, receipt: bytes, kind: str) -> list[Job]:
         jobs = self.of("ready")[:most]
         for job in jobs:
-            job.state, job.receipt, job.at = "leased", receipt, 0
+            job.state, job.receipt, job.kind, job.at = "leased", receipt, kind, 0
             self.free(job)
         self.processed += len(jobs)
         return jobs
@@ -280,7 +281,7 @@ class Model:
     def release_kept(self, worker: str, then: Callable[[Job], Any]) -> None:
         """Jobs are kept in a worker's name no longer."""
         receipts = self.kept.pop(worker, [])
-        for job in [job for job in self.jobs.values() if job.state == "leased" and job.receipt in receipts]:
+        for job in [job for job in self.jobs.values() if job.kind == "kept" and job.receipt in receipts]:
             then(job)
 
     def acknowledge_kept(self, worker: str) -> None:
@@ -307,7 +308,7 @@ class Model:
 
     def settle(self, number: int, receipt: bytes, outcome: str, delay: float | None, error: str) -> str:
         job = self.held(number, receipt)
-        if not job or job.run_out:
+        if not job or job.kind != "lease" or job.run_out:
             return self._settled_before(number, receipt, outcome)
         if outcome == "ack":
             self.end(job, "acked")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 from model import Job, Model, Whole
-from stored import Record
+from stored import Hold, Record
 
 from presque.errors import IdempotencyMismatch, PresqueError, QueuePaused
 from presque.jobs.jobs import Jobs
@@ -150,7 +150,7 @@ class Hands:
         if refused(got, QueuePaused() if model.paused else None):
             return
         model.move()
-        self._took(model, got, most, worker)
+        self._took(model, got, most, worker, "hold")
         assert got.on_arrival == ("keep" if worker and "redeliver_after" in model.settings else "deliver")
 
     @command(
@@ -179,7 +179,7 @@ class Hands:
             assert got.numbers == ()
             return
         model.move()
-        jobs = self._took(model, got, most, worker)
+        jobs = self._took(model, got, most, worker, "lease")
         for job in jobs:
             job.worker = worker
         if key and jobs:
@@ -209,8 +209,8 @@ class Hands:
         jobs = [model.held(number, receipt) for number in numbers]
         return [job for job in jobs if job and not job.run_out]
 
-    def _took(self, model: Model, got: Any, most: int, worker: str) -> list[Job]:
-        jobs = model.take(most, got.receipt)
+    def _took(self, model: Model, got: Any, most: int, worker: str, kind: str) -> list[Job]:
+        jobs = model.take(most, got.receipt, kind)
         assert got.numbers == tuple(b"%d" % job.number for job in jobs)
         assert got.payloads == tuple(job.payload for job in jobs)
         if worker:
@@ -242,12 +242,12 @@ class Hands:
         taken = arrived[-1 - at % len(arrived)]
         model = self.models[taken.queue]
         held = [job for number in taken.numbers if (job := model.held(int(number), taken.receipt))]
-        assert await self.queues.keep([taken]) == len(held)
+        assert len(held) <= await self.queues.keep([taken]) <= len(taken.numbers)
         for job in held:
             if "redeliver_after" not in model.settings:  # any more
                 model.end(job, "delivered")
                 continue
-            job.receipt, job.worker, job.run_out = b"k" + taken.receipt[1:], taken.worker, False
+            job.kind, job.worker, job.run_out = "kept", taken.worker, False
             if job.receipt not in model.kept.setdefault(taken.worker, []):
                 model.kept[taken.worker].append(job.receipt)
 
@@ -268,14 +268,16 @@ class Hands:
         if worker := self.whole.workers.get(taken.worker):
             worker.processed = max(0, worker.processed - len(held))  # it may have begun anew meanwhile
 
-    @command(1, at=which)
+    @command(2, at=which)
     async def hold(self, at: int) -> None:
-        if not self.taken:
+        """It takes longer to reach the consumer. Of a hold whose jobs were all deleted it does not matter."""
+        taken_for_good = [taken for taken in self.taken if taken.on_arrival != "nothing"]
+        if not taken_for_good:
             return
-        taken = self.taken[at % len(self.taken)]
+        taken = taken_for_good[at % len(taken_for_good)]
         model = self.models[taken.queue]
-        held = [job for number in taken.numbers if (job := model.holds(int(number), taken.receipt))]
-        assert await self.queues.hold(taken) == len(held)
+        held = [job for number in taken.numbers if (job := model.held(int(number), taken.receipt))]
+        assert len(held) <= await self.queues.hold(taken) <= len(taken.numbers)
         for job in held:
             job.run_out = False
 
@@ -303,7 +305,7 @@ class Hands:
         name = self.taken[at % len(self.taken)].queue
         model = self.models[name]
         pairs = [(number, taken.receipt) for taken in self.taken if taken.queue == name for number in taken.numbers]
-        held = [pair for pair in pairs if pair[1].startswith(b"l") and model.held(int(pair[0]), pair[1])]
+        held = [pair for pair in pairs if (job := model.held(int(pair[0]), pair[1])) and job.kind == "lease"]
         settlements = []
         for index, word, delay, is_right, error in items:
             among = held if held and index % 4 else pairs
@@ -345,7 +347,8 @@ class Hands:
         assert became[taken.queue][1].became == became[other][0].became == "not-found"
         got = became[taken.queue][0]
         model = self.models[taken.queue]
-        job = model.holds(int(number), receipt)
+        job = model.held(int(number), receipt)
+        job = None if job and job.run_out else job
         assert got.became == ("extended" if job else "lease-lost" if int(number) in model.jobs else "not-found")
         if job:
             assert 59 < got.ends_at - time.time() < 61
@@ -383,15 +386,15 @@ class Hands:
         model = self.models[name]
         if not (leased := model.of("leased")):
             return
-        receipt = leased[at % len(leased)].receipt
-        jobs = [leased[at % len(leased)]]
-        if receipt.startswith(b"l"):
-            self.redis("ZADD", f"presque:{{0}}:{name}:leased", "XX", 1, str(jobs[0].number))
+        job = leased[at % len(leased)]
+        if job.kind == "lease":
+            jobs = [job]
+            self.redis("ZADD", f"presque:{{0}}:{name}:leased", "XX", 1, str(job.number))
         else:
+            jobs = [each for each in leased if (each.kind, each.receipt) == (job.kind, job.receipt)]
             for member in self.redis("ZRANGE", f"presque:{{0}}:{name}:held", 0, -1):
-                if member[:1] + member[2:].split(b" ")[0] == receipt:
+                if (hold := Hold.of(member)) and (hold.kind, hold.receipt) == (job.kind[0], job.receipt):
                     self.redis("ZADD", f"presque:{{0}}:{name}:held", "XX", 1, member)
-            jobs = [job for job in leased if job.receipt == receipt]
         self._sooner(name, 1)
         for job in jobs:
             job.run_out = True

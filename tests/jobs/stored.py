@@ -273,16 +273,16 @@ class StoredQueue:
             job.at = _learned(at, self.delayed[number], job.wait)
         elif job.state == "dead":
             job.at = _learned(at, self.dead[number], (0, 0))
-        elif job.receipt.startswith(b"l"):
+        elif job.kind == "lease":
             job.at = self.leased[number]
         else:
             hold = self.in_hold[number]
-            assert (hold.kind, hold.receipt) == (job.receipt[:1].decode(), job.receipt[1:])
+            assert (hold.kind, hold.receipt) == (job.kind[0], job.receipt)
             assert hold.worker.decode() == (job.worker if hold.kind == "k" else "")
 
     def _compare_live(self, job: Job) -> None:
         live = self.live.get(job.number, Live("", b"", {}))
-        is_leased = job.state == "leased" and job.receipt.startswith(b"l")
+        is_leased = job.kind == "lease"
         assert live.receipt == (job.receipt if is_leased else b"")
         assert live.facts.get("worker", "") == (job.worker if is_leased else "")
         assert (live.facts.get("attempts", 0), live.facts.get("run_outs", 0)) == (job.attempts, job.run_outs)
