@@ -168,11 +168,11 @@ def reply_cut(bench: Bench, figures: dict[str, Any]) -> bool:
         figures[f"{name}_connections_cut"] = proxy.cuts - connections
         if task == cuts.insert:
             figures["jobs"] = redis.command("HLEN", "presque:{0}:bench:jobs")
-            figures["numbers_used"] = int(redis.command("GET", "presque:{0}/last_id"))
+            figures["numbers_used"] = int(redis.command("HGET", "presque:{0}:bench:q", "n"))
     figures["distinct_ids"] = len(set(cuts.ids))
     figures["distinct_reserved"] = len({job["id"] for job in cuts.leases})
     figures["jobs_after_acks"] = redis.command("HLEN", "presque:{0}:bench:jobs")
-    figures["processed"] = int(redis.command("HGET", "presque:{0}/processed", "bench"))
+    figures["processed"] = int(redis.command("HGET", "presque:{0}:bench:q", "out"))
     exact = ["jobs", "numbers_used", "distinct_ids", "distinct_reserved"]
     exact += [f"{name}_replies_cut" for name in ("insert", "reserve", "ack")]
     cut = all(figures[f"{name}_connections_cut"] for name in ("insert", "reserve", "ack"))
