@@ -74,6 +74,16 @@ def live_of(text: bytes) -> Live:
     return _decode_live(packed) if packed else _NOT_LIVE
 
 
+def _text(raw: bytes) -> msgspec.Raw:
+    """A MessagePack string of any bytes; the scripts' MessagePack knows no binary ones."""
+    length = len(raw)
+    if length < 32:
+        return msgspec.Raw(b"%c%b" % (0xA0 | length, raw))
+    if length < 256:
+        return msgspec.Raw(b"\xd9%c%b" % (length, raw))
+    return msgspec.Raw(b"\xda%b%b" % (length.to_bytes(2, "big"), raw))
+
+
 def packed_options(
     uniq: bytes = b"",
     max_attempts: int | None = None,
@@ -84,7 +94,7 @@ def packed_options(
 ) -> bytes:
     """Options as `insert.lua` takes them; empty if there are none. `expires` is epoch seconds, `expires_in` seconds."""
     options = {
-        "unique": uniq or None,
+        "unique": _text(uniq) if uniq else None,
         "limit": max_attempts,
         "priority": None if priority == DEFAULT_PRIORITY else priority,
         "expires": None if expires is None else int(milliseconds(max(0, expires))),
