@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from presque.errors import Duplicate, NotAccepting, PresqueError, QueueFull
+from presque.jobs.jobs import Never
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,23 +116,21 @@ class Model:
         is_held = job and job.state == "leased" and job.kind != "kept" and job.receipt == receipt
         return job if is_held else None
 
-    def matches(self, job: Job, match: Match | None) -> bool:
+    def matches(self, job: Job, match: Match) -> bool:
         """Whether its last error and its age are as asked for."""
         last_error = job.failures[-1][1] if job.failures else ""
-        if match and match.error not in last_error:
+        if match.error not in last_error:
             return False
         age = now() - (now() if job.created is None else job.created)
-        return not match or match.older_than is None or age >= match.older_than * 1000
+        return match.older_than is None or age >= match.older_than * 1000
 
     def why(self, job: Job) -> tuple[str, int | None]:
         """Why the job is not handed out now, and how many are before it."""
         if job.state in ("leased", "dead"):
             return job.state, None
         if job.state == "delayed":
-            return "backing-off" if job.attempts else "delayed", None
-        if self.paused:
-            return "paused", None
-        return "waiting-turn", self.of("ready").index(job)
+            return "backing-off" if job.failures else "delayed", None
+        return "paused" if self.paused else "waiting-turn", self.of("ready").index(job)
 
     def is_conserved(self) -> bool:
         """Whether all that was inserted is there, or ended in one way that was counted."""
@@ -341,9 +340,13 @@ class Model:
             job.attempts = job.run_outs = 0
         self.ready(job, 1, at, job.number)
 
-    def change(self, job: Job, due: float | None, delay: float | None, priority: int | None) -> None:
+    def change(
+        self, job: Job, due: float | None, delay: float | None, priority: int | None, expires: float | Never | None
+    ) -> None:
         if priority is not None:
             job.priority = priority
+        if expires is not None:
+            job.expires, job.is_about = None if isinstance(expires, Never) else expires * 1000, False
         if delay is not None:
             self.delay(job, None, (delay * 1000, delay * 1000))
         elif due is not None:

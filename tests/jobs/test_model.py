@@ -8,7 +8,6 @@ later does so by commands of its own, which change the time in Redis. `model.py`
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ from twisted.internet import reactor
 from presque.background.mover import Mover
 from presque.errors import UnknownJob, UnknownQueue, WrongState
 from presque.jobs import queues as queues_module
-from presque.jobs.jobs import STATES, Match
+from presque.jobs.jobs import ALL, NEVER, STATES, Match
 from presque.jobs.policy import Value, lua_parts
 from presque.redis.scripts import load
 from presque.redis.store import Store
@@ -51,7 +50,7 @@ STEPS = 50
 
 states = st.sampled_from(STATES)
 matches = st.sampled_from(
-    [None] * 4
+    [ALL] * 4
     + [Match("such"), Match("é"), Match("", 3600), Match("file", 3600), Match("nobody says so"), Match("", 0.0)]
 )
 
@@ -63,7 +62,7 @@ class Walk:
     name: str
     state: str
     limit: int
-    match: Match | None
+    match: Match
     always: dict[int, Any]  # those that have been there all the time: number -> where, if that decides on the page
     cursor: str = ""
     seen: list[int] = field(default_factory=list)
@@ -123,7 +122,7 @@ class Run(Hands):
         due=dues,
         delay=delays,
         priority=priorities,
-        expires=st.sampled_from([None, None, None, 5e9, 6e9, math.inf]),
+        expires=st.sampled_from([None, None, None, 1.0, 5e9, 6e9, NEVER]),
     )
     async def change(self, name: str, at: int, **changes: Any) -> None:
         if changes["delay"] is not None:
@@ -133,9 +132,9 @@ class Run(Hands):
         if refused(got, self._state_error(job, "ready", "delayed")):
             return
         model = self.models[name]
-        if changes.pop("expires") is not None:
-            job.expires = None if got.expires_at is None else got.expires_at * 1000
         model.change(job, **changes)
+        if changes["delay"] == 0:
+            model.ready(job, 1, self._came_due_at(name, job), job.number)
         self._same(model, got, job)
         self._why(model, got, job)
 
@@ -143,7 +142,7 @@ class Run(Hands):
         """Why something cannot be done to the job that is for one in the `right` states."""
         if not job:
             return UnknownJob()
-        return None if job.state in right else WrongState(job.state)
+        return None if job.state in right else WrongState()
 
     def _came_due_at(self, name: str, job: Job) -> float:
         """When Redis made it ready, by its rank; that is now."""
@@ -181,7 +180,7 @@ class Run(Hands):
         assert (await self.queues.peek(name))[1] == [job.payload for job in model.of("ready")]
 
     @command(3, name=names, state=states, most=some, match=matches)
-    async def list_jobs(self, name: str, state: str, most: int, match: Match | None) -> None:
+    async def list_jobs(self, name: str, state: str, most: int, match: Match) -> None:
         """All pages, one after the other, with nothing in between."""
         model = self.models[name]
         model.move()
@@ -194,7 +193,7 @@ class Run(Hands):
                 return
             page, cursor = reply
             assert len(page) <= most
-            assert len(page) == most or cursor is None or match is not None
+            assert len(page) == most or cursor is None or match != ALL
             got += page
         if state == "leased":
             got.sort(key=lambda one: int(one.job_id.split(":")[1]))
@@ -204,7 +203,7 @@ class Run(Hands):
             self._same(model, one, job)
 
     @command(3, name=names, state=states, limit=st.integers(1, 3), match=matches)
-    async def begin_walk(self, name: str, state: str, limit: int, match: Match | None) -> None:
+    async def begin_walk(self, name: str, state: str, limit: int, match: Match) -> None:
         walk = Walk(name, state, limit, match, {})
         walk.always = self._there(walk)
         self.walks = [*self.walks[-2:], walk]
@@ -253,7 +252,7 @@ class Run(Hands):
     @command(
         1, name=names, states=st.lists(states, unique=True, min_size=1).map(tuple) | st.just(STATES), match=matches
     )
-    async def purge(self, name: str, states: tuple[str, ...], match: Match | None) -> None:
+    async def purge(self, name: str, states: tuple[str, ...], match: Match) -> None:
         model = self.models[name]
         model.move()
         jobs = [job for job in model.jobs.values() if job.state in states and model.matches(job, match)]
@@ -265,7 +264,7 @@ class Run(Hands):
             model.end(job, "deleted")
 
     @command(4, name=names, most=some, chosen=st.none() | st.lists(which, min_size=1, max_size=4), match=matches)
-    async def retry_dead(self, name: str, most: int, chosen: list[int] | None, match: Match | None) -> None:
+    async def retry_dead(self, name: str, most: int, chosen: list[int] | None, match: Match) -> None:
         model = self.models[name]
         jobs = [job for job in model.of("dead") if model.matches(job, match)][:most]
         numbers = None
@@ -275,7 +274,6 @@ class Run(Hands):
             numbers = [b"%d" % number for number in asked]
             found = [model.jobs[number] for number in asked if number in model.jobs]
             jobs = [job for job in found if job.state == "dead"]
-            match = None
         got = await outcome(self.jobs.retry_dead(name, numbers, most, match))
         if refused(got, None if model.exists else UnknownQueue()):
             return
