@@ -310,8 +310,9 @@ class Run(Hands):
     async def configure(self, name: str, change: tuple[str, Value]) -> None:
         await self.queues.configure(name, dict([change]))
         model = self.models[name]
-        settings = {**model.settings, **dict([change])}
-        model.settings = {key: value for key, value in settings.items() if value not in (None, True, "drop")}
+        model.settings |= dict([change])
+        if change[1] is None or change[1] is True or change[1] == "drop":  # the default
+            del model.settings[change[0]]
         model.exist()
 
     @command(1, name=names)
@@ -383,6 +384,7 @@ def session(redis):
     max_examples=RUNS,
     deadline=None,
     print_blob=True,
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # to explain takes too long
 )
