@@ -180,14 +180,16 @@ class Model:
     # What becomes of a job
 
     def claim(self, job: Job) -> None:
-        """The job waits: its uniq key is its own, unless another has it."""
+        """The job is to wait again: its uniq key is its own, unless another has it."""
+        if job.waits():
+            return
         job.receipt, job.kind, job.run_out = b"", "", False
         if job.uniq:
             self.uniq.setdefault(job.uniq, job.number)
 
     def ready(self, job: Job, *place: float) -> None:
-        job.state, job.place = "ready", place
         self.claim(job)
+        job.state, job.place = "ready", place
 
     def to_front(self, job: Job) -> None:
         self.ready(job, 0, job.number)
@@ -197,8 +199,8 @@ class Model:
         if at is not None and at <= now():
             self.ready(job, 1, at, job.number)
         else:
-            job.state, job.at = "delayed", at
             self.claim(job)
+            job.state, job.at = "delayed", at
 
     def die(self, job: Job, why: str) -> None:
         """It is dead; an expiry is no attempt."""

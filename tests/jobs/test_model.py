@@ -160,7 +160,7 @@ class Run(Hands):
         assert (got.priority, got.headers) == (job.priority, job.headers)
         assert got.expires_at == (None if job.expires is None else job.expires / 1000)
         assert got.created_at == job.created / 1000
-        assert got.worker == (job.worker if job.state == "leased" else "")
+        assert got.worker == (job.worker if job.kind in ("lease", "kept") else "")
         if job.at is not None:
             assert job.state == "leased" or got.at == (None if job.state == "ready" else int(job.at) / 1000)
 
@@ -205,6 +205,7 @@ class Run(Hands):
     @command(3, name=names, state=states, limit=st.integers(1, 3), match=matches)
     async def begin_walk(self, name: str, state: str, limit: int, match: Match) -> None:
         walk = Walk(name, state, limit, match, {})
+        self.models[name].move()
         walk.always = self._there(walk)
         self.walks = [*self.walks[-2:], walk]
         await self._turn(walk)
@@ -218,6 +219,7 @@ class Run(Hands):
     async def _turn(self, walk: Walk) -> None:
         model = self.models[walk.name]
         model.move()
+        self._stay(walk)
         reply = await outcome(self.jobs.list_jobs(walk.name, walk.state, walk.cursor, walk.limit, walk.match))
         if refused(reply, None if model.exists else UnknownQueue()):
             self.walks.remove(walk)
@@ -236,6 +238,11 @@ class Run(Hands):
         self.walks.remove(walk)
         seen = {number: walk.seen.count(number) for number in walk.always}
         assert set(seen.values()) <= {1}, f"each job that was {walk.state} all the time is on one page: {seen}"
+
+    def _stay(self, walk: Walk) -> None:
+        """Whoever is not there now has not been there all the time."""
+        there = self._there(walk)
+        walk.always = {number: place for number, place in walk.always.items() if there.get(number) == place}
 
     def _there(self, walk: Walk) -> dict[int, Any]:
         """The jobs that the walk concerns, each with what its page depends on if somebody changes it on purpose."""
@@ -355,8 +362,7 @@ class Run(Hands):
         assert found == self.whole.workers
         assert int(stored.get("", "floor", 0)) == self.whole.floor
         for walk in self.walks:
-            there = self._there(walk)
-            walk.always = {number: place for number, place in walk.always.items() if there.get(number) == place}
+            self._stay(walk)
 
 
 @pytest_twisted.async_yield_fixture(scope="module")
