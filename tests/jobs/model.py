@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from stored import USUAL
+
 from presque.errors import Duplicate, NotAccepting, PresqueError, QueueFull
 from presque.jobs.jobs import Never
 
@@ -20,9 +22,7 @@ if TYPE_CHECKING:
 RUN_OUT = "the lease ran out"
 EXPIRED = "expired"
 RESTARTED = "the worker registered again"
-USUAL = 5  # the priority of a job that names none
 HOUR = 3_600_000  # ms
-ENDS = ("delivered", "acked", "failed", "died", "expired", "deleted")  # what is counted besides insertions
 
 
 def now() -> float:

@@ -2,8 +2,8 @@
 after each one Redis holds what the model holds and nothing else, with the invariants of `presque.redis.keys`.
 
 MODEL_RUNS is the number of sequences; 2000 is the long form. Time stands still: what comes due, expires or runs out
-later does so by commands of its own, which change the time in Redis. `model.py` is the model, `stored.py` reads Redis,
-`run.py` and this file carry out the commands.
+later does so by commands of its own, which change the time in Redis. `model.py` is the model, `compare.py` compares
+Redis with it, `run.py` and this file carry out the commands.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from compare import compare
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
-from model import ENDS, Job, Model, Worker
+from model import Job, Model, Worker
 from pytest_twisted import ensureDeferred as awaiting
 from run import (
     COMMANDS,
@@ -33,7 +34,7 @@ from run import (
     which,
 )
 from servers import eventually
-from stored import CLASS, Stored
+from stored import CLASS, ENDS, Stored
 from twisted.internet import reactor
 
 from presque.background.mover import Mover
@@ -348,7 +349,7 @@ class Run(Hands):
         stored = Stored(self.redis)
         stored.check(self.models)
         for name, model in self.models.items():
-            stored.of(name).compare(model)
+            compare(stored.of(name), model)
             assert model.is_conserved(), "what was inserted is there, or was counted as it ended"
             counts = await self.queues.counts(name)
             assert [getattr(counts, state) for state in STATES] == [len(model.of(state)) for state in STATES]

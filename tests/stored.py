@@ -6,15 +6,11 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-from model import ENDS, USUAL, now
 
 from presque.redis.keys import PARTITION_KEYS, QUEUE_KEYS
-
-if TYPE_CHECKING:
-    from model import Job, Model
 
 DUMP = """
 local read = { list = 'LRANGE', zset = 'ZRANGE', hash = 'HGETALL', set = 'SMEMBERS', string = 'GET' }
@@ -27,10 +23,9 @@ end
 return reply
 """
 CLASS = 2**49  # ranks of one priority
-FIRST = (0, 2**47, 2**48)  # rank of what was put back, came due, waits with a priority: after it the number or time
+USUAL = 5  # the priority of a job that names none
 DEAD_AGE = 1_209_600_000  # ms; the default of the setting
-STORED_NAME = {"expired": "on_expiry", "dead_keep.count": "dead_count"}  # a setting -> its field of `q`
-STORED_VALUE = {600: "600000", False: "0"}  # a setting's value -> what is stored of it; the others as they are
+ENDS = ("delivered", "acked", "failed", "died", "expired", "deleted")  # what is counted besides insertions
 FACTS = {"n", "base", "out", "at", "off", "classes", "gone", *ENDS}
 
 
@@ -105,6 +100,10 @@ class Stored:
     def get(self, queue: str, key: str, default: Any = ()) -> Any:
         """A key of a queue, or of the partition, with an empty `queue`."""
         return self.keys.get(f":{queue}:{key}" if queue else f"/{key}", default)
+
+    def queues(self) -> list[str]:
+        """The queues that have any key."""
+        return sorted({key[1:].rpartition(":")[0] for key in self.keys if key.startswith(":")})
 
     def of(self, queue: str) -> StoredQueue:
         return StoredQueue(self, queue)
@@ -192,10 +191,11 @@ class StoredQueue:
         places = self.places()
         assert set(places.values()) <= {1}, "each job is in one place"
         assert set(places) == set(self.jobs), "each job has a record, and nothing else has"
-        priorities = {number: record.options.get("priority", 5) for number, record in self.jobs.items()}
-        assert all(priorities[number] >= 5 for number in self.front), "in front: the default and above"
-        assert all(priorities[number] < 5 for number in self.behind), "behind: what is below the default"
-        assert not self.behind or self.q.get("classes") == "1", "a fetch looks behind"
+        priorities = {number: record.options.get("priority", USUAL) for number, record in self.jobs.items()}
+        assert all(priorities[number] >= USUAL for number in self.front), "in front: the default and above"
+        assert all(priorities[number] < USUAL for number in self.behind), "behind: what is below the default"
+        if any(priority != USUAL for priority in priorities.values()):
+            assert self.q.get("classes") == "1", "a fetch looks behind, and the mover at priorities"
         for number, rank in [*self.front.items(), *self.behind.items()]:
             assert rank // CLASS == 9 - priorities[number], f"the rank of {number} is of its priority"
         for key in ("front", "behind", "delayed"):
@@ -226,80 +226,3 @@ class StoredQueue:
                 assert (hold.worker, member) in members, "what is kept for a worker is found by its name"
         for name in FACTS - {"at", "off"}:
             assert self.fact(name) >= 0, f"{name} is a count"
-
-    # What the model says
-
-    def compare(self, model: Model) -> None:
-        """The queue is what the model says. The model learns times that only Redis' clock knew."""
-        assert set(self.jobs) == set(model.jobs)
-        for job in model.jobs.values():
-            self._compare_record(job)
-            self._compare_place(job)
-            self._compare_live(job)
-        assert self.uniq == model.uniq
-        self._compare_facts(model)
-        said = {b"%d" % number: receipt for number, receipt in model.acked.items()}
-        for (number, receipt), (word, due_at, due_in) in model.settled.items():
-            said[b"%d %b" % (number, receipt)] = b"%b %d %d" % (word.encode(), due_at, due_in)
-        assert self.acked == said
-
-    def _compare_record(self, job: Job) -> None:
-        record = self.jobs[job.number]
-        assert record.payload == job.payload
-        job.created = _learned(job.created, record.created, (0, 0))
-        options: dict[str, Any] = {"unique": job.uniq.decode()} if job.uniq else {}
-        options |= {"limit": job.limit} if job.limit else {}
-        options |= {"priority": job.priority} if job.priority != USUAL else {}
-        options |= {"headers": job.headers} if job.headers else {}
-        if job.expires is not None:
-            found = record.options.get("expires")
-            assert found == job.expires or (job.is_about and abs(found - job.expires) < 2000)
-            job.expires, job.is_about = found, False
-            options["expires"] = found
-        assert record.options == options
-
-    def _compare_place(self, job: Job) -> None:
-        """It stands where it should, with the right rank or time."""
-        number, at = job.number, job.at
-        if job.state == "ready" and job.place[0] == 1 and self.delayed.get(number) == job.place[1]:
-            return  # it has come due, and nobody has moved it yet
-        if job.state == "ready" and number in self.standing:
-            assert (job.priority, job.place[0]) == (USUAL, 2)
-        elif job.state == "ready":
-            kind, *rest = job.place
-            rank = (9 - job.priority) * CLASS + FIRST[int(kind)] + rest[0]
-            assert (self.front if job.priority >= USUAL else self.behind).get(number) == rank
-        elif job.state == "delayed":
-            job.at = _learned(at, self.delayed[number], job.wait)
-        elif job.state == "dead":
-            job.at = _learned(at, self.dead[number], (0, 0))
-        elif job.kind == "lease":
-            job.at = self.leased[number]
-        else:
-            hold = self.in_hold[number]
-            assert (hold.kind, hold.receipt) == (job.kind[0], job.receipt)
-            assert hold.worker.decode() == (job.worker if hold.kind == "k" else "")
-
-    def _compare_live(self, job: Job) -> None:
-        live = self.live.get(job.number, Live("", b"", {}))
-        is_leased = job.kind == "lease"
-        assert live.receipt == (job.receipt if is_leased else b"")
-        assert live.facts.get("worker", "") == (job.worker if is_leased else "")
-        assert (live.facts.get("attempts", 0), live.facts.get("run_outs", 0)) == (job.attempts, job.run_outs)
-        assert [(attempt, error) for attempt, _, error in live.facts.get("failures", [])] == job.failures
-
-    def _compare_facts(self, model: Model) -> None:
-        counted = {name: self.fact(name) for name in ("n", "base", "out", *ENDS)}
-        told = {name: model.counts[name] for name in ENDS}
-        assert counted == {"n": model.last, "base": model.base, "out": model.processed, **told}
-        assert self.q.get("off", "") == ("paused" if model.paused else "")
-        assert self.settings() == {
-            STORED_NAME.get(name, name): STORED_VALUE.get(value, f"{value}") for name, value in model.settings.items()
-        }
-        assert (self.queue.encode() in self.stored.get("", "queues")) == model.exists
-
-
-def _learned(known: float | None, found: float, wait: tuple[float, float]) -> float:
-    """A time: as `known`; or, if it is not, as found, which is `wait` (the least and the most, ms) from now."""
-    assert found == known or (known is None and wait[0] - 2000 < found - now() < wait[1] + 2000)
-    return found
