@@ -11,10 +11,8 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
-import pytest_twisted
 from compare import compare
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
@@ -33,18 +31,15 @@ from run import (
     some,
     which,
 )
-from servers import eventually
 from stored import CLASS, ENDS, Stored
-from twisted.internet import reactor
 
 from presque.background.mover import Mover
 from presque.errors import UnknownJob, UnknownQueue, WrongState
-from presque.jobs import queues as queues_module
 from presque.jobs.jobs import ALL, NEVER, STATES, Match
-from presque.jobs.policy import Value, lua_parts
-from presque.redis.scripts import load
-from presque.redis.store import Store
-from presque.redis.url import endpoint_for, parse_redis_url
+
+if TYPE_CHECKING:
+    from presque.jobs.policy import Value
+    from presque.redis.store import Store
 
 RUNS = int(os.environ.get("MODEL_RUNS", "60"))
 STEPS = 50
@@ -364,27 +359,6 @@ class Run(Hands):
         assert int(stored.get("", "floor", 0)) == self.whole.floor
         for walk in self.walks:
             self._stay(walk)
-
-
-@pytest_twisted.async_yield_fixture(scope="module")
-async def store(redis):
-    url = parse_redis_url(redis.url)
-    store = Store(reactor, url, endpoint_for(reactor, url), 1, load(lua_parts()))
-    store.start()
-
-    async def is_up():
-        return store.is_up
-
-    await eventually(is_up, "Redis")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queues_module, "HOLD", 600.0)  # no hold runs out by itself
-        yield store
-    await store.stop()
-
-
-@pytest.fixture(scope="module")
-def session(redis):
-    return redis.session()
 
 
 @settings(
