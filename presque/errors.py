@@ -6,8 +6,10 @@
       Duplicate            duplicate              a job with this uniq key is waiting already
       QueueFull            queue-full             the queue has reached its max_length
       IdempotencyMismatch  idempotency-mismatch   the idempotency key belongs to another request
+      InvalidCursor        bad-request            not the cursor of a page of jobs
       QueuePaused          wrong-state            the queue is stopped: it hands nothing out
       NotAccepting         wrong-state            the queue accepts no insertions
+      WrongState           wrong-state            the job is in a state that does not allow this
       LeaseLost            lease-lost             the receipt is not, or no longer, the job's
       UnknownWorker        not-found              no worker of that name is registered
       UnknownJob           not-found              the job does not exist
@@ -71,6 +73,12 @@ class IdempotencyMismatch(PresqueError):
     message = "another request was made with this idempotency key"
 
 
+class InvalidCursor(PresqueError):
+    """Not the cursor of a page of jobs."""
+
+    message = "cursor must be the next of the page before"
+
+
 class LeaseLost(PresqueError):
     """The receipt is not, or no longer, the job's."""
 
@@ -104,6 +112,16 @@ class NotAccepting(PresqueError):
 
     code = "wrong-state"
     message = "queue accepts no jobs"
+
+
+class WrongState(PresqueError):
+    """The job is in a `state` that does not allow this."""
+
+    code = "wrong-state"
+
+    def __init__(self, state: str = "") -> None:
+        super().__init__(state)
+        self.message = f"the job is {state}" if state else "the job is in another state"
 
 
 class UnknownWorker(PresqueError):

@@ -15,7 +15,7 @@ from v1 import insert, reserve
 from presque.web.openapi import describe
 from presque.web.parameters import PARAMETERS
 from presque.web.problems import Problem
-from presque.web.v1.jobs import NewJob
+from presque.web.v1.insertion import NewJob
 
 # Words that are not names in Python, JavaScript, Java, Go, C#, Ruby, Rust, Swift, Kotlin or PHP.
 RESERVED = re.findall(
