@@ -115,13 +115,10 @@ class NotAccepting(PresqueError):
 
 
 class WrongState(PresqueError):
-    """The job is in a `state` that does not allow this."""
+    """The job is in a state that does not allow this."""
 
     code = "wrong-state"
-
-    def __init__(self, state: str = "") -> None:
-        super().__init__(state)
-        self.message = f"the job is {state}" if state else "the job is in another state"
+    message = "the job's state does not allow this"
 
 
 class UnknownWorker(PresqueError):

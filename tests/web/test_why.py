@@ -12,7 +12,7 @@ async def why(client, n=1):
 async def code(client, n=1):
     told = await why(client, n)
     assert told["text"]
-    assert ("before" in told) == (told["code"] == "waiting-turn")
+    assert ("before" in told) == (told["code"] in ("waiting-turn", "paused"))
     return told["code"]
 
 

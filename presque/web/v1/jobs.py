@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from presque.jobs.jobs import STATES, Match
+from presque.jobs.jobs import NEVER, STATES, Match
 from presque.web import params
 from presque.web.answers import answer, json
 from presque.web.bad_request import BadRequest
@@ -144,8 +143,8 @@ def _changes(asked: JobChange) -> dict[str, Any]:
         raise BadRequest("give at least one of run_at, delay, priority and expires_at")
     if asked.delay is not UNSET and asked.run_at is not UNSET:
         raise BadRequest("delay and run_at exclude each other")
-    never = math.inf if asked.expires_at is None else asked.expires_at
-    given = {"due": asked.run_at, "delay": asked.delay, "priority": asked.priority, "expires": never}
+    expires = NEVER if asked.expires_at is None else asked.expires_at
+    given = {"due": asked.run_at, "delay": asked.delay, "priority": asked.priority, "expires": expires}
     return {name: value for name, value in given.items() if value is not UNSET}
 
 
@@ -163,8 +162,7 @@ def _add_list(routes: Routes, jobs: Jobs) -> None:
         state = params.text(request, b"state") or "ready"
         if state not in STATES:
             raise BadRequest(f"state must be one of {', '.join(STATES)}")
-        error, older_than = params.error(request), params.older_than(request)
-        match = Match(error, older_than) if error or older_than is not None else None
+        match = Match(params.error(request), params.older_than(request))
         cursor, limit = params.cursor(request), params.limit(request)
         found, following = await jobs.list_jobs(queue, state, cursor, limit, match)
         return json(request, JobPage(list(map(_view, found)), following))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from presque.errors import UnknownJob, UnknownQueue
-from presque.jobs.jobs import PURGED, Match
+from presque.jobs.jobs import ALL, PURGED, Match
 from presque.web import limits, params
 from presque.web.answers import answer, json
 from presque.web.bad_request import BadRequest
@@ -254,10 +254,10 @@ def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
         return json(request, Moved(moved, not_found))
 
 
-def _match(asked: MatchJobs | None) -> Match | None:
-    """Which jobs are meant, None for all. Raises BadRequest."""
+def _match(asked: MatchJobs | None) -> Match:
+    """Which jobs are meant; all without a match. Raises BadRequest."""
     if asked is None:
-        return None
+        return ALL
     if asked.error is None and asked.older_than is None:
         raise BadRequest("match needs error or older_than")  # an empty one may be a mistake, and would mean all
     return Match(asked.error or "", asked.older_than)
