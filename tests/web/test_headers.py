@@ -50,11 +50,11 @@ async def test_headers_come_back_wherever_their_job_is_seen(client, headers):
 
 
 @awaiting
-async def test_the_order_of_headers_and_of_members_is_kept(client):
-    body = b'{"headers":{"b":"1","a":"2"},"payload":{"z":1.50, "a":[ ]}}'
+async def test_headers_leave_the_payload_as_it_was(client):
+    body = b'{"headers":{"a":"1"},"payload":{"z":1.50, "a":[ ]}}'
     assert (await put(client, body)).status == 201
     answer = await client.post("/v1/queues/foo/reservations", b"{}")
-    assert b'"payload":{"z":1.50, "a":[ ]},"headers":{"b":"1","a":"2"},"receipt":' in answer.body
+    assert b'"payload":{"z":1.50, "a":[ ]},"headers":{"a":"1"},"receipt":' in answer.body
 
 
 @awaiting

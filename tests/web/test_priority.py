@@ -208,7 +208,7 @@ async def test_a_job_is_handed_out_before_its_time_and_never_after_it(client, ro
 
 @awaiting
 async def test_no_expired_job_is_handed_out_with_the_mover_off(redises):
-    daemon = daemon_on(redises().url, tick="3600")
+    daemon = daemon_on(redises().url, tick="60")
     daemon.startService()
     await daemon.started
     client = Client(port_of(daemon))
