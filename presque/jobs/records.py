@@ -28,8 +28,7 @@ class Options(msgspec.Struct):
         packed = bytes(self.unique)
         if not packed:
             return b""
-        length = {0xC4: 2, 0xC5: 3, 0xC6: 5, 0xD9: 2, 0xDA: 3, 0xDB: 5}.get(packed[0], 1)  # before the bytes themselves
-        return packed[length:]
+        return packed[{0xD9: 2, 0xDA: 3, 0xDB: 5}.get(packed[0], 1) :]  # without the type and the length
 
 
 class Live(msgspec.Struct):
@@ -74,6 +73,14 @@ def live_of(text: bytes) -> Live:
     return _decode_live(packed) if packed else _NOT_LIVE
 
 
+def _string(text: bytes) -> msgspec.Raw:
+    """A MessagePack string of any bytes; the binary type is unknown to Redis' Lua."""
+    length = len(text)
+    if length < 32:
+        return msgspec.Raw(bytes([0xA0 | length]) + text)
+    return msgspec.Raw(b"\xda" + length.to_bytes(2) + text)
+
+
 def packed_options(
     uniq: bytes = b"",
     max_attempts: int | None = None,
@@ -84,7 +91,7 @@ def packed_options(
 ) -> bytes:
     """Options as `insert.lua` takes them; empty if there are none. `expires` is epoch seconds, `expires_in` seconds."""
     options = {
-        "unique": uniq or None,
+        "unique": _string(uniq) if uniq else None,
         "limit": max_attempts,
         "priority": None if priority == DEFAULT_PRIORITY else priority,
         "expires": None if expires is None else int(milliseconds(max(0, expires))),
