@@ -223,7 +223,7 @@ async def test_jobs_are_listed_by_their_age_since_their_insertion(client):
 
     await eventually(older, "the age")
     new = await insert(client, *range(3))
-    assert sorted(await listed(client, older_than=0.2)) == old
+    assert sorted(await listed(client, older_than=0.2)) == sorted(old)
     assert sorted(await listed(client, older_than=0)) == sorted(old + new)
     assert await listed(client, older_than=3600) == []
     for job in await reserve(client, max=3):  # an attempt makes no job younger
@@ -245,8 +245,8 @@ async def test_a_match_is_found_among_thousands_in_pages_that_are_bounded(client
     assert await listed(client, state, older_than=3600, limit=10) == []
     if state == "dead":
         rare = await kill(client, range(3), "rare")
-        assert sorted(await listed(client, state, error="rare", limit=10)) == rare
-        assert sorted(await listed(client, state, error="rare", limit=1)) == rare
+        assert sorted(await listed(client, state, error="rare", limit=10)) == sorted(rare)
+        assert sorted(await listed(client, state, error="rare", limit=1)) == sorted(rare)
     assert len(await listed(client, state, older_than=0, limit=1000)) >= 3000
 
 
@@ -278,7 +278,7 @@ async def test_the_dead_that_match_are_purged_and_no_others(client):
     dns = await kill(client, range(5), "no such host")
     answer = await send(client, "queues/foo/purge", {"state": "dead", "match": {"error": "mailbox"}})
     assert (answer.status, answer.json) == (200, {"purged": 5})
-    assert sorted(await listed(client, "dead")) == dns
+    assert sorted(await listed(client, "dead")) == sorted(dns)
     assert (await client.get(f"/v1/jobs/{smtp[0]}")).status == 404
     for match in ({"error": "mailbox"}, {"older_than": 3600}, {"error": "host", "older_than": 3600}):
         assert (await send(client, "queues/foo/purge", {"state": "all", "match": match})).json == {"purged": 0}
@@ -327,8 +327,8 @@ async def test_the_dead_that_match_are_retried_up_to_a_limit(client):
     assert (await send(client, "queues/foo/retry-dead", body)).json == {"moved": 3, "not_found": []}
     assert (await send(client, "queues/foo/retry-dead", body)).json == {"moved": 2, "not_found": []}
     assert (await send(client, "queues/foo/retry-dead", body)).json == {"moved": 0, "not_found": []}
-    assert sorted(await listed(client, "dead")) == dns
-    assert sorted(await listed(client, "ready")) == smtp
+    assert sorted(await listed(client, "dead")) == sorted(dns)
+    assert sorted(await listed(client, "ready")) == sorted(smtp)
     body = {"all": True, "match": {"error": "host", "older_than": 3600}}
     assert (await send(client, "queues/foo/retry-dead", body)).json == {"moved": 0, "not_found": []}
 
