@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
+from hashlib import sha1
 
 import pytest
 from programs import Programs
@@ -16,6 +18,7 @@ from pytest_twisted import ensureDeferred as awaiting
 from servers import eventually
 from stored import FIRST, LAST, STATES, Requests, copy_of, make, tree_of
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
 
 from presque.jobs.policy import lua_parts
 from presque.redis.conversion import Conversion
@@ -44,11 +47,43 @@ def chance(request):
     return random.Random(f"{SEED} {request.node.name}")
 
 
-async def convert(redis, partitions="1", **options):
-    """Convert a store, as each connection of a daemon does before it is used."""
+def with_limit(scripts, jobs):
+    """The scripts, of which one converts up to so many jobs in a call."""
+    script, words = scripts["convert_queue"], b"jobs_left, bytes_left = %d, "
+    source = script.source.replace(words % 1000, words % jobs)
+    assert source.count(words % jobs) == 1
+    digest = sha1(source, usedforsecurity=False).hexdigest().encode()
+    head = script.head.replace(script.digest, digest)
+    return {**scripts, "convert_queue": replace(script, source=source, digest=digest, head=head)}
+
+
+class Interrupted(Conversion):
+    """A conversion that is ended when it has sent so many scripts."""
+
+    def __init__(self, partitions, clock, calls, end):
+        super().__init__(partitions, clock)
+        self.calls, self.end = calls, end
+
+    def _run(self, *args):
+        self.calls -= 1
+        running = super()._run(*args)
+        if self.calls == 0:
+            self.end()
+        return running
+
+
+def store_on(redis, partitions="1", jobs=1000):
     url = parse_redis_url(redis.url)
-    store = Store(reactor, url, endpoint_for(reactor, url), int(partitions), load(lua_parts()))
-    store.checks += [Record(int(partitions)).check, Conversion(int(partitions), reactor).check]
+    scripts = with_limit(load(lua_parts()), jobs)
+    store = Store(reactor, url, endpoint_for(reactor, url), int(partitions), scripts)
+    store.checks.append(Record(int(partitions)).check)
+    return store
+
+
+async def convert(redis, partitions="1", jobs=1000):
+    """Convert a store, as each connection of a daemon does before it is used."""
+    store = store_on(redis, partitions, jobs)
+    store.checks.append(Conversion(int(partitions), reactor).check)
     store.start()
 
     async def is_up():
@@ -56,6 +91,32 @@ async def convert(redis, partitions="1", **options):
 
     await eventually(is_up, "the conversion")
     await store.stop()
+
+
+async def interrupt(redis, partitions, jobs, calls, kills_redis):
+    """Convert a part of a store. Returns whether it is whole."""
+    store, ended = store_on(redis, partitions, jobs), Deferred()
+
+    def end():
+        if kills_redis:
+            redis.kill()
+        ended.callback(False)
+
+    conversion = Interrupted(int(partitions), reactor, calls, end)
+
+    @inlineCallbacks
+    def check(connection):
+        yield conversion.check(connection)
+        if not ended.called:
+            ended.callback(True)
+
+    store.checks.append(check)
+    store.start()
+    is_whole = await ended
+    await store.stop()
+    if redis.process is None:
+        redis.start()
+    return is_whole
 
 
 def pages(ask, path, key):
@@ -132,8 +193,8 @@ async def test_a_converted_store_gives_the_same_answers_and_jobs(programs, trees
         for key in facts["uniq"]:
             body = b'{"payload":1,"unique":"%b"}' % key
             one, other = (ask.json("POST", f"/v1/queues/{queue}/jobs", body) for ask in (old, new))
-            assert list(differences(one, other)) == []
-            assert one["status"] == 409
+            assert (one["status"], other["status"]) == (409, 409)
+            assert "existing" not in one or one["existing"] == other["existing"]
     for path, body, _ in built.settled:
         one, other = (ask("POST", path, body) for ask in (old, new))
         assert one[0] == other[0], (path, one, other)
@@ -144,3 +205,22 @@ async def test_a_converted_store_gives_the_same_answers_and_jobs(programs, trees
         assert one[0] == other[0], (job, verb, one, other)
     for queue in built.queues:
         assert drain(old, queue) == drain(new, queue), queue
+
+
+@pytest.mark.parametrize(("revision", "partitions"), [(FIRST, "3"), (LAST, "1")])
+@awaiting
+async def test_a_conversion_that_is_killed_a_hundred_times_loses_nothing(programs, trees, chance, revision, partitions):
+    """In steps of one job. Every 20th time, Redis is killed with it."""
+    original = programs.redis()
+    make(programs, original, chance, trees[revision], partitions=partitions, is_first=revision == FIRST)
+    before = read_old(dump_of(original))
+    killed = 0
+    while killed < 100:
+        redis = copy_of(programs, original)
+        while not await interrupt(redis, partitions, 1, chance.randrange(1, 20), killed % 20 == 19):
+            killed += 1
+        after = dump_of(redis)
+        check(after)
+        assert list(differences(before, read_new(after))) == []
+        assert b"converting" not in after["presque:store"]
+        redis.kill()
