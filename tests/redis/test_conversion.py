@@ -1,22 +1,25 @@
-"""Stores of data model 2 are converted when they are first used: whatever was in them is there afterwards, once, whenever
-the conversion was interrupted. The stores are made by the releases that had that model.
+"""Stores of data model 2 are converted when they are first used: whatever was in them is there afterwards, once,
+whenever the conversion was interrupted. The stores are made by the releases that had that model.
 
 CONVERSION_SEED repeats a run; it is printed by each test that fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import re
 from dataclasses import replace
 from hashlib import sha1
 
+import hiredis
 import pytest
 from programs import Programs
-from reading import check, dump_of, read_new, read_old
 from pytest_twisted import ensureDeferred as awaiting
+from reading import check, dump_of, own_keys, read_new, read_old
 from servers import eventually
-from stored import FIRST, LAST, STATES, Requests, copy_of, make, tree_of
+from stored import FIRST, LAST, QUEUES, STATES, Requests, copy_of, make, tree_of
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 
@@ -223,4 +226,71 @@ async def test_a_conversion_that_is_killed_a_hundred_times_loses_nothing(program
         check(after)
         assert list(differences(before, read_new(after))) == []
         assert b"converting" not in after["presque:store"]
+        redis.kill()
+
+
+def spoil(command, chance, queue):
+    """Leave in a queue what scripts that fail half way, or other programs, may leave."""
+
+    def key(name):
+        return f"presque:{{0}}:{queue}:{name}"
+
+    numbers = command("HKEYS", key("jobs")) or [b"1"]
+    a, b, c, d, e, f, g, h = (chance.choice(numbers) for _ in range(8))
+    padded = f"{int(a):016}"
+    every = [
+        ("HDEL", key("jobs"), a, b),
+        ("LREM", key("ready"), 0, c),
+        ("LREM", key("ready"), 0, d),
+        ("ZREM", key("leased"), *command("ZRANGE", key("leased"), 0, 1), "x"),
+        ("HDEL", key("receipts"), *command("HKEYS", key("receipts"))[:2], "x"),
+        ("HSET", key("receipts"), e, "lost", f, ""),
+        ("ZADD", key("leased"), 1e15, f),
+        ("ZADD", key("dead"), 1, f, 2, "none", 3, "0x10", 4, "007", 5, ""),
+        ("ZADD", key("delayed"), "inf", padded, "-inf", f"{10**14:016}", 7, "word", 8, "9" * 40),
+        ("ZADD", key("front"), "inf", f"{int(g):016}", "-inf", f"{int(h):016}", 1, "1.5"),
+        ("RPUSH", key("ready"), g, "abc", "", " 7", "1e3", h, "-4", 10**17),
+        ("LPUSH", key("ready"), b"99999", "two words"),
+        ("HSET", key("history"), a, b"\xc1", b, b"\x93", c, b"\x01", d, "text"),
+        ("HSET", key("attempts"), e, "many", f, ""),
+        ("HSET", key("limits"), g, "few", h, "7"),
+        ("HSET", key("holders"), e, "lost", f, "lost w\n0"),
+        ("HSET", key("kept"), "w7", "1 k-1 2", "w8", ""),
+        ("HSET", key("jobs"), "word", "x", "98765", "short", "98764", "", "98763", b"\xff" * 30),
+        ("SREM", "presque:{0}/paused", queue),
+        ("SADD", "presque:{0}/paused", "only-paused", "no name", b"\xff"),
+        ("ZADD", "presque:{0}/queues", 0, "only-listed", 0, "no name", 0, b"\xff"),
+        ("ZADD", "presque:{0}/due", 5, "only-due", 6, b"\xff"),
+        ("HSET", "presque:{0}/processed", queue, "many"),
+        ("HSET", key("settings"), "lease", "soon", "unknown", "1"),
+        *(("DEL", key(name)) for name in ("receipts", "settings", "acked")),
+    ]
+    for name in chance.sample(("front", "limits", "dead", "uniq", "kept", "run_outs", "acked_by", "holders"), 2):
+        every += [("DEL", key(name)), ("SET", key(name), "of another program")]
+    chance.shuffle(every)
+    for each in every[: chance.randrange(1, len(every))]:
+        with contextlib.suppress(hiredis.ReplyError):  # a key of a wrong type by then
+            command(*each)
+
+
+@pytest.mark.parametrize("number", range(3))
+@awaiting
+async def test_whatever_stands_in_a_store_every_record_is_in_one_place_afterwards(programs, trees, chance, number):
+    original = programs.redis()
+    make(programs, original, chance, trees[FIRST], steps=200)
+    for _ in range(5):
+        redis = copy_of(programs, original)
+        for queue in QUEUES:
+            spoil(redis.session(), chance, queue)
+        before = {queue: own.get("jobs", {}) for (_, queue), own in own_keys(dump_of(redis)).items()}
+        await convert(redis, jobs=chance.choice((1, 10, 1000)))
+        after = dump_of(redis)
+        check(after)
+        jobs = {queue: queue_read["jobs"] for queue, queue_read in read_new(after).items()}
+        for queue, records in before.items():
+            there = {number: record for number, record in records.items() if re.fullmatch(b"[1-9][0-9]{0,14}", number)}
+            assert set(jobs.get(queue, {})) == set(there), queue
+            for each, record in there.items():
+                is_ours = re.match(rb"\d{13}[-u]", record)
+                assert jobs[queue][each]["payload"] == (record[14:] if is_ours else record)
         redis.kill()
