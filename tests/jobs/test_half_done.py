@@ -245,9 +245,9 @@ async def test_a_job_is_in_one_state_after_a_script_that_failed(store, session, 
     world = World(store, session)
     await world.fill()
     before = Stored(session).of("foo").jobs
-    with Spoiled(session, f"presque:{{0}}:foo:{name}" if name in QUEUE else f"presque:{{0}}/{name}"):
-        with contextlib.suppress(PresqueError):
-            await getattr(world, verb)()
+    key = f"presque:{{0}}:foo:{name}" if name in QUEUE else f"presque:{{0}}/{name}"
+    with Spoiled(session, key), contextlib.suppress(PresqueError):
+        await getattr(world, verb)()
     found = Stored(session).of("foo")
     assert set(before) - set(found.jobs) <= world.ends, "nothing is lost"
     found.check()
