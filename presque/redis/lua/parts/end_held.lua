@@ -1,8 +1,10 @@
 -- Ends the jobs of a member that was removed from `held`, and counts them as delivered. Returns how many there were.
-
---@include numbers_of
 local function end_held(member)
-  local ids = numbers_of(member)
+  local ids = { member:match('^%S+ (%d+)$') } -- the usual one
+  if #ids == 0 then
+    --@include numbers_of
+    ids = numbers_of(member)
+  end
   if member:byte(2) ~= 45 then -- '-': they have nothing but their records
     redis.call('HDEL', live, unpack(ids))
   end
