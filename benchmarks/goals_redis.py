@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 OF_REDIS = {POST: 0.8, GET: 0.62, LEASE: 0.7}  # × beside
 OF_BOTH = {INSERT: 0.5, LEASE: 0.5}
 NO_MORE = 1.03  # "no slower", and what a queue beside may cost: equal, as far as it can be measured
-SMALL = 3  # times as many rounds show a difference of some percent
+SHORT_ROUNDS = 3  # times as many rounds, of a second: they tell a difference of some percent
 LONG = 1.1  # × an empty queue
 CANCELLED = 100  # µs of Redis
 STEADY = ("--auto-aof-rewrite-percentage", "0")  # a rewrite would fall into some measures and not into others
@@ -54,13 +54,13 @@ def with_other(stage: Stage, requests: Mapping[str, Request]) -> Sides:
     return sides
 
 
-def alternately(stage: Stage, sides: Sides, rounds: int) -> Costs:
+def alternately(sides: Sides, rounds: int, seconds: int) -> Costs:
     """What each request costs on each side, in turns: a request on one side, the same on the other, then the next."""
     measures: dict[str, Callable[[], Cost]] = {}
     names = next(iter(sides.values()))[1]
     for name in names:
         for side, (served, requests) in sides.items():
-            steady = _Steady(served, requests[name], stage.seconds)
+            steady = _Steady(served, requests[name], seconds)
             steady.cost(WARM)
             measures[f"{side} {name}"] = steady.cost
     found = interleaved(rounds, **measures)
@@ -109,7 +109,7 @@ def beside(what: str, figure: Callable[[Cost], float], found: Costs, name: str, 
 
 def cpu(stage: Stage) -> list[Line]:
     """CPU time of one job a request over 32 connections, by that of the other checkout: Redis, and Redis and daemon."""
-    found = alternately(stage, with_other(stage, REQUESTS), stage.rounds)
+    found = alternately(with_other(stage, REQUESTS), stage.rounds, stage.seconds)
     lines = [beside(f"{name}: Redis", of_redis, found, name, OF_REDIS.get(name)) for name in REQUESTS]
     return lines + [beside(f"{name}: daemon and Redis", of_both, found, name, OF_BOTH.get(name)) for name in REQUESTS]
 
@@ -128,7 +128,7 @@ BATCHES = {
 
 def batches(stage: Stage) -> list[Line]:
     """CPU time a job in batches of 100 over 16 connections, by that of the other checkout: no more."""
-    found = alternately(stage, with_other(stage, BATCHES), stage.rounds)
+    found = alternately(with_other(stage, BATCHES), stage.rounds, stage.seconds)
     lines = [beside(f"{name}: daemon and Redis", of_both, found, name, NO_MORE) for name in BATCHES]
     return lines + [beside(f"{name}: Redis", of_redis, found, name, None) for name in BATCHES]
 
@@ -147,7 +147,7 @@ def options(stage: Stage) -> list[Line]:
     plain, other = serve(stage), serve(stage)
     wrong = use_every_option(other.daemon.port, stage.size(20, 2))
     requests = on_queue("bench")
-    found = alternately(stage, {"plain": (plain, requests), "other": (other, requests)}, SMALL * stage.rounds)
+    found = alternately({"plain": (plain, requests), "other": (other, requests)}, SHORT_ROUNDS * stage.rounds, 1)
     lines = [
         compared(f"{name}: Redis", of_redis, found["other"][name], found["plain"][name], most=NO_MORE)
         for name in requests
@@ -194,20 +194,20 @@ def _with_options(at: int) -> dict[str, Any]:
 
 
 def backlog(stage: Stage) -> list[Line]:
-    """A backlog of a million: CPU time and rates by those of an empty queue; a cancellation; a job of priority 9."""
+    """A backlog of a million: CPU time by that of an empty queue; a cancellation; a job of priority 9."""
     redis = stage.store(*STEADY, "--slowlog-log-slower-than", "-1", "--slowlog-max-len", "100000")
     served = Served(redis, stage.daemon(redis.url))
     length = stage.size(1_000_000, 20_000)
     fill(served.daemon.port, "long", length)
     lines = [urgent(served.daemon.port), *cancelling(redis, served.daemon.port, length, stage.size(2000, 200))]
     sides: Sides = {"short": (served, on_queue("short")), "long": (served, on_queue("long", length))}
-    found = alternately(stage, sides, stage.rounds)
+    found = alternately(sides, stage.rounds, stage.seconds)
     for name in (POST, GET, LEASE):
         short, long = found["short"][name], found["long"][name]
         lines.append(compared(f"{name}: daemon and Redis", of_both, long, short, most=LONG))
         lines.append(compared(f"{name}: Redis", of_redis, long, short))
         ratios = [one.rate.per_second / other.rate.per_second for one, other in zip(long, short, strict=True)]
-        lines.append(Line(f"{name}: rate", "×", ratios, least=0.9))
+        lines.append(Line(f"{name}: rate", "×", ratios, note="decided by the goal backlog"))
     return lines
 
 
