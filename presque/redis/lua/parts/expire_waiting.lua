@@ -13,11 +13,8 @@ local function expire_waiting(limit)
     end
     local record = redis.call('HGET', jobs, id)
     if record then
-      local place = locate(id, record)
-      leave(id, place)
-      if expire(id, options_of(record) or {}) and place == 'ready' then -- what stays in `ready` is a hole
-        redis.call('HSET', jobs, id, record:sub(1, 13) .. 'X' .. record:sub(15))
-      end
+      leave(id, (locate(id, record)))
+      expire(id, options_of(record) or {})
     end
     redis.call('ZREM', expiring, id)
     count = count + 1
