@@ -139,6 +139,19 @@ class NotAccepting(PresqueError):
     message = "queue accepts no jobs"
 
 
+class WrongState(PresqueError):
+    """The job is in a state in which this cannot be done."""
+
+    code = "wrong-state"
+    message = "the job is in another state"
+
+
+class InvalidCursor(PresqueError):
+    """Not a cursor that a page has told."""
+
+    message = "cursor must be the next of the page before"
+
+
 class UnknownWorker(PresqueError):
     """No worker of that name is registered."""
 

@@ -14,7 +14,8 @@ from twisted.logger import Logger
 
 from presque.errors import InvalidName, OutcomeUnknown, StoreError
 from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
-from presque.jobs.queues import PAYLOAD_AT, REMEMBERED, Taken
+from presque.jobs.queues import REMEMBERED, Taken
+from presque.jobs.records import created_at, options_of, payload_of
 from presque.redis import keys
 from presque.redis.store import gather
 from presque.redis.units import milliseconds, seconds
@@ -34,7 +35,8 @@ BEGINNING_NOTED, END_NOTED = 300, 700
 
 class Leased(Taken, frozen=True, kw_only=True):
     """Jobs leased under one receipt. The tuples are parallel, one item for each job: when it was inserted and when its
-    lease ends (epoch seconds), the rest of the lease (seconds), the number of this attempt, and the maximum.
+    lease ends (epoch seconds), the rest of the lease (seconds), the number of this attempt, the maximum, and its
+    headers.
     """
 
     created_at: tuple[float, ...]
@@ -42,6 +44,7 @@ class Leased(Taken, frozen=True, kw_only=True):
     left: tuple[float, ...]
     attempts: tuple[int, ...]
     max_attempts: tuple[int, ...]
+    headers: tuple[dict[str, str], ...]
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -238,21 +241,22 @@ def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -
         now, until, *rows = reply or (0, 0)  # 0: stopped
         step = 4
         ends_at = [until] * (len(rows) // step)
-    jobs = rows[1::step]
+    records = rows[1::step]
     return Leased(
         queue,
         worker,
         receipt,
         tuple(rows[::step]),
-        tuple([job[PAYLOAD_AT:] for job in jobs]),
+        tuple([payload_of(record) for record in records]),
         "nothing",
         key,
         again,
-        created_at=tuple([seconds(int(job[: PAYLOAD_AT - 1])) for job in jobs]),
+        created_at=tuple([created_at(record) for record in records]),
         ends_at=tuple([seconds(at) for at in ends_at]),
         left=tuple([seconds(at - now) for at in ends_at]),
         attempts=tuple(rows[2::step]),
         max_attempts=tuple(rows[3::step]),
+        headers=tuple([options_of(record).headers for record in records]),
     )
 
 

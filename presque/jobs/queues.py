@@ -23,6 +23,7 @@ from presque.errors import (
     QueuePaused,
 )
 from presque.jobs import policy
+from presque.jobs.records import packed_options, payload_of
 from presque.redis import keys
 from presque.redis.store import NO_LIMIT
 from presque.redis.units import milliseconds, seconds
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from presque.redis.store import Store
 
 HOLD = 5.0  # seconds for which a taken job is held before it is handed out again, unless the hold is extended
-PAYLOAD_AT = 14  # bytes before the payload in a stored job: see `jobs` in presque.redis.keys
 MOST_AT_ONCE = 1000  # jobs that one script call takes, settles, gives back or moves
 REMEMBERED = 24 * 3600.0  # seconds for which an idempotency key is kept
 
@@ -57,11 +57,14 @@ class Taken(msgspec.Struct, frozen=True):  # made for each fetch; a dataclass ta
     on_arrival: str  # deliver, keep or nothing
     key: bytes = b""
     asked_again: bool = False
+    hold: bytes = b""  # names the take in the store; empty for leased jobs
 
 
 class NewJob(msgspec.Struct, frozen=True):
     """A job to insert. It is due at `due` (epoch seconds) or `delay` seconds from now by Redis' clock; with neither, at
-    once. `max_attempts` is its own number of attempts; None stands for the queue's.
+    once. `max_attempts` is its own number of attempts; None stands for the queue's. `priority` is from 0 to 9, the
+    largest first. It expires at `expires` (epoch seconds) or in `expires_in` seconds by Redis' clock: then it is not
+    handed out any more. `headers` come with it.
     """
 
     payload: bytes
@@ -69,11 +72,25 @@ class NewJob(msgspec.Struct, frozen=True):
     delay: float | None = None
     uniq: bytes = b""
     max_attempts: int | None = None
+    priority: int | None = None
+    expires: float | None = None
+    expires_in: float | None = None
+    headers: dict[str, str] | None = None
+
+    def to_store(self) -> tuple[bytes, bytes, bytes]:
+        """The job as `insert.lua` takes it: when it is due, its options, its payload."""
+        due = b"+" + _ms(self.delay) if self.delay else _due(self.due)
+        expiry = self.expires, self.expires_in
+        return due, packed_options(self.uniq, self.max_attempts, self.priority, *expiry, self.headers), self.payload
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The counts of a queue: jobs by state, jobs handed out and failed since it was created; its policy and settings.
+    """The counts of a queue: jobs by state; what became of jobs since it was created; its policy and settings.
+
+    `processed` is the number of jobs handed out, those given back not counted, and `failed` of attempts that failed.
+    Of all `inserted` jobs, those that are not there any more were `delivered` (taken for good, and received), `acked`,
+    `deleted`, or `expired`. `died` is how often a job became dead.
 
     `oldest` is the age of the oldest ready job (seconds), None when no job is ready. `told` is the store's reply
     about the settings; it is decoded only on demand.
@@ -83,8 +100,14 @@ class Counts:
     delayed: int
     leased: int
     dead: int
+    inserted: int
     processed: int
+    delivered: int
+    acked: int
     failed: int
+    died: int
+    expired: int
+    deleted: int
     paused: bool
     exists: bool
     oldest: float | None
@@ -111,8 +134,11 @@ class Queues:
         """Insert jobs, all or none. Fires with their ids. They are due at `due` (epoch seconds), or at once. `uniq` is
         for one job alone. Fails with Duplicate while another job with that key waits, QueueFull or NotAccepting.
         """
-        inserted = self._store.on_queue("push", queue, _due(due), uniq, *payloads)
-        return inserted.addCallback(_ids, queue, len(payloads))
+        if due is None and not uniq:
+            inserted = self._store.on_queue("push", queue, *payloads)
+            return inserted.addCallback(_ids, queue, len(payloads))
+        jobs = [NewJob(payload, due, None, uniq) for payload in payloads]
+        return self.insert(queue, jobs).addCallback(lambda refs: [job_id for job_id, _ in refs])
 
     def insert(
         self, queue: str, jobs: Sequence[NewJob], key: bytes = b"", fingerprint: bytes = b""
@@ -125,9 +151,7 @@ class Queues:
         """
         args = [fingerprint if key else b"", _REMEMBERED]
         for job in jobs:
-            due = b"+" + _ms(job.delay) if job.delay else _due(job.due)
-            max_attempts = b"" if job.max_attempts is None else b"%d" % job.max_attempts
-            args += (due, job.uniq, max_attempts, job.payload)
+            args += job.to_store()
         remembered = keys.idempotency_key(queue, key, self.partitions) if key else b""
         asked = self._store.on_queue("insert", queue, *args, key=remembered)
         return asked.addCallback(_inserted, queue, args[0])
@@ -147,7 +171,7 @@ class Queues:
         """
         print_ = fingerprint if key else b""
         remembered = keys.idempotency_key(queue, key, self.partitions) if key else b""
-        args = (print_, _REMEMBERED, _due(due), uniq, worker.encode(), payload)
+        args = (print_, _REMEMBERED, worker.encode(), *NewJob(payload, due, None, uniq).to_store())
         failed = self._store.on_queue("fail", queue, *args, key=remembered)
         return failed.addCallback(_inserted, queue, print_).addCallback(lambda jobs: [job_id for job_id, _ in jobs])
 
@@ -163,13 +187,13 @@ class Queues:
 
     def deliver(self, taken: Iterable[Taken]) -> Deferred[int]:
         """End jobs of one queue that have reached their consumers. Fires with how many it ended."""
-        queue, pairs = _pairs(taken)
-        return self._store.on_queue("deliver", queue, *pairs, until=NO_LIMIT)
+        queue, holds = _holds(taken)
+        return self._store.on_queue("deliver", queue, *holds, until=NO_LIMIT)
 
     def keep(self, taken: Iterable[Taken]) -> Deferred[int]:
         """Keep jobs of one queue that have reached one worker until it comes again. Fires with how many it keeps."""
-        queue, pairs = _pairs(taken := list(taken))
-        return self._store.on_queue("keep", queue, taken[0].worker.encode(), *pairs, until=NO_LIMIT)
+        queue, holds = _holds(taken := list(taken))
+        return self._store.on_queue("keep", queue, taken[0].worker.encode(), *holds, until=NO_LIMIT)
 
     def give_back(self, taken: Taken) -> Deferred[int]:
         """Put jobs that did not reach their consumer back to the front; the attempt is not counted. Fires with how
@@ -179,19 +203,16 @@ class Queues:
         """
         if taken.asked_again:
             return succeed(0)
-        queue, pairs = _pairs([taken])
-        keyed, key = b"", b""
+        queue, keyed, key = taken.queue, b"", b""
         if taken.key:
             keyed, key = b"1", keys.reservation_key(queue, taken.key, self.partitions)
-        worker = taken.worker.encode()
-        return self._store.on_queue("give_back", queue, worker, keyed, *pairs, until=NO_LIMIT, key=key)
+        pairs = [] if taken.hold else [part for number in taken.numbers for part in (number, taken.receipt)]
+        args = taken.worker.encode(), keyed, taken.hold, *pairs
+        return self._store.on_queue("give_back", queue, *args, until=NO_LIMIT, key=key)
 
     def hold(self, taken: Taken) -> Deferred[int]:
-        """Hold jobs for another HOLD seconds from now. Fires with how many are still held."""
-        queue, pairs = _pairs([taken])
-        return self._store.on_queue("extend", queue, _HOLD, *pairs, until=NO_LIMIT).addCallback(
-            lambda reply: reply[2:].count(b"extended")
-        )
+        """Hold jobs taken for good for another HOLD seconds from now. Fires with how many are still held."""
+        return self._store.on_queue("hold", taken.queue, _HOLD, taken.hold, until=NO_LIMIT)
 
     def counts(self, queue: str) -> Deferred[Counts]:
         """The counts of the queue. A queue that does not exist has zeros and is open."""
@@ -209,8 +230,8 @@ class Queues:
         """
 
         def peeked(reply: Reply) -> tuple[Counts, list[bytes]]:
-            counted, *jobs = reply
-            return _counts(counted), [job[PAYLOAD_AT:] for job in jobs]
+            counted, *records = reply
+            return _counts(counted), [payload_of(record) for record in records]
 
         return self._store.on_queue("peek", queue, b"%d" % limit).addCallback(peeked)
 
@@ -266,17 +287,19 @@ def _due(due: float | None) -> bytes:
 
 
 def _counts(reply: Reply) -> Counts:
-    ready, delayed, leased, dead, processed, failed, paused, exists, oldest, told = reply
+    ready, delayed, leased, dead, paused, exists, oldest, ended, told = reply
     age = None if oldest < 0 else seconds(oldest)
-    figures = (ready, delayed, leased, dead, processed, failed)
-    return Counts(*figures, paused=bool(paused), exists=bool(exists), oldest=age, told=told)
+    figures = [ready, delayed, leased, dead, *ended, bool(paused), bool(exists), age, told]
+    return Counts(*figures)
 
 
 def _taken(reply: Reply, queue: str, worker: str, receipt: bytes) -> Taken:
     if not reply:
         raise QueuePaused
-    payloads = tuple([job[PAYLOAD_AT:] for job in reply[2::2]])
-    return Taken(queue, worker, receipt, tuple(reply[1::2]), payloads, "keep" if reply[0] else "deliver")
+    keeps, hold = reply[:2]
+    payloads = tuple([payload_of(record) for record in reply[3::2]])
+    on_arrival = "keep" if keeps else "deliver"
+    return Taken(queue, worker, receipt, tuple(reply[2::2]), payloads, on_arrival, hold=hold)
 
 
 def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:
@@ -303,11 +326,9 @@ def _refusal(reply: list[Reply], queue: str) -> PresqueError:
     return QueueFull() if reply[0] == b"full" else NotAccepting()
 
 
-def _pairs(taken: Iterable[Taken]) -> tuple[str, list[bytes]]:
-    pairs: list[bytes] = []
-    queue = ""
+def _holds(taken: Iterable[Taken]) -> tuple[str, list[bytes]]:
+    holds, queue = [], ""
     for each in taken:
         queue = each.queue
-        for number in each.numbers:
-            pairs += (number, each.receipt)
-    return queue, pairs
+        holds.append(each.hold)
+    return queue, holds

@@ -22,7 +22,7 @@ queue's name and two queues can never share a key.
                          and each setting that was set; `presque.jobs.policy` defines names, units, bounds and defaults
     ready      LIST  numbers, ascending, of jobs of the default priority that were never taken. A number whose record is
                      gone, or has the mark of a job that stands elsewhere, is a hole
-    front      ZSET  number (16 digits) -> rank; handed out before `ready`, lowest rank first: see parts/order.lua
+    front      ZSET  number (16 digits) -> rank; handed out before `ready`, lowest rank first: see parts/rank.lua
     behind     ZSET  as `front`, for priorities below the default; handed out after `ready`
     delayed    ZSET  number (16 digits) -> due time (epoch ms)
     leased     ZSET  number -> deadline (epoch ms) of its lease
@@ -31,21 +31,21 @@ queue's name and two queues can never share a key.
                      "<h or k><mark><receipt> <number> <number> …", in the case of k followed by a newline and the
                      worker's name. h: it is not known yet whether the jobs arrived; k: they are kept for a worker. The
                      mark is - if the end of these jobs touches nothing but `jobs`, else x
-    jobs       HASH  number -> the record: 13 digits of creation time (epoch ms), a mark, the rest. After the marks - and d
-                     the payload follows, after x and X two bytes with the length (big endian) of a MessagePack map, that
-                     map, and the payload. The map has `unique` (the uniq key), `limit` (its own max_attempts),
+    jobs       HASH  number -> the record: 13 digits of creation time (epoch ms), a mark, the rest. After the marks -
+                     and d the payload follows, after x and X two bytes with the length (big endian) of a MessagePack
+                     map, that map, and the payload. The map has `unique` (the uniq key), `limit` (own max_attempts),
                      `priority` (unless the default), `expires` (epoch ms), `headers` (a map); unknown names are kept.
                      Jobs with - and x stand in `ready` or were taken from it, those with d and X never stood there
     live       HASH  number -> mark (- or x, as that of the record says), receipt of the lease, and, if there is one, a
                      space and a MessagePack map: `attempts` (failed ones), `failures` (the last ones:
-                     [[attempt, time (epoch ms), error], …]), `run_outs` (of its lease), `worker` (that holds the lease).
-                     Only of jobs that are leased, without a receipt of others that failed. A stale receipt never matches
+                     [[attempt, time (epoch ms), error], …]), `run_outs` (of its lease), `worker` (that holds it). Only
+                     of jobs that are leased, and without a receipt of others that failed or died
     uniq       HASH  uniq key -> number, while that job waits (ready or delayed)
     expiring   ZSET  number -> when it expires (epoch ms), while it waits
     acked      HASH  settlements, so that each can be repeated. number -> the receipt that acknowledged it;
-                     "number receipt" -> "word due-at due-in" (epoch ms, ms), where word is delayed or dead, as answered,
-                     or release. Renamed to `acked_before` after 10,000 settlements or an hour, so that each is
-                     remembered for at least 10,000 later ones or an hour
+                     "number receipt" -> "word due-at due-in" (epoch ms, ms), where word is delayed or dead, as
+                     answered, or release. Renamed to `acked_before` after 10,000 settlements or an hour, so that each
+                     is remembered for at least 10,000 later ones or an hour
     acked_before HASH as `acked`
     kept       HASH  worker -> members of `held`, each followed by a NUL: jobs kept for the worker, if `redeliver_after`
                      is set
@@ -58,8 +58,8 @@ member of `held`, a dead one in `dead`. So the number of held jobs is the rest o
 A partition's own keys, `presque:{<partition>}/<name>`:
 
     queues     ZSET   names of the existing queues -> 0, so sorted by name
-    due        ZSET   queue -> when its next delayed job comes due, its next lease or hold runs out, its next job expires
-                      or its next dead job is forgotten (epoch ms), or earlier. `at` in `q` is the same
+    due        ZSET   queue -> when its next delayed job comes due, its next lease or hold runs out, its next job
+                      expires or its next dead job is forgotten (epoch ms), or earlier. `at` in `q` is the same
     floor      STRING the highest number of all deleted queues: new queues start there, so numbers are never used again
     last_seen  ZSET   registered worker -> when it was last seen here (epoch ms)
     queues_of  ZSET   "<worker>\0<queue>" -> 0 for each registration, so sorted; no id contains a NUL
@@ -82,8 +82,9 @@ daemon's id: `<ready>/<id>`.
 INVARIANTS. The model test asserts them after each step.
 
 1. `at` in `q` is the score of the queue in `due`, and no deadline of the queue is earlier.
-2. `ready` holds ascending numbers of jobs that were never taken. So a job from it has no record in `live`, a job with mark
-   - or x stands in it exactly if its number is not below the first, and how many are before a job is a binary search.
+2. `ready` holds ascending numbers of jobs that were never taken. So a job from it has nothing in `live`, a job with
+   mark - or x stands in it exactly if its number is not below the first, and how many are before a job is a binary
+   search.
 3. LLEN ready - gone is the number of records that stand in it.
 4. The mark of a record says whether the job's end touches anything but `jobs`, and whether it ever stood in `ready`.
 """

@@ -1,14 +1,14 @@
 -- Deletes a queue: its jobs in every state, its uniq keys, counters, settings and policy. Its workers stay registered.
 -- ARGV   given up at (epoch ms), queue
 -- Reply  1 when the queue existed, else 0
-local queues, paused, processed, failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts,
-  limits, history, settings, acked, acked_by, kept, holders, run_outs = unpack(KEYS)
+local q, queues, due, floor, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked,
+  acked_before, kept = unpack(KEYS)
 --@include now
-local queue = ARGV[2]
-redis.call('UNLINK', ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of)
-redis.call('UNLINK', attempts, limits, history, settings, acked, acked_by, kept, holders, run_outs)
-redis.call('ZREM', due, queue)
-redis.call('SREM', paused, queue)
-redis.call('HDEL', processed, queue)
-redis.call('HDEL', failed, queue)
-return redis.call('ZREM', queues, queue)
+local n, highest = redis.call('HGET', q, 'n'), redis.call('GET', floor)
+redis.call('ZREM', queues, ARGV[2])
+redis.call('ZREM', due, ARGV[2])
+if n and tonumber(n) > tonumber(highest or 0) then
+  redis.call('SET', floor, n) -- numbers are never used again
+end
+redis.call('UNLINK', q, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked, acked_before, kept)
+return n and 1 or 0

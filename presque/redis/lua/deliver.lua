@@ -1,14 +1,13 @@
--- Ends jobs taken for good that have reached their consumers. A job that is no longer held under the receipt stays as it is.
--- ARGV   given up at (epoch ms), queue, number, receipt, number, receipt, … (up to 1000 pairs)
--- Reply  how many it ended
-local leased, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
+-- Ends jobs taken for good that have reached their consumers. A take whose hold has run out is not touched.
+-- ARGV   given up at (epoch ms), queue, member of `held`, member, … (up to 1000)
+-- Reply  how many jobs it ended
+local q, held, jobs, live = unpack(KEYS)
 --@include now
---@include forget
---@include held
-local ids = held(3)
-if #ids > 0 then
-  redis.call('ZREM', leased, unpack(ids))
-  redis.call('HDEL', receipts, unpack(ids))
-  forget(ids)
+--@include end_held
+local ended = 0
+for i = 3, #ARGV do
+  if redis.call('ZREM', held, ARGV[i]) == 1 then
+    ended = ended + end_held(ARGV[i])
+  end
 end
-return #ids
+return ended

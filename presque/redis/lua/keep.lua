@@ -1,39 +1,26 @@
 -- Keeps jobs that have reached a 2010 worker, until its next request or until `redeliver_after` has passed. If that is no
 -- longer set, ends the jobs. Jobs whose hold has run out meanwhile are no longer the worker's.
--- ARGV   given up at (epoch ms), queue, worker, number, receipt, number, receipt, … (up to 1000 pairs)
--- Reply  how many it keeps or ends
-local due, leased, receipts, settings, kept, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
+-- ARGV   given up at (epoch ms), queue, worker, member of `held`, member, … (up to 1000)
+-- Reply  how many jobs it keeps or ends
+local q, due, held, jobs, live, kept = unpack(KEYS)
 --@include now
---@include forget
---@include held
+--@include end_held
+--@include numbers_of
+--@include visit_by
 local queue, worker = ARGV[2], ARGV[3]
-local ids = held(4)
-if #ids == 0 then
-  return 0
+local redeliver_after = redis.call('HGET', q, 'redeliver_after')
+local count = 0
+for i = 4, #ARGV do
+  if redis.call('ZREM', held, ARGV[i]) == 1 then
+    if not redeliver_after then
+      count = count + end_held(ARGV[i])
+    else
+      local member = 'k' .. ARGV[i]:sub(2) .. '\n' .. worker
+      redis.call('ZADD', held, now + redeliver_after, member)
+      visit_by(queue, now + redeliver_after)
+      redis.call('HSET', kept, worker, (redis.call('HGET', kept, worker) or '') .. member .. '\0')
+      count = count + #numbers_of(member)
+    end
+  end
 end
-local redeliver_after = redis.call('HGET', settings, 'redeliver_after')
-redis.call('ZREM', leased, unpack(ids)) -- first, because a full Redis refuses a ZADD as a script's first write
-if not redeliver_after then
-  redis.call('HDEL', receipts, unpack(ids))
-  forget(ids)
-  return #ids
-end
-local deadline = now + redeliver_after
-local leases, under, mine, names = {}, {}, {}, {}
-for i, receipt in ipairs(redis.call('HMGET', receipts, unpack(ids))) do
-  local kept_by = 'k' .. receipt:sub(2)
-  leases[#leases + 1] = deadline
-  leases[#leases + 1] = ids[i]
-  under[#under + 1] = ids[i]
-  under[#under + 1] = kept_by
-  names[#names + 1] = ids[i]
-  names[#names + 1] = kept_by .. ' ' .. worker
-  mine[#mine + 1] = ids[i] .. ' ' .. kept_by
-end
-redis.call('ZADD', leased, unpack(leases))
-redis.call('HSET', receipts, unpack(under))
-redis.call('HSET', holders, unpack(names))
-local before = redis.call('HGET', kept, worker)
-redis.call('HSET', kept, worker, (before and before .. ' ' or '') .. table.concat(mine, ' '))
-redis.call('ZADD', due, 'LT', deadline, queue)
-return #ids
+return count

@@ -1,7 +1,8 @@
 -- Reads everything known about one job.
 -- ARGV   given up at (epoch ms), queue, number
--- Reply  {state, stored job, attempts failed, max_attempts, time, history, uniq key, worker} see parts/describe.lua, or {}
-local delayed, leased, dead, jobs, attempts, limits, history, uniq_of, settings, receipts, holders = unpack(KEYS)
+-- Reply  {<see parts/describe.lua>, <see parts/waits_for.lua>}, or {}
+local q, ready, front, behind, delayed, leased, dead, held, jobs, live = unpack(KEYS)
 --@include now
---@include describe
-return describe(ARGV[3]) or {}
+--@include describe_whole
+local record = redis.call('HGET', jobs, ARGV[3])
+return record and describe_whole(ARGV[3], record) or {}

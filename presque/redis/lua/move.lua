@@ -1,8 +1,7 @@
--- Moves a queue's due delayed jobs and run-out leases to its front, and forgets dead jobs that are too old.
+-- Moves a queue's due delayed jobs and run-out leases to its front, ends expired jobs, and forgets dead ones that are too old.
 -- ARGV   given up at (epoch ms), queue, maximum number of each (up to 1000)
--- Reply  how many jobs were moved or forgotten
-local failed, due, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history,
-  holders, run_outs, settings, kept, waiting = unpack(KEYS)
+-- Reply  how many jobs were moved, ended or forgotten: that maximum or more when there is more to do
+local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting = unpack(KEYS)
 --@include now
 --@include move
 --@include wake

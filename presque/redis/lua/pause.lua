@@ -1,9 +1,10 @@
 -- Stops a queue, and creates it if necessary: it accepts jobs and hands none out.
 -- ARGV   given up at (epoch ms), queue
 -- Reply  1 when it was open, else 0
-local queues, paused = unpack(KEYS)
+local q, queues, floor = unpack(KEYS)
 --@include now
-local was_paused = redis.call('SREM', paused, ARGV[2]) -- first: a full Redis refuses a SADD as a script's first write
-redis.call('SADD', paused, ARGV[2])
-redis.call('ZADD', queues, 0, ARGV[2])
+--@include exist
+local was_paused = redis.call('HDEL', q, 'off') -- first: a full Redis refuses a HSET as a script's first write
+exist(ARGV[2])
+redis.call('HSET', q, 'off', 'paused')
 return 1 - was_paused

@@ -1,37 +1,25 @@
--- Deletes some of a queue's jobs in one state, in order. Repeated until none are left.
--- ARGV   given up at (epoch ms), queue, state, maximum number (up to 1000)
--- Reply  how many it deleted, or -1 when the queue does not exist
-local queues, ready, front, delayed, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs = unpack(KEYS)
+-- Deletes some of a queue's jobs in one state, in order: see parts/page.lua.
+-- ARGV   given up at (epoch ms), queue, state, cursor ('' for the beginning), maximum number (up to 1000), part of the last error
+--        (or ''), age of the jobs (ms, or '')
+-- Reply  {how many it deleted, the cursor for what follows, '' if that was all}; 0 when the queue does not exist
+local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting = unpack(KEYS)
 --@include now
---@include forget
---@include padded
-if not redis.call('ZSCORE', queues, ARGV[2]) then
-  return -1
+--@include check_keys
+--@include each_on_page
+--@include move_if_due
+--@include delete_job
+if redis.call('HEXISTS', q, 'n') == 0 then
+  return 0
+elseif move_if_due(ARGV[2]) then
+  return { 0, ARGV[4] == '' and '0 0' or ARGV[4] }
 end
-local state, count = ARGV[3], tonumber(ARGV[4])
-local ids = {}
-local function remove(key, members)
-  if #members > 0 then
-    redis.call('ZREM', key, unpack(members))
-  end
-  for _, member in ipairs(members) do
-    ids[#ids + 1] = plain(member)
-  end
+check_keys()
+local count = 0
+local following = each_on_page(ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7], function(id, record, place)
+  delete_job(id, record, place)
+  count = count + 1
+end)
+if count > 0 then
+  redis.call('HINCRBY', q, 'deleted', count)
 end
-if state == 'ready' then
-  remove(front, redis.call('ZRANGE', front, 0, count - 1))
-  remove(delayed, redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, count - #ids))
-  for _, id in ipairs(#ids < count and redis.call('LPOP', ready, count - #ids) or {}) do
-    ids[#ids + 1] = id
-  end
-elseif state == 'delayed' then
-  remove(delayed, redis.call('ZRANGEBYSCORE', delayed, '(' .. now, '+inf', 'LIMIT', 0, count))
-else
-  local key = ({ leased = leased, dead = dead })[state]
-  remove(key, redis.call('ZRANGE', key, 0, count - 1))
-end
-if #ids > 0 then
-  redis.call('HDEL', receipts, unpack(ids))
-  forget(ids)
-end
-return #ids
+return { count, following }

@@ -2,38 +2,43 @@
 -- once: the worker has restarted without finishing them. That is a failed attempt, and after the last one a job is dead.
 -- ARGV   given up at (epoch ms), queue, worker
 -- Reply  how many jobs it gave back
-local due, ready, front, leased, dead, receipts, jobs, uniq, uniq_of, attempts, limits, history, holders, run_outs, settings,
-  failed, kept, waiting,
-  last_seen, queues_of, workers_of, worker_started, worker_processed, worker_failed = unpack(KEYS)
+local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting, last_seen,
+  queues_of, workers_of, worker_started, worker_processed, worker_failed = unpack(KEYS)
 --@include now
+--@include check_keys
 --@include count_attempt
+--@include die
+--@include numbers_of
+--@include options_of
 --@include release_kept
---@include setting
 --@include to_front
---@include trim_dead
 --@include wake
 local queue, worker = ARGV[2], ARGV[3]
+check_keys()
 redis.call('HDEL', worker_processed, worker) -- first: a full Redis refuses a HSET as a script's first write
 redis.call('HDEL', worker_failed, worker)
 redis.call('HSET', worker_started, worker, now)
 redis.call('ZADD', last_seen, now, worker)
 redis.call('ZADD', queues_of, 0, worker .. '\0' .. queue)
 redis.call('ZADD', workers_of, 0, queue .. '\0' .. worker)
-local unfinished, again = release_kept(worker), {}
-for _, id in ipairs(unfinished) do
-  if count_attempt(id, 'the worker registered again') then
-    again[#again + 1] = id
+local unfinished, again, marks = 0, {}, {}
+for _, member in ipairs(release_kept(worker)) do
+  for _, id in ipairs(numbers_of(member)) do
+    local record = redis.call('HGET', jobs, id)
+    if record then
+      local mark = options_of(record) and 'x' or '-'
+      unfinished = unfinished + 1
+      if count_attempt(id, redis.call('HGET', live, id) or mark, 'the worker registered again') then
+        again[#again + 1], marks[#marks + 1] = id, mark
+      end
+    end
   end
 end
-if #unfinished > 0 then
-  redis.call('HINCRBY', failed, queue, #unfinished)
+if unfinished > 0 then
+  redis.call('HINCRBY', q, 'failed', unfinished)
+  wake(to_front(queue, again, marks))
 end
-if #again > 0 then
-  to_front(again)
-  wake(#again)
+if unfinished > #again then
+  bury(queue)
 end
-if #unfinished > #again then
-  trim_dead()
-  redis.call('ZADD', due, 'LT', math.min(trim_dead_at(), now + setting('dead_age')), queue)
-end
-return #unfinished
+return unfinished

@@ -1,48 +1,35 @@
 -- Makes dead jobs ready again, in front as if they had come due now, with no attempts counted. `max_length` does not apply.
--- ARGV   given up at (epoch ms), queue, maximum number, longest dead first ('' when numbers follow), number, number, …
--- Reply  {how many it moved, how many are still dead, numbers that were not dead …}, or 0 when the queue does not exist
-local queues, ready, front, dead, attempts, uniq, uniq_of, run_outs, waiting = unpack(KEYS)
+-- ARGV   given up at (epoch ms), queue, maximum number, cursor, part of the last error, age as in purge.lua: longest dead first; or
+--        '' and then numbers
+-- Reply  {how many it moved, how many are still dead, the cursor for what follows, '' if that was all, numbers that were not dead …},
+--        or 0 when the queue does not exist
+local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting = unpack(KEYS)
 --@include now
---@include or_undo
---@include padded
+--@include check_keys
+--@include each_on_page
+--@include rank
+--@include revive
 --@include wake
-if not redis.call('ZSCORE', queues, ARGV[2]) then
+if redis.call('HEXISTS', q, 'n') == 0 then
   return 0
 end
-local ids, missing = {}, {}
-if ARGV[3] == '' then
-  for i = 4, #ARGV do
-    local into = redis.call('ZREM', dead, ARGV[i]) == 1 and ids or missing
-    into[#into + 1] = ARGV[i]
-  end
-else
-  local ranked = redis.call('ZPOPMIN', dead, ARGV[3])
-  for i = 1, #ranked, 2 do
-    ids[#ids + 1] = ranked[i]
-  end
-end
-local function revive()
-  redis.call('HDEL', attempts, unpack(ids))
-  redis.call('HDEL', run_outs, unpack(ids))
-  local ranks = {}
-  for _, id in ipairs(ids) do
-    ranks[#ranks + 1] = now
-    ranks[#ranks + 1] = padded(id)
-  end
-  redis.call('ZADD', front, unpack(ranks))
-  for i, key in ipairs(redis.call('HMGET', uniq_of, unpack(ids))) do
-    if key then
-      redis.call('HSETNX', uniq, key, ids[i])
-    end
-  end
-end
-if #ids > 0 then
-  or_undo(revive, function()
-    for _, id in ipairs(ids) do
-      redis.pcall('ZREM', front, padded(id))
-      redis.pcall('ZADD', dead, now, id)
-    end
+check_keys()
+local line, moved, following, missing = {}, 0, '', {}
+if ARGV[3] ~= '' then
+  following = each_on_page('dead', ARGV[4], tonumber(ARGV[3]), ARGV[5], ARGV[6], function(id)
+    revive(ARGV[2], id, line)
+    moved = moved + 1
   end)
-  wake(#ids)
+else
+  for i = 4, #ARGV do
+    if redis.call('ZSCORE', dead, ARGV[i]) then
+      revive(ARGV[2], ARGV[i], line)
+      moved = moved + 1
+    else
+      missing[#missing + 1] = ARGV[i]
+    end
+  end
 end
-return { #ids, redis.call('ZCARD', dead), unpack(missing) }
+stand(line)
+wake(moved)
+return { moved, redis.call('ZCARD', dead), following, unpack(missing) }

@@ -2,10 +2,9 @@
 -- queue.
 -- ARGV   given up at (epoch ms), queue, worker
 -- Reply  1 when it was on that queue, else 0
-local last_seen, queues_of, workers_of, worker_started, worker_processed, worker_failed, leased, receipts, jobs, uniq, uniq_of,
-  attempts, limits, history, holders, run_outs, kept = unpack(KEYS)
+local q, held, jobs, live, kept, last_seen, queues_of, workers_of, worker_started, worker_processed, worker_failed = unpack(KEYS)
 --@include now
---@include release_kept
+--@include acknowledge_kept
 --@include unregister
 local queue, worker = ARGV[2], ARGV[3]
 acknowledge_kept(worker)

@@ -186,11 +186,9 @@ def _add_jobs(routes: Routes, jobs: Jobs) -> None:
         state = params.text(request, b"state") or "ready"
         if state not in STATES:
             raise BadRequest(f"state must be one of {', '.join(STATES)}")
-        cursor = params.text(request, b"cursor") or "0"
-        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
-            raise BadRequest("cursor must be the next of the page before")
-        found, following = await jobs.list_jobs(queue, state, int(cursor), params.limit(request))
-        return json(request, JobPage(list(map(_view, found)), None if following is None else str(following)))
+        cursor = params.text(request, b"cursor")
+        found, following = await jobs.list_jobs(queue, state, cursor, params.limit(request))
+        return json(request, JobPage(list(map(_view, found)), following))
 
 
 def _view(job: Job) -> JobView:

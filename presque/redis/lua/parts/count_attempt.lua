@@ -1,21 +1,26 @@
 -- Counts a failed attempt, and records why. After the last one, or if it `is_final`, the job is dead and the function returns
--- nothing; else it returns the number of failed attempts. The job must be in no state. A script that has made jobs dead must
--- call `trim_dead` once.
+-- nothing; else it returns the number of failed attempts and the map of `live`. The job must be in no state; `text` is what `live`
+-- has of it, or its mark. A script that calls it must call `bury` once if a job died.
 
+--@include die
+--@include options_of
+--@include read_live
 --@include setting
 local MOST_NOTED = 10
 
-local function count_attempt(id, why, is_final)
-  local count = redis.call('HINCRBY', attempts, id, 1)
-  local noted = redis.call('HGET', history, id)
-  noted = noted and cmsgpack.unpack(noted) or {}
-  noted[#noted + 1] = { count, now, why }
-  if #noted > MOST_NOTED then
-    table.remove(noted, 1)
+local function count_attempt(id, text, why, is_final)
+  local mark, _, map = read_live(text)
+  local record = mark ~= '-' and redis.call('HGET', jobs, id)
+  local options = record and options_of(record) or {}
+  map.attempts, map.worker = (map.attempts or 0) + 1, nil
+  map.failures = map.failures or {}
+  map.failures[#map.failures + 1] = { map.attempts, now, why }
+  if #map.failures > MOST_NOTED then
+    table.remove(map.failures, 1)
   end
-  redis.call('HSET', history, id, cmsgpack.pack(noted))
-  if not is_final and count < tonumber(redis.call('HGET', limits, id) or setting('max_attempts')) then
-    return count
+  keep_live(id, live_text(mark, '', map))
+  if not is_final and map.attempts < (options.limit or setting('max_attempts')) then
+    return map.attempts, map
   end
-  redis.call('ZADD', dead, now, id)
+  die(id)
 end

@@ -1,37 +1,47 @@
--- The counts of a queue: {ready, delayed, leased, dead, processed, failed, 1 if stopped else 0, 1 if it exists else 0,
--- age of the oldest ready job (ms, -1 if none), {setting, …} as texts in the order of `setting_names`, '' for unset}. A due
--- job counts as ready, moved or not.
+-- The counts of a queue: {ready, delayed, leased, dead, 1 if stopped else 0, 1 if it exists else 0, age of the oldest ready job
+-- (ms, -1 if none), {inserted, handed out, delivered, acked, failed, died, expired, deleted}, {setting, …} as texts in the order of
+-- `setting_names`, '' for unset}. A due job counts as ready, moved or not.
 
 --@include padded
---@include setting
+--@include setting_defaults
 --@include setting_names
-local function counts(queue)
-  local came_due = redis.call('ZCOUNT', delayed, '-inf', now)
-  local age = -1
-  for _, id in ipairs({
-    redis.call('LINDEX', ready, 0) or '',
-    plain(redis.call('ZRANGE', front, 0, 0)[1] or 0),
-    plain(came_due > 0 and redis.call('ZRANGE', delayed, 0, 0)[1] or 0),
-  }) do
-    local job = redis.call('HGET', jobs, id)
-    if job then
-      age = math.max(age, now - job:sub(1, 13))
+local function oldest_age()
+  local age, ids = -1, redis.call('LRANGE', ready, 0, 9) -- some may be holes
+  for _, key in ipairs({ front, behind }) do
+    ids[#ids + 1] = plain(redis.call('ZRANGE', key, 0, 0)[1] or 0)
+  end
+  ids[#ids + 1] = plain(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 1)[1] or 0)
+  for _, id in ipairs(ids) do
+    local record = redis.call('HGET', jobs, id)
+    if record then
+      age = math.max(age, now - record:sub(1, 13))
     end
   end
-  local all = {}
+  return age
+end
+
+local function counts()
+  local facts = redis.call('HMGET', q, 'off', 'gone', 'n', 'base', 'out', 'delivered', 'acked', 'failed', 'died', 'expired', 'deleted')
+  local settings = redis.call('HMGET', q, unpack(setting_names))
   for i, name in ipairs(setting_names) do
-    all[i] = tostring(setting(name) or '')
+    settings[i] = tostring(settings[i] or setting_defaults[name] or '')
+  end
+  local came_due = redis.call('ZCOUNT', delayed, '-inf', now)
+  local ready_now = redis.call('LLEN', ready) - (facts[2] or 0) + redis.call('ZCARD', front) + redis.call('ZCARD', behind) + came_due
+  local delayed_now, dead_now = redis.call('ZCARD', delayed) - came_due, redis.call('ZCARD', dead)
+  local figures = { (facts[3] or 0) - (facts[4] or 0) }
+  for i = 5, 11 do
+    figures[i - 3] = tonumber(facts[i] or 0)
   end
   return {
-    redis.call('LLEN', ready) + redis.call('ZCARD', front) + came_due,
-    redis.call('ZCARD', delayed) - came_due,
-    redis.call('ZCARD', leased),
-    redis.call('ZCARD', dead),
-    tonumber(redis.call('HGET', processed, queue) or 0),
-    tonumber(redis.call('HGET', failed, queue) or 0),
-    redis.call('SISMEMBER', paused, queue),
-    redis.call('ZSCORE', queues, queue) and 1 or 0,
-    age,
-    all,
+    ready_now,
+    delayed_now,
+    redis.call('HLEN', jobs) - ready_now - delayed_now - dead_now, -- leased, or held by a take
+    dead_now,
+    facts[1] and 1 or 0,
+    facts[3] and 1 or 0,
+    oldest_age(),
+    figures,
+    settings,
   }
 end

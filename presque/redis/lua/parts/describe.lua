@@ -1,37 +1,37 @@
--- Everything known about a job: {state, stored job, attempts failed, max_attempts, time, history, uniq key, worker}. The time
--- (epoch ms) is when it is due, its lease ends or it died, '' if it is ready; the worker is the one that holds it, '' if none
--- does or its name is unknown. Nothing if the job does not exist.
+-- Everything known about a job: {number, state, record, what `live` has of it or '', time, max_attempts of the queue, worker}. The
+-- time (epoch ms) is when it is due, its lease or hold ends or it died, '' if it is ready. The worker is the one that it is kept
+-- for, or ''. `place` and `at` are what `locate` told; without them it looks. Also returns the place.
 
---@include padded
+--@include locate
 --@include setting
-local function holder(id)
-  local receipt, worker = (redis.call('HGET', holders, id) or ''):match('(%S+) (.+)')
-  return receipt and receipt == redis.call('HGET', receipts, id) and worker or ''
-end
+local MOST_HOLDS = 1000 -- that are searched for a job
 
-local function describe(id)
-  local job = redis.call('HGET', jobs, id)
-  if not job then
-    return nil
-  end
-  local state, at = 'ready', ''
-  for name, score in pairs({
-    delayed = redis.call('ZSCORE', delayed, padded(id)),
-    leased = redis.call('ZSCORE', leased, id),
-    dead = redis.call('ZSCORE', dead, id),
-  }) do
-    if score and not (name == 'delayed' and tonumber(score) <= now) then
-      state, at = name, score
+-- The end of the hold of a job, and the worker that it is kept for.
+local function hold_of(id)
+  local members = redis.call('ZRANGE', held, 0, MOST_HOLDS - 1, 'WITHSCORES')
+  for i = 1, #members, 2 do
+    if (members[i]:match('^[^\n]+') .. ' '):find(' ' .. id .. ' ', 1, true) then
+      return members[i + 1], members[i]:match('\n(.*)') or ''
     end
   end
-  return {
-    state,
-    job,
-    redis.call('HGET', attempts, id) or '0',
-    redis.call('HGET', limits, id) or tostring(setting('max_attempts')),
-    at,
-    redis.call('HGET', history, id) or '',
-    redis.call('HGET', uniq_of, id) or '',
-    state == 'leased' and holder(id) or '',
-  }
+  return '', ''
+end
+
+local function describe(id, record, place, at)
+  if not place then
+    place, at = locate(id, record)
+  end
+  local state, worker = 'ready', ''
+  if place == 'held' then
+    state = 'leased'
+    at, worker = hold_of(id)
+  elseif place == 'leased' or place == 'dead' or place == 'delayed' and at > now then
+    state = place
+  end
+  if state == 'ready' then
+    at = ''
+  elseif at ~= '' then
+    at = string.format('%.0f', at)
+  end
+  return { id, state, record, redis.call('HGET', live, id) or '', at, setting('max_attempts'), worker }, place
 end

@@ -1,58 +1,91 @@
 -- Inserts `count` jobs, all or nothing. `spec(i)`, for i from 1, returns for each: when it is due (epoch ms, '' at once), its
--- uniq key (or ''), its own max_attempts (or ''), and its payload. Returns the number of the first, which the others follow,
--- and a letter for each: r(eady) or d(elayed). Or, if nothing was inserted, {'duplicate', the job that has the uniq key
+-- options (a map or nothing: see `jobs` in presque.redis.keys) and its payload. Returns the number of the first, which the others
+-- follow, and a letter for each: r(eady) or d(elayed). Or, if nothing was inserted, {'duplicate', the job that has the uniq key
 -- already, or 0 if it is one of these}, {'full'}, or {'closed'} if the queue accepts none.
 
+--@include check_keys
+--@include in_bulk
+--@include make_record
+--@include next_numbers
 --@include padded
---@include refusal
+--@include rank
+--@include visit_by
 --@include wake
+local function duplicate(specs)
+  local seen = {}
+  for _, spec in ipairs(specs) do
+    local key = spec.options and spec.options.unique
+    if key then
+      local existing = redis.call('HGET', uniq, key) or seen[key]
+      if existing then
+        return { 'duplicate', existing }
+      end
+      seen[key] = 0
+    end
+  end
+end
+
+-- Adds one job to what is to be written. Returns its letter.
+local function add_job(new, id, spec)
+  local options, priority = spec.options or {}, spec.options and spec.options.priority or DEFAULT_PRIORITY
+  local is_in_ready = spec.due_at == '' and priority == DEFAULT_PRIORITY
+  local function add(key, ...)
+    local values = new[key] or {}
+    for _, value in ipairs({ ... }) do
+      values[#values + 1] = value
+    end
+    new[key] = values
+  end
+  add(jobs, id, make_record(string.format('%013d', now), is_in_ready, spec.options, spec.payload))
+  if options.unique then
+    add(uniq, options.unique, id)
+  end
+  if options.expires then
+    add(expiring, options.expires, id)
+    new.visit = math.min(new.visit, options.expires)
+  end
+  new.has_priorities = new.has_priorities or priority ~= DEFAULT_PRIORITY
+  if is_in_ready then
+    add(ready, id)
+  elseif spec.due_at ~= '' and tonumber(spec.due_at) > now then
+    add(delayed, spec.due_at, padded(id))
+    new.visit = math.min(new.visit, tonumber(spec.due_at))
+    return 'd'
+  else
+    local place = spec.due_at == '' and WAITING + id or CAME_DUE + spec.due_at
+    add(priority < DEFAULT_PRIORITY and behind or front, string.format('%.0f', rank(priority, place)), padded(id))
+  end
+  return 'r'
+end
+
 local function insert(queue, count, spec)
-  local refused = refusal(count, spec)
-  if refused then
-    return refused
+  local specs, new, letters, at_once = {}, { visit = math.huge }, {}, 0
+  for i = 1, count do
+    local due_at, options, payload = spec(i)
+    specs[i] = { due_at = due_at, options = options, payload = payload }
   end
-  -- The one write that a full Redis may refuse; nothing has changed before it.
-  local first = redis.call('INCRBY', last_id, count) - count + 1
-  local time, states, at_once_in_all = string.format('%013d', now), {}, 0
-  for from = 1, count, 500 do
-    local bodies, at_once, ranks, later = {}, {}, {}, {}
-    for i = from, math.min(from + 499, count) do
-      local due_at, key, max_attempts, payload = spec(i)
-      local id = first + i - 1
-      bodies[#bodies + 1] = id
-      bodies[#bodies + 1] = time .. (key ~= '' and 'u' or '-') .. payload
-      if due_at == '' then
-        at_once[#at_once + 1] = id
-      else
-        local into = tonumber(due_at) > now and later or ranks
-        into[#into + 1] = due_at
-        into[#into + 1] = padded(id)
-      end
-      states[i] = due_at ~= '' and tonumber(due_at) > now and 'd' or 'r'
-      if states[i] == 'd' then
-        redis.call('ZADD', due, 'LT', due_at, queue)
-      end
-      if key ~= '' then
-        redis.call('HSET', uniq, key, id)
-        redis.call('HSET', uniq_of, id, key)
-      end
-      if max_attempts ~= '' then
-        redis.call('HSET', limits, id, max_attempts)
-      end
-    end
-    redis.call('HSET', jobs, unpack(bodies))
-    at_once_in_all = at_once_in_all + #at_once + #ranks / 2
-    if #at_once > 0 then
-      redis.call('RPUSH', ready, unpack(at_once))
-    end
-    if #ranks > 0 then
-      redis.call('ZADD', front, unpack(ranks))
-    end
-    if #later > 0 then
-      redis.call('ZADD', delayed, unpack(later))
-    end
+  check_keys()
+  local first = duplicate(specs) or next_numbers(queue, count)
+  if type(first) == 'table' then
+    return first
   end
-  redis.call('ZADD', queues, 0, queue)
-  wake(at_once_in_all)
-  return first, table.concat(states)
+  for i, each in ipairs(specs) do
+    letters[i] = add_job(new, first + i - 1, each)
+    at_once = at_once + (letters[i] == 'r' and 1 or 0)
+  end
+  if new.has_priorities then
+    redis.call('HSET', q, 'classes', 1)
+  end
+  for _, key in ipairs({ jobs, uniq }) do
+    in_bulk('HSET', key, new[key] or {})
+  end
+  for _, key in ipairs({ expiring, delayed, front, behind }) do
+    in_bulk('ZADD', key, new[key] or {})
+  end
+  in_bulk('RPUSH', ready, new[ready] or {})
+  if new.visit < math.huge then
+    visit_by(queue, new.visit)
+  end
+  wake(at_once)
+  return first, table.concat(letters)
 end

@@ -1,85 +1,95 @@
--- Takes up to `want` jobs in order out of `front` and `ready`, and leases them until `deadline` (epoch ms) under a
--- receipt. Calls `each(number, stored job)` for every one. It takes no more than about 8 MiB: few at first, then as many at a
--- time as their sizes allow. Returns how many.
+-- Takes up to `want` jobs in order out of `front`, `ready` and, if the queue has priorities, `behind`. No more than about 8 MiB:
+-- few at first, then as many at a time as their sizes allow. Jobs that have expired are ended on the way. `got` is what
+-- `nothing_yet` returned, and gets parallel lists: `ids`, `records`, `options` (a map or false), `lives` (what `live` has, or
+-- false), `ranks` (false for jobs from `ready`). Its `mark` is - if no job has options or anything in `live`, else x. `has_died`
+-- is set if a job became dead, and `is_cut` if so many were deleted or had expired that this did not get to the next one.
 
---@include or_undo
+--@include expire
+--@include options_of
 --@include padded
---@include to_front
-local MOST_BYTES = 8388608
+--@include rank
+local MOST_BYTES, MOST_DROPPED = 8388608, 5000
 
-local function pop_numbers(count, ids)
-  local ranked = redis.call('ZPOPMIN', front, count)
-  for i = 1, #ranked, 2 do
-    ids[#ids + 1] = plain(ranked[i])
+local function nothing_yet()
+  return { ids = {}, ranks = {}, records = {}, options = {}, lives = {}, mark = '-', popped = {}, popped_ranks = {}, done = 0 }
+end
+
+-- Pops up to `count` numbers.
+local function pop_numbers(got, count, has_priorities)
+  local ids, ranks = {}, {}
+  got.popped, got.popped_ranks, got.done = ids, ranks, 0
+  local function pop_ranked(key)
+    local popped = redis.call('ZPOPMIN', key, count - #ids)
+    for i = 1, #popped, 2 do
+      ids[#ids + 1] = plain(popped[i])
+      ranks[#ids] = popped[i + 1]
+    end
   end
+  pop_ranked(front)
   if #ids < count then
     for _, id in ipairs(redis.call('LPOP', ready, count - #ids) or {}) do
       ids[#ids + 1] = id
+      ranks[#ids] = false
+    end
+  end
+  if #ids < count and has_priorities then
+    pop_ranked(behind)
+  end
+  return ids, ranks
+end
+
+local function put_back(ids, ranks, from)
+  for i = #ids, from, -1 do
+    if not ranks[i] then
+      redis.pcall('LPUSH', ready, ids[i])
+    else
+      local is_in_front = tonumber(ranks[i]) < rank(DEFAULT_PRIORITY - 1, 0)
+      redis.pcall('ZADD', is_in_front and front or behind, ranks[i], padded(ids[i]))
     end
   end
 end
 
-local function free_uniq(id)
-  local key = redis.call('HGET', uniq_of, id)
-  if key and redis.call('HGET', uniq, key) == id then
-    redis.call('HDEL', uniq, key)
+-- Undoes it, if the script fails.
+local function unpop(got)
+  put_back(got.popped, got.popped_ranks, got.done + 1)
+  put_back(got.ids, got.ranks, 1)
+end
+
+local function count_in(got, id, score, record, options, text)
+  local at = #got.ids + 1
+  got.ids[at], got.ranks[at], got.records[at] = id, score, record
+  got.options[at], got.lives[at] = options or false, text or false
+  if options or text then
+    got.mark = 'x'
   end
 end
 
--- Takes up to `count` of them. Returns how many, and their bytes.
-local function pop_some(count, deadline, receipt, each, ids)
-  pop_numbers(count, ids)
-  if #ids == 0 then
-    return 0, 0
-  end
-  local leases, under, bytes = {}, {}, 0
-  for i, job in ipairs(redis.call('HMGET', jobs, unpack(ids))) do
-    if job then -- always, unless another program wrote here
-      local id = ids[i]
-      each(id, job)
-      leases[#leases + 1] = deadline
-      leases[#leases + 1] = id
-      under[#under + 1] = id
-      under[#under + 1] = receipt
-      bytes = bytes + #job
-      if job:byte(14) == 117 then -- 'u': its uniq key is free from now on
-        free_uniq(id)
+local function pop(got, want, has_priorities)
+  local bytes, dropped, some = 0, 0, 8
+  while #got.ids < want and bytes < MOST_BYTES and dropped < MOST_DROPPED do
+    local ids, ranks = pop_numbers(got, math.min(want - #got.ids, some), has_priorities)
+    if #ids == 0 then
+      return
+    end
+    local records = redis.call('HMGET', jobs, unpack(ids))
+    local lives = (ranks[1] or ranks[#ids]) and redis.call('HMGET', live, unpack(ids)) or {}
+    for i, id in ipairs(ids) do
+      local record = records[i]
+      local mark = record and record:byte(14)
+      local options = (mark == 120 or mark == 88) and options_of(record) -- 'x', 'X'
+      if not record or not ranks[i] and (mark == 100 or mark == 88) then -- 'd', 'X': it stands elsewhere, this is a hole
+        redis.call('HINCRBY', q, 'gone', -1)
+        dropped = dropped + 1
+      elseif options and options.expires and options.expires <= now then
+        got.has_died = expire(id, options) or got.has_died
+        dropped = dropped + 1
+      else
+        count_in(got, id, ranks[i], record, options, lives[i])
+        bytes = bytes + #record
       end
+      got.done = i
     end
+    some = math.max(1, math.min(1000, math.floor((MOST_BYTES - bytes) * #got.ids / math.max(bytes, 1))))
   end
-  if #leases > 0 then
-    redis.call('ZADD', leased, unpack(leases))
-    redis.call('HSET', receipts, unpack(under))
-  end
-  return #leases / 2, bytes, #ids
-end
-
-local function put_back(ids)
-  if #ids > 0 then
-    redis.pcall('ZREM', leased, unpack(ids))
-    redis.pcall('HDEL', receipts, unpack(ids))
-    pcall(to_front, ids)
-  end
-end
-
-local function pop(queue, want, deadline, receipt, each)
-  local taken, bytes, some = 0, 0, 8
-  while taken < want and bytes < MOST_BYTES do
-    local ids = {}
-    local held, size, popped = or_undo(function()
-      return pop_some(math.min(want - taken, some), deadline, receipt, each, ids)
-    end, function()
-      put_back(ids)
-    end)
-    if not popped then
-      break
-    end
-    taken, bytes = taken + held, bytes + size
-    some = math.max(1, math.min(1000, math.floor((MOST_BYTES - bytes) * taken / math.max(bytes, 1))))
-  end
-  if taken > 0 then
-    redis.call('ZADD', due, 'LT', deadline, queue)
-    redis.call('HINCRBY', processed, queue, taken)
-  end
-  return taken
+  got.is_cut = dropped >= MOST_DROPPED
 end

@@ -2,5 +2,5 @@
 
 --@include setting_defaults
 local function setting(name)
-  return tonumber(redis.call('HGET', settings, name) or setting_defaults[name])
+  return tonumber(redis.call('HGET', q, name) or setting_defaults[name])
 end

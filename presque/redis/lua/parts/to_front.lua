@@ -1,18 +1,17 @@
--- Puts taken jobs back to the front of their queue; they get their uniq keys again unless another job took them meanwhile.
+-- Puts taken jobs back, before all others of their priority. `marks` has the mark of each, or is one for all. Returns how many:
+-- those that were deleted meanwhile do not come back.
 
---@include padded
-local function to_front(ids)
-  local ranks = {}
-  for _, id in ipairs(ids) do
-    ranks[#ranks + 1] = id - 9007199254740992
-    ranks[#ranks + 1] = padded(id)
-  end
-  redis.call('ZADD', front, unpack(ranks))
-  if redis.call('EXISTS', uniq_of) == 1 then
-    for i, key in ipairs(redis.call('HMGET', uniq_of, unpack(ids))) do
-      if key then
-        redis.call('HSETNX', uniq, key, ids[i])
-      end
+--@include rank
+--@include waits_again
+local function to_front(queue, ids, marks)
+  local line, count = {}, 0
+  for i, id in ipairs(ids) do
+    local priority = waits_again(queue, id, type(marks) == 'table' and marks[i] or marks)
+    if priority then
+      line_up(line, id, priority, tonumber(id))
+      count = count + 1
     end
   end
+  stand(line)
+  return count
 end

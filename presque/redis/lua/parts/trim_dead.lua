@@ -1,10 +1,13 @@
 -- Forgets up to 100 dead jobs that are too old, and up to 100 beyond the number to keep. Returns how many.
 
---@include forget
 --@include setting
 local function trim_dead()
+  local count = redis.call('ZCARD', dead)
+  if count == 0 then
+    return 0
+  end
   local old = redis.call('ZRANGEBYSCORE', dead, '-inf', now - setting('dead_age'), 'LIMIT', 0, 100)
-  local over = redis.call('ZCARD', dead) - #old - setting('dead_count')
+  local over = count - #old - setting('dead_count')
   if over > 0 then
     for _, id in ipairs(redis.call('ZRANGE', dead, #old, #old + math.min(over, 100) - 1)) do
       old[#old + 1] = id
@@ -12,7 +15,8 @@ local function trim_dead()
   end
   if #old > 0 then
     redis.call('ZREM', dead, unpack(old))
-    forget(old)
+    redis.call('HDEL', live, unpack(old))
+    redis.call('HINCRBY', q, 'deleted', redis.call('HDEL', jobs, unpack(old)))
   end
   return #old
 end

@@ -1,11 +1,11 @@
--- Delays a job whose attempt failed, or that was released with a delay, until a time (epoch ms).
+-- Delays a job that was taken until a time (epoch ms).
 
 --@include padded
-local function wait_until(queue, id, at)
-  local key = redis.call('HGET', uniq_of, id)
-  if key then
-    redis.call('HSETNX', uniq, key, id)
+--@include visit_by
+--@include waits_again
+local function wait_until(queue, id, mark, at)
+  if waits_again(queue, id, mark) then
+    redis.call('ZADD', delayed, at, padded(id))
+    visit_by(queue, at)
   end
-  redis.call('ZADD', delayed, at, padded(id))
-  redis.call('ZADD', due, 'LT', at, queue)
 end

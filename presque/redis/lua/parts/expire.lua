@@ -1,0 +1,22 @@
+-- Ends a job whose time to be done has passed, and that was removed from its place. With the setting on_expiry it is dead, and the
+-- function returns true; a script that calls it must call `bury` then.
+
+--@include die
+--@include read_live
+--@include waits_no_more
+local function expire(id, options)
+  waits_no_more(id, options)
+  if redis.call('HGET', q, 'on_expiry') ~= 'dead' then
+    redis.call('HDEL', jobs, id)
+    redis.call('HDEL', live, id)
+    redis.call('HINCRBY', q, 'expired', 1)
+    return false
+  end
+  local text = redis.call('HGET', live, id)
+  local map = text and select(3, read_live(text)) or {}
+  map.failures = map.failures or {}
+  map.failures[#map.failures + 1] = { map.attempts or 0, now, 'expired' }
+  keep_live(id, live_text('x', '', map))
+  die(id)
+  return true
+end

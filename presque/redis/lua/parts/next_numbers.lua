@@ -1,0 +1,25 @@
+-- Numbers `count` jobs to be inserted; the queue begins to exist if necessary. Returns the number of the first, which the others
+-- follow. Or, if they cannot be inserted, {'closed'} if the queue accepts none, or {'full'}.
+local function next_numbers(queue, count)
+  local n, accepting, max_length, gone = unpack(redis.call('HMGET', q, 'n', 'accepting', 'max_length', 'gone'))
+  if accepting == '0' then
+    return { 'closed' }
+  end
+  if max_length then
+    local waiting = redis.call('LLEN', ready) - (gone or 0)
+    for _, key in ipairs({ front, behind, delayed }) do
+      waiting = waiting + redis.call('ZCARD', key)
+    end
+    if waiting + count > tonumber(max_length) then
+      return { 'full' }
+    end
+  end
+  -- Of what follows, a full Redis may refuse the first write; nothing has changed before it.
+  if not n then
+    local base = redis.call('GET', floor) or 0
+    redis.call('ZADD', queues, 0, queue)
+    redis.call('HSET', q, 'n', base + count, 'base', base)
+    return base + 1
+  end
+  return redis.call('HINCRBY', q, 'n', count) - count + 1
+end

@@ -1,0 +1,106 @@
+-- Pages of a queue's jobs in one state. Their order does not change while they are in that state, and a page begins after a job, not
+-- after a count; so whatever is taken, deleted or added meanwhile, a job that stays in the state is on exactly one page. The order
+-- is that in which jobs are taken, come due or died; leased ones, whose leases are extended, are in the order of their numbers.
+
+--@include numbers_of
+--@include padded
+--@include rank
+local MOST_SORTED = 20000
+
+-- The index of the first member of a sorted set that comes after this one, present or not.
+local function index_after(key, score, member)
+  local low = redis.call('ZCOUNT', key, '-inf', '(' .. score)
+  local high = redis.call('ZCOUNT', key, '-inf', score)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if redis.call('ZRANGE', key, middle, middle)[1] <= member then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low
+end
+
+-- The index of the first number in `ready` that is above this one.
+local function index_above(number)
+  local low, high = 0, redis.call('LLEN', ready)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if tonumber(redis.call('LINDEX', ready, middle)) <= number then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return low
+end
+
+local function add_ranked(page, place, key, score, member, count)
+  local start = score >= 0 and index_after(key, score, member) or 0
+  local found = redis.call('ZRANGE', key, start, start + count - #page - 1, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    page[#page + 1] = { plain(found[i]), found[i + 1], place }
+  end
+end
+
+local function page_of_ready(after, number, count)
+  local page, first_in_list, first_behind = {}, rank(DEFAULT_PRIORITY, WAITING), rank(DEFAULT_PRIORITY - 1, 0)
+  if after < first_behind then
+    add_ranked(page, 'front', front, after, padded(number), count)
+  end
+  if #page < count and after < first_behind then
+    local start = after < first_in_list and 0 or index_above(number)
+    for _, id in ipairs(redis.call('LRANGE', ready, start, start + count - #page - 1)) do
+      page[#page + 1] = { id, string.format('%.0f', first_in_list + id), 'ready' }
+    end
+  end
+  if #page < count then
+    add_ranked(page, 'behind', behind, after, padded(number), count)
+  end
+  return page
+end
+
+local function page_of_leased(number, count)
+  local numbers, page = {}, {}
+  local function add(id)
+    if tonumber(id) > number then
+      numbers[#numbers + 1] = tonumber(id)
+    end
+  end
+  if redis.call('ZCARD', leased) + redis.call('ZCARD', held) <= MOST_SORTED then
+    for _, id in ipairs(redis.call('ZRANGE', leased, 0, -1)) do
+      add(id)
+    end
+    for _, member in ipairs(redis.call('ZRANGE', held, 0, -1)) do
+      for _, id in ipairs(numbers_of(member)) do
+        add(id)
+      end
+    end
+    table.sort(numbers)
+  else -- too many to sort: the next numbers, of which some are of other jobs
+    local last = tonumber(redis.call('HGET', q, 'n'))
+    for id = math.max(number, redis.call('HGET', q, 'base')) + 1, math.min(number + count, last) do
+      numbers[#numbers + 1] = id
+    end
+  end
+  for i = 1, math.min(count, #numbers) do
+    page[i] = { string.format('%d', numbers[i]), '0', 'leased' }
+  end
+  return page
+end
+
+-- Up to `count` jobs of a state after the cursor "score number", from the beginning if that is '': {{number, score, place}, …}. Among
+-- those with the places ready and leased there may be some that are elsewhere.
+local function page(state, cursor, count)
+  local score, number = cursor:match('(%d+) (%d+)')
+  score, number = tonumber(score or -1), tonumber(number or 0)
+  if state == 'ready' then
+    return page_of_ready(score, number, count)
+  elseif state == 'leased' then
+    return page_of_leased(number, count)
+  end
+  local found, key = {}, ({ delayed = delayed, dead = dead })[state]
+  add_ranked(found, state, key, score, state == 'delayed' and padded(number) or string.format('%d', number), count)
+  return found
+end
