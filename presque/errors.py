@@ -8,8 +8,10 @@
       Duplicate            duplicate              a job with this uniq key is waiting already
       QueueFull            queue-full             the queue has reached its max_length
       IdempotencyMismatch  idempotency-mismatch   the idempotency key belongs to another request
+      InvalidCursor        bad-request            not the cursor of a page of jobs
       QueuePaused          wrong-state            the queue is stopped: it hands nothing out
       NotAccepting         wrong-state            the queue accepts no insertions
+      WrongState           wrong-state            the job is in a state that does not allow this
       LeaseLost            lease-lost             the receipt is not, or no longer, the job's
       UnknownWorker        not-found              no worker of that name is registered
       UnknownJob           not-found              the job does not exist
@@ -90,6 +92,12 @@ class IdempotencyMismatch(PresqueError):
     message = "another request was made with this idempotency key"
 
 
+class InvalidCursor(PresqueError):
+    """Not the cursor of a page of jobs."""
+
+    message = "cursor must be the next of the page before"
+
+
 class LeaseLost(PresqueError):
     """The receipt is not, or no longer, the job's."""
 
@@ -140,16 +148,10 @@ class NotAccepting(PresqueError):
 
 
 class WrongState(PresqueError):
-    """The job is in a state in which this cannot be done."""
+    """The job is in a state that does not allow this."""
 
     code = "wrong-state"
-    message = "the job is in another state"
-
-
-class InvalidCursor(PresqueError):
-    """Not a cursor that a page has told."""
-
-    message = "cursor must be the next of the page before"
+    message = "the job's state does not allow this"
 
 
 class UnknownWorker(PresqueError):

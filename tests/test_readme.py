@@ -11,7 +11,7 @@ from servers import port_of
 from twisted.internet.threads import deferToThread
 
 from presque.settings import TABLE
-from presque.web.v1.jobs import NewJob
+from presque.web.v1.insertion import NewJob
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -22,7 +22,7 @@ MAX_ATTEMPTS = 1000
 
 SECONDS = "seconds"
 
-Value = float | bool | None  # of a setting: a number in its unit, a flag, or None if nothing is in force
+Value = float | bool | str | None  # of a setting: a number in its unit, a flag, a choice; None if nothing is in force
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Setting:
     """A setting of a queue.
 
     Clients call it `name`, or `group.name` within a group; in the store it is the field `stored` of the hash
-    `settings`. `kind` is float, int or bool. A number has a `unit` and lies between `minimum` and `maximum`; seconds
-    here are milliseconds in the store. With a `default` of None nothing is in force until the setting is set.
+    `q`. `kind` is float, int, bool or str. A number has a `unit` and lies between `minimum` and `maximum`; seconds
+    here are milliseconds in the store. A str is one of `choices`. With a `default` of None nothing is in force until
+    the setting is set. The default of a bool or str is not stored, and the scripts do not know it.
     """
 
     name: str
@@ -42,19 +43,25 @@ class Setting:
     minimum: float
     maximum: float
     meaning: str
+    choices: tuple[str, ...] = ()
 
     def to_store(self, value: Value) -> bytes:
         """The text that the store keeps for `value`; empty for the default, which is not stored."""
-        if value is None or (self.kind is bool and value == self.default):
+        if value is None or (self.kind in (bool, str) and value == self.default):
             return b""
         if self.kind is bool:
             return b"1" if value else b"0"
+        if isinstance(value, str):
+            return value.encode()
         return f"{round(self._in_store(value), 6):.15g}".encode()
 
     def from_store(self, text: bytes) -> Value:
         """The value of a text from the store, whole numbers as int; None for an empty text without default."""
         if self.kind is bool:
             return text != b"0" if self.default else text == b"1"
+        if self.kind is str:
+            chosen = text.decode(errors="replace")
+            return chosen if chosen in self.choices else self.default
         if not text:
             return None
         value = seconds(float(text)) if self.unit == SECONDS else float(text)
@@ -62,7 +69,7 @@ class Setting:
 
     def lua_default(self) -> str:
         """Its default in Lua, in the units of the store; empty where a script must know whether it is set at all."""
-        if self.kind is bool or self.default is None:
+        if self.default is None or isinstance(self.default, bool | str):
             return ""
         return f"{self.stored} = {self._in_store(self.default):.15g}"
 
@@ -93,6 +100,9 @@ SETTINGS = (
             "time that a job is kept for the 2010 worker that fetched it: at-least-once delivery, see below"),
     Setting("accepting", "accepting", bool, "", True, 0, 1,
             "`false`: insertions are refused with 409 `wrong-state`; jobs are still handed out"),
+    Setting("expired", "on_expiry", str, "", "drop", 0, 0,
+            "what becomes of a job that expires: `drop` deletes it, `dead` keeps it with the dead jobs",
+            ("drop", "dead")),
 )
 # fmt: on
 

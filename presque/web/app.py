@@ -20,6 +20,7 @@ from presque.errors import (
     UnknownJob,
     UnknownQueue,
     UnknownWorker,
+    WrongState,
 )
 from presque.http.routes import Route, Routes
 from presque.web import openapi
@@ -50,6 +51,7 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
     (UnknownJob, 404, 404),
     (UnknownQueue, 404, 404),
     (UnknownWorker, 404, 404),
+    (WrongState, 409, 409),
     (StoreError, 503, 503),
     (PresqueError, 400, 400),
 )

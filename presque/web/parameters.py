@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from presque.web.types import UniqueKey, WorkerId
+from presque.web.types import ErrorPart, Seconds, UniqueKey, WorkerId
 
 QUEUE = r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}"
 WORKER = "X-presque-workerid"
 IDEMPOTENCY_KEY = "Idempotency-Key"
+TRACEPARENT = "traceparent"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,14 @@ PARAMETERS = {
     "state": Parameter(Literal["ready", "delayed", "leased", "dead"], "The state of the jobs.", "ready"),
     "limit": Parameter(Annotated[int, Meta(ge=1, le=1000)], "Number of items per page; 100 by default.", 100),
     "cursor": Parameter(str, "The `next` of the previous page.", "100"),
+    "error": Parameter(ErrorPart, "Only jobs whose last error contains this text.", "mailbox is full"),
+    "older_than": Parameter(Seconds, "Only jobs that were inserted at least so many seconds ago.", 3600),
     WORKER: Parameter(WorkerId, "The worker.", "w1"),
+    TRACEPARENT: Parameter(
+        Annotated[str, Meta(pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")],
+        "The trace of the insertion (W3C Trace Context), kept among the headers of each job that has none of its own.",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    ),
     IDEMPOTENCY_KEY: Parameter(
         Annotated[str, Meta(min_length=1, max_length=255)],
         "A request that is repeated with this key gets the first answer and does nothing more.",

@@ -6,11 +6,12 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from presque.errors import UnknownJob
+from presque.errors import InvalidCursor, UnknownJob
 from presque.jobs.workers import check_worker
 from presque.web import limits
 from presque.web.bad_request import BadRequest
 from presque.web.parameters import IDEMPOTENCY_KEY, WORKER
+from presque.web.types import LONGEST
 
 if TYPE_CHECKING:
     from presque.http.request import Request
@@ -134,6 +135,36 @@ def limit(request: Request) -> int:
     if not value.isdigit() or len(value) > 4 or not 1 <= int(value) <= limits.JOBS:
         raise BadRequest(f"limit must be a whole number from 1 to {limits.JOBS}")
     return int(value)
+
+
+def cursor(request: Request) -> str:
+    """`?cursor=`: the `next` of the page before, "" for the first page. Raises InvalidCursor."""
+    found = text(request, b"cursor")
+    if not found.isascii() or len(found) > limits.CURSOR:
+        raise InvalidCursor
+    return found
+
+
+def error(request: Request) -> str:
+    """`?error=`: a part of the last error of jobs, "" for any."""
+    try:
+        found = query(request, b"error").decode()
+    except UnicodeDecodeError:
+        raise BadRequest("error must be text in UTF-8") from None
+    if len(found) > limits.ERROR:
+        raise BadRequest(f"error must have at most {limits.ERROR} characters")
+    return found
+
+
+def older_than(request: Request) -> float | None:
+    """`?older_than=`: seconds since the insertion of jobs, None for any."""
+    value = query(request, b"older_than")
+    if not value:
+        return None
+    seconds = _number(value)
+    if seconds is None or not 0 <= seconds <= LONGEST:
+        raise BadRequest(f"older_than must be a number of seconds from 0 to {LONGEST}")
+    return seconds
 
 
 def _number(value: bytes) -> float | None:

@@ -28,6 +28,7 @@ WORDS = (
     "jobs",
     "ack",
     "reservations",
+    "run-now",
     "foo",
     "foo:1",
     "",

@@ -18,12 +18,13 @@ def cell(value):
     """A value as the page writes it."""
     if value is None:
         return "none"
-    return str(value).lower() if isinstance(value, bool) else f"{value:,}"
+    return str(value).lower() if isinstance(value, bool | str) else f"{value:,}"
 
 
 def line(row):
     """A setting as the page has it."""
     bounds = "" if row.kind is bool else f"{cell(row.minimum)} to {cell(row.maximum)}"
+    bounds = ", ".join(f"`{choice}`" for choice in row.choices) or bounds
     return f"| `{row.name}` | {row.unit} | {cell(row.default)} | {bounds} | {row.meaning} |".replace("|  |", "| |")
 
 
@@ -49,11 +50,11 @@ def test_names_are_unique_and_every_group_is_described():
 
 @pytest.mark.parametrize("row", SETTINGS, ids=NAMES)
 def test_a_default_and_the_bounds_are_such_as_the_store_gives_back(row):
-    values = [True, False] if row.kind is bool else [row.minimum, row.maximum, row.kind(row.maximum / 7)]
-    for value in (row.default, *values):
+    values = [True, False] if row.kind is bool else row.choices
+    for value in (row.default, *(values or (row.minimum, row.maximum, row.kind(row.maximum / 7)))):
         text = row.to_store(value)
         assert row.from_store(text) == pytest.approx(value)
-        assert (text == b"") == (value is None or (row.kind is bool and value == row.default))
+        assert (text == b"") == (value is None or (row.kind in (bool, str) and value == row.default))
 
 
 def test_the_scripts_fall_back_on_the_defaults_of_the_rows(redis):
@@ -70,7 +71,7 @@ async def test_a_queue_tells_the_defaults_of_the_rows(client):
     assert (await client.get("/v1/queues/foo")).json["settings"] == grouped(defaults().items())
 
 
-OTHER = {float: 1.5, int: 3, bool: False}  # values that are no default
+OTHER = {float: 1.5, int: 3, bool: False, str: "dead"}  # values that are no default
 
 
 @pytest.mark.parametrize("row", SETTINGS, ids=NAMES)
@@ -84,7 +85,7 @@ async def test_a_patch_of_each_setting_comes_back_and_null_takes_it_back(client,
     assert (answer.status, answer.json["settings"]) == (200, grouped(defaults().items()))
 
 
-@pytest.mark.parametrize("row", [row for row in SETTINGS if row.kind is not bool], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in SETTINGS if row.kind in (int, float)], ids=lambda row: row.name)
 @awaiting
 async def test_a_setting_lies_within_its_bounds(client, row):
     name = row.name.rpartition(".")[2]
@@ -93,6 +94,18 @@ async def test_a_setting_lies_within_its_bounds(client, row):
     for value in (row.minimum - 1, row.maximum + 1):
         answer = await patch(client, nested(row.name, value))
         assert name in is_problem(answer, 400, "bad-request")
+
+
+@pytest.mark.parametrize("row", [row for row in SETTINGS if row.kind is str], ids=lambda row: row.name)
+@awaiting
+async def test_a_setting_is_one_of_its_choices(client, row):
+    assert row.default in row.choices
+    for value in row.choices:
+        answer = await patch(client, nested(row.name, value))
+        assert (answer.status, answer.json["settings"][row.name]) == (200, value)
+    for value in ("", row.choices[0].upper(), f"{row.choices[0]} ", 1, True, list(row.choices)):
+        assert row.name in is_problem(await patch(client, nested(row.name, value)), 400, "bad-request")
+    assert (await client.get("/v1/queues/foo")).json["settings"][row.name] == row.choices[-1]
 
 
 async def set_to(client, name, value):
@@ -180,6 +193,16 @@ async def obeys_redeliver_after(client):
 async def obeys_accepting(client):
     await set_to(client, "accepting", False)
     is_problem(await send(client, "queues/foo/jobs", {"payload": 1}), 409, "wrong-state")
+
+
+async def obeys_expired(client):
+    await set_to(client, "expired", "dead")
+    await insert(client, 1, expires_in=0.05)
+
+    async def is_dead():
+        return await dead(client) == 1
+
+    await eventually(is_dead, "the death of what expired")
 
 
 OBEYS = {name.removeprefix("obeys_"): check for name, check in list(globals().items()) if name.startswith("obeys_")}

@@ -58,27 +58,28 @@ async def test_a_settlement_is_repeated_as_it_was_answered_whatever_became_of_th
 
 @awaiting
 async def test_ten_thousand_later_settlements_are_remembered_and_not_many_more(client, redis):
-    await insert(client, 1, 2)
-    first, last = await reserve(client, max=2)
+    def settled(count, letter):
+        """So many jobs were acknowledged."""
+        program = "for i = 1, ARGV[1] do redis.call('HSET', KEYS[1], ARGV[2] .. i, 'l') end"
+        redis.command("EVAL", program, 1, f"{KEYS}acked", count, letter)
+
+    def remembered():
+        return sum(redis.command("HLEN", KEYS + key) for key in ("acked", "acked_before"))
+
+    await insert(client, *range(5))
+    first, *others = await reserve(client, max=5)
     answer = await settle(client, "nack", first)
-    redis.command(
-        "EVAL",
-        f"""for i = 1, 9998 do redis.call('ZADD', '{KEYS}acked', 9e12, 'x' .. i)
-        redis.call('HSET', '{KEYS}acked_by', 'x' .. i, 'l') end""",
-        0,
-    )
-    await settle(client, "ack", last)
+    settled(9998, "x")
+    await settle(client, "ack", others.pop())
     assert (await settle(client, "nack", first)).body == answer.body
-    redis.command(
-        "EVAL",
-        f"""for i = 1, 2000 do redis.call('ZADD', '{KEYS}acked', 9e12, 'y' .. i)
-        redis.call('HSET', '{KEYS}acked_by', 'y' .. i, 'l') end""",
-        0,
-    )
-    await insert(client, 3)
-    await settle(client, "ack", (await reserve(client))[0])
-    assert redis.command("ZCARD", f"{KEYS}acked") <= 12_000
-    assert redis.command("ZCARD", f"{KEYS}acked") == redis.command("HLEN", f"{KEYS}acked_by")
+    settled(9998, "y")
+    assert (await settle(client, "nack", first)).body == answer.body
+    for letter in ("y", "z"):
+        await settle(client, "ack", others.pop())
+        assert remembered() <= 20_010
+        settled(9998, letter)
+    await settle(client, "ack", others.pop())
+    assert remembered() <= 20_010
     is_problem(await settle(client, "nack", first), 409, "lease-lost")
 
 
@@ -325,8 +326,7 @@ async def test_all_of_the_dead_are_retried_however_many(client):
 
 
 @awaiting
-async def test_a_settlement_that_an_older_presque_noted_is_answered_as_then(client, redis):
-    """And this one notes it in the same words, for an older daemon may serve the same store."""
+async def test_a_settlement_is_noted_in_words_that_any_release_of_this_model_reads(client, redis):
     await insert(client, 1)
     (job,) = await reserve(client)
     assert (await settle(client, "release", job)).status == 204
@@ -335,39 +335,41 @@ async def test_a_settlement_that_an_older_presque_noted_is_answered_as_then(clie
         "2 lr": "release 0 0",
         "3 lr": "delayed 9000 5000",
         "4 lr": "dead 0 0",
+        "5": "lr",
     }
     for member, words in list(noted.items())[1:]:
-        redis.command("HSET", f"{KEYS}acked_by", member, words)
-        redis.command("ZADD", f"{KEYS}acked", 9e12, member)
-    told = redis.command("HGETALL", f"{KEYS}acked_by")
+        redis.command("HSET", f"{KEYS}acked", member, words)
+    told = redis.command("HGETALL", f"{KEYS}acked")
     assert {key.decode(): value.decode() for key, value in zip(told[::2], told[1::2], strict=True)} == noted
-    said = [
-        {"id": f"foo:{n}", "receipt": "lr", "outcome": word} for n, word in ((2, "release"), (3, "nack"), (4, "nack"))
-    ]
+    verbs = ((2, "release"), (3, "nack"), (4, "nack"), (5, "ack"))
+    said = [{"id": f"foo:{n}", "receipt": "lr", "outcome": verb} for n, verb in verbs]
     results = (await send(client, "settlements", {"settlements": said})).json["results"]
     assert results == [
         {"id": "foo:2", "result": "released"},
         {"id": "foo:3", "result": "delayed", "due_at": 9, "due_in": 5},
         {"id": "foo:4", "result": "dead"},
+        {"id": "foo:5", "result": "acked"},
     ]
-    crossed = [{**each, "outcome": word} for each, word in zip(said, ("nack", "release", "ack"), strict=True)]
+    crossed = [{**each, "outcome": verb} for each, verb in zip(said, ("nack", "release", "ack", "nack"), strict=True)]
     results = (await send(client, "settlements", {"settlements": crossed})).json["results"]
-    assert [each["result"] for each in results] == ["not-found"] * 3
+    assert [each["result"] for each in results] == ["not-found"] * 3 + ["lease-lost"]
 
 
 @awaiting
-async def test_what_an_older_presque_wrote_is_read(client, redis):
-    """At 78e9326 an acknowledgement was noted by the job's number alone, and nothing else was."""
-    for key, number, value in (("receipts", 2, "lold"), ("jobs", 2, '0000000000001-"two"'), ("acked_by", 1, "lgone")):
+async def test_jobs_as_presque_redis_keys_describes_them_are_read(client, redis):
+    """A leased job without options, of which nothing failed, and the note that another one was acknowledged."""
+    for key, number, value in (("live", 2, "-lold"), ("jobs", 2, '0000000000001-"two"'), ("acked", 1, "lgone")):
         redis.command("HSET", KEYS + key, number, value)
-    redis.command("ZADD", f"{KEYS}acked", 9e12, 1)
+    redis.command("HSET", f"{KEYS}q", "n", 2, "base", 0, "out", 2, "acked", 1, "at", 1)
     redis.command("ZADD", f"{KEYS}leased", 9e12, 2)
     redis.command("ZADD", "presque:{0}/queues", 0, "foo")
-    redis.command("SET", "presque:{0}/last_id", 2)
+    redis.command("ZADD", "presque:{0}/due", 1, "foo")
     assert (await settle(client, "ack", {"id": "foo:1", "receipt": "lgone"})).status == 204
     is_problem(await settle(client, "nack", {"id": "foo:1", "receipt": "lgone"}), 409, "lease-lost")
     held = {"id": "foo:2", "receipt": "lold"}
-    assert "worker" not in await look(client, "foo:2")
+    seen = await look(client, "foo:2")
+    assert (seen["state"], seen["payload"], seen["headers"], seen["priority"]) == ("leased", "two", {}, 5)
+    assert "worker" not in seen
     assert (await settle(client, "extend", held)).status == 200
     first = await settle(client, "nack", held, error="x")
     assert first.json["state"] == "delayed"

@@ -189,7 +189,8 @@ async def test_a_job_may_have_its_own_most_attempts(client):
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ('"priority":2', "priority"),
+        ('"priority":10', "priority"),
+        ('"colour":2', "colour"),
         ('"worker_id":"w"', "worker_id"),
         ('"delay":"1"', "delay"),
         ('"delay":-1', "delay"),
@@ -282,7 +283,7 @@ async def test_a_payload_comes_back_byte_for_byte_everywhere(client, payload):
     for place in ("/v1/jobs/foo:1", "/v1/queues/foo/jobs?limit=1"):
         assert b'"payload":' + payload + b',"' in (await client.get(place)).body
     reserved = await client.post("/v1/queues/foo/reservations", b"{}")
-    assert b'"payload":' + payload + b',"receipt":' in reserved.body
+    assert b'"payload":' + payload + b',"headers":{},"receipt":' in reserved.body
     assert (await client.get("/q/foo")).body == payload
     assert [text.encode() for text in (await client.get("/qb/foo")).json] == [payload]
 

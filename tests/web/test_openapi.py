@@ -15,7 +15,7 @@ from v1 import insert, reserve
 from presque.web.openapi import describe
 from presque.web.parameters import PARAMETERS
 from presque.web.problems import Problem
-from presque.web.v1.jobs import NewJob
+from presque.web.v1.insertion import NewJob
 
 # Words that are not names in Python, JavaScript, Java, Go, C#, Ruby, Rust, Swift, Kotlin or PHP.
 RESERVED = re.findall(
@@ -264,10 +264,17 @@ async def the_life_of_jobs(ask, client):
     one = await ask("insert", 201, {"payload": {"n": 1}, "unique": "k"})
     await ask("insert", 409, {"payload": 1, "unique": "k"})
     several = await ask("insert", 201, {"jobs": [{"payload": None}, {"payload": "2", "delay": 30}]})
+    delayed = several["jobs"][1]["id"]
+    for change in ({"run_at": 4102444800, "priority": 9, "expires_at": 4102448400}, {"expires_at": None}):
+        await ask("change", 200, change, job_id=delayed)
+    await ask("lookUp", 200, job_id=delayed)
+    await ask("change", 400, {}, job_id=delayed)
     (job,) = (await ask("reserve", 200))["jobs"]
     said = {"receipt": job["receipt"]}
     assert job["id"] == one["id"]
     await ask("extend", 200, {**said, "lease": 30}, job_id=job["id"])
+    await ask("runNow", 409, job_id=job["id"])
+    await ask("change", 409, {"priority": 1}, job_id=job["id"])
     await ask("release", 204, said, job_id=job["id"])
     await ask("extend", 409, said, job_id=job["id"])
     for state in ("delayed", "dead"):
@@ -275,7 +282,9 @@ async def the_life_of_jobs(ask, client):
         (job,) = (await ask("reserve", 200, {"lease": 30}, queues=state))["jobs"]
         assert (await ask("nack", 200, {"receipt": job["receipt"], "error": "no"}, job_id=job["id"]))["state"] == state
         await ask("lookUp", 200, job_id=job["id"])
-        await ask("listJobs", 200, queue=state, query=f"?state={state}&limit=1")
+        await ask("listJobs", 200, queue=state, query=f"?state={state}&limit=1&error=n&older_than=0")
+        await ask("runNow", 200, job_id=job["id"])
+    await ask("listJobs", 400, queue="dead", query="?older_than=x")
     await ask("retryDead", 200, queue="dead")
     first, second = await reserve(client, "mail", max=2)
     await ask("lookUp", 200, job_id=first["id"])
@@ -286,7 +295,9 @@ async def the_life_of_jobs(ask, client):
     await ask("extendSeveral", 200, {"jobs": extended, "lease": 60})
     await ask("settle", 200, {"settlements": both})
     for status in (204, 404):
-        await ask("cancel", status, job_id=several["jobs"][1]["id"])
+        await ask("cancel", status, job_id=delayed)
+    await ask("runNow", 404, job_id=delayed)
+    await ask("change", 404, {"priority": 1}, job_id=delayed)
     await ask("lookUp", 404, job_id=first["id"])
 
 

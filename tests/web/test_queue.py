@@ -208,15 +208,15 @@ async def test_delete_leaves_nothing_of_the_queue(client, redis):
     assert (await client.get("/status/")).json == {"queues": [], "size": 0}
     assert (await client.get("/control/foo")).json["status"] == "1"
     assert (await client.get("/j/foo")).json["job_processed"] == 0
-    assert redis.command("KEYS", "presque:{*") == [b"presque:{0}/last_id"]
+    assert redis.command("KEYS", "presque:{*") == [b"presque:{0}/floor"]
 
 
 @awaiting
-async def test_ids_are_never_used_again(client, redis):
-    await client.post("/q/foo", JOB)
-    await client.delete("/q/foo")
-    await client.post("/q/foo", JOB)
-    assert redis.command("LRANGE", "presque:{0}:foo:ready", 0, -1) == [b"2"]
+async def test_ids_are_never_used_again(client):
+    for n in range(1, 4):
+        await client.post("/q/foo", JOB)
+        assert [job["id"] for job in (await client.get("/v1/queues/foo/jobs")).json["jobs"]] == [f"foo:{n}"]
+        await client.delete("/q/foo")
 
 
 @awaiting

@@ -52,11 +52,12 @@ ROUTES = {
     "/v1/queues/<queue>/resume": "POST",
     "/v1/queues/<queue>/purge": "POST",
     "/v1/queues/<queue>/retry-dead": "POST",
-    "/v1/jobs/<job_id>": "DELETE GET HEAD",
+    "/v1/jobs/<job_id>": "DELETE GET HEAD PATCH",
     "/v1/jobs/<job_id>/ack": "POST",
     "/v1/jobs/<job_id>/nack": "POST",
     "/v1/jobs/<job_id>/release": "POST",
     "/v1/jobs/<job_id>/extend": "POST",
+    "/v1/jobs/<job_id>/run-now": "POST",
     "/v1/settlements": "POST",
     "/v1/extensions": "POST",
 }
@@ -84,7 +85,9 @@ NAMING = [
     ("GET", "/w?queue_name={}", b""),
     ("POST", "/v1/queues/{}/jobs", b'{"payload":1}'),
     ("POST", "/v1/queues/{}/jobs", b'{"jobs":[{"payload":1}]}'),
+    ("POST", "/v1/queues/{}/jobs", b'{"payload":1,"priority":9,"expires_in":60,"headers":{"a":"b"}}'),
     ("GET", "/v1/queues/{}/jobs", b""),
+    ("GET", "/v1/queues/{}/jobs?state=dead&error=x&older_than=1", b""),
     ("POST", "/v1/queues/{}/reservations", b""),
     ("POST", "/v1/queues/{}/reservations", b'{"wait":30}'),
     ("GET", "/v1/queues/{}", b""),
@@ -92,12 +95,16 @@ NAMING = [
     ("POST", "/v1/queues/{}/pause", b""),
     ("POST", "/v1/queues/{}/resume", b""),
     ("POST", "/v1/queues/{}/purge", b'{"state":"all"}'),
+    ("POST", "/v1/queues/{}/purge", b'{"state":"all","match":{"error":"x"}}'),
     ("POST", "/v1/queues/{}/retry-dead", b'{"limit":1}'),
+    ("POST", "/v1/queues/{}/retry-dead", b'{"limit":1,"match":{"older_than":1}}'),
     ("DELETE", "/v1/queues/{}", b""),
 ]
 OF_A_JOB = [
     ("GET", "", b""),
     ("DELETE", "", b""),
+    ("PATCH", "", b'{"priority":9}'),
+    ("POST", "/run-now", b""),
     *(("POST", f"/{verb}", b'{"receipt":"x"}') for verb in ("ack", "nack", "release", "extend")),
 ]
 # What Redis is asked beside: background work, what settles a delivery, what wakes consumers, the beat, and by the test.

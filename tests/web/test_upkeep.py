@@ -16,6 +16,7 @@ DEFAULTS = {
     "max_length": None,
     "redeliver_after": None,
     "accepting": True,
+    "expired": "drop",
     "backoff": {"first": 5, "factor": 2, "max": 3600},
     "dead_keep": {"count": 10000, "age": 1209600},
 }
@@ -65,7 +66,7 @@ async def in_every_state(client):
 @awaiting
 async def test_a_job_tells_what_is_known_of_it_in_every_state(client):
     leased = await in_every_state(client)
-    always = {"id", "queue", "state", "payload", "attempts", "max_attempts", "created_at"}
+    always = {"id", "queue", "state", "payload", "headers", "priority", "attempts", "max_attempts", "created_at", "why"}
     dead, held, delayed, ready = [await look(client, f"foo:{n}") for n in (1, 2, 3, 4)]
     assert set(dead) == always | {"died_at", "last_error", "history"}
     assert set(held) == always | {"lease_expires_at", "unique"}
@@ -90,8 +91,11 @@ async def test_a_job_is_deleted_whatever_its_state(client, redis, n):
     is_problem(await client.get(f"/v1/jobs/foo:{n}"), 404, "not-found")
     is_problem(await client.delete(f"/v1/jobs/foo:{n}"), 404, "not-found")
     assert (await settle(client, "ack", leased)).status == (404 if n == 2 else 204)
-    for key in ("jobs", "uniq_of", "attempts", "limits", "history", "receipts"):
-        assert str(n).encode() not in redis.command("HKEYS", KEYS + key)
+    number = str(n).encode()
+    assert number not in redis.command("HKEYS", f"{KEYS}jobs") + redis.command("HKEYS", f"{KEYS}live")
+    assert number not in redis.command("HVALS", f"{KEYS}uniq")
+    for key in ("leased", "dead", "delayed", "front", "behind", "expiring"):
+        assert n not in map(int, redis.command("ZRANGE", KEYS + key, 0, -1))
     for unique in {1: "", 2: "l", 3: "d", 4: "r"}[n]:
         assert (await send(client, "queues/foo/jobs", {"payload": 1, "unique": unique})).status == 201
 
@@ -113,7 +117,8 @@ async def test_jobs_are_listed_by_state(client):
     for state in ("ready", "delayed", "leased", "dead"):
         answer = await client.get(f"/v1/queues/foo/jobs?state={state}")
         (job,) = answer.json["jobs"]
-        assert job == await look(client, job["id"])
+        seen = await look(client, job["id"])
+        assert {**job, "why": seen["why"]} == seen
         assert (job["state"], answer.json["next"]) == (state, None)
     assert (await client.get("/v1/queues/foo/jobs")).json["jobs"][0]["state"] == "ready"
     for queue in ("foo", "nope"):
@@ -169,7 +174,8 @@ async def test_a_queue_is_described_in_numbers(client):
     age = answer.json["oldest_ready_age"]
     assert 0 <= age < 10
     expected = {"name": "foo", "policy": "open", "ready": 3, "delayed": 1, "leased": 1, "dead": 1}
-    expected |= {"processed": 2, "failed": 1, "oldest_ready_age": age, "settings": DEFAULTS}
+    expected |= {"inserted": 6, "delivered": 0, "acked": 0, "processed": 2, "failed": 1, "died": 1}
+    expected |= {"expired": 0, "deleted": 0, "oldest_ready_age": age, "settings": DEFAULTS}
     assert answer.json == expected
 
 
@@ -369,7 +375,7 @@ async def test_a_deleted_queue_leaves_nothing(client, redis):
     assert (answer.status, answer.body) == (204, b"")
     is_problem(await client.delete("/v1/queues/foo"), 404, "not-found")
     is_problem(await client.get("/v1/queues/foo"), 404, "not-found")
-    assert redis.command("KEYS", "presque:{*") == [b"presque:{0}/last_id"]
+    assert redis.command("KEYS", "presque:{*") == [b"presque:{0}/floor"]
     assert await insert(client, 1) == ["foo:5"]
 
 
@@ -480,7 +486,7 @@ async def test_none_of_the_dead_may_be_kept(client, redis):
     (job,) = await reserve(client)
     assert (await settle(client, "nack", job)).json == {"state": "dead"}
     is_problem(await client.get("/v1/jobs/foo:1"), 404, "not-found")
-    assert redis.command("HLEN", f"{KEYS}history") == 0
+    assert redis.command("HLEN", f"{KEYS}live") == redis.command("HLEN", f"{KEYS}jobs") == 0
 
 
 @awaiting

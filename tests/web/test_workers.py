@@ -352,8 +352,8 @@ async def keeping(redis):
     """Wait until what w1 was given is kept in its name."""
 
     async def is_kept():
-        receipts = redis.command("HVALS", "presque:{0}:foo:receipts")
-        return [receipt[:1] for receipt in receipts] == [b"k"]
+        held = redis.command("ZRANGE", "presque:{0}:foo:held", 0, -1)
+        return [(member[:1], member.partition(b"\n")[2]) for member in held] == [(b"k", b"w1")]
 
     await eventually(is_kept, "the arrival")
 
@@ -376,9 +376,8 @@ async def test_what_is_kept_for_workers_that_never_come_again_is_forgotten(clien
     await client.post("/q/foo", JOB)
 
     async def forgotten():
-        return (
-            redis.command("HLEN", "presque:{0}:foo:kept") == 0 and redis.command("LLEN", "presque:{0}:foo:ready") == 0
-        )
+        ready = (await client.get("/v1/queues/foo")).json["ready"]
+        return redis.command("HLEN", "presque:{0}:foo:kept") == 0 and ready == 0
 
     for n in range(4):
         assert (await client.get(f"/q/foo?wait=20&worker_id=w{n}")).body == JOB

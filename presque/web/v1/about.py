@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 
 FEATURES = [
     "accepting",
+    "changes",
+    "counters",
+    "exact-pages",
+    "expiry",
     "extensions",
     "final",
+    "headers",
     "idempotent-insertions",
     "idempotent-reservations",
+    "match",
+    "priority",
     "repeatable-settlements",
     "results-per-item",
+    "run-now",
+    "why",
 ]
 
 

@@ -43,6 +43,7 @@ class ReservedJob(Struct):
     id: str
     queue: str
     payload: Raw
+    headers: dict[str, str]
     receipt: str
     attempt: int
     max_attempts: int
@@ -157,16 +158,17 @@ def _asked(request: Request) -> Reserve:
 def _reserved(leased: Leased) -> list[ReservedJob]:
     receipt, queue = leased.receipt.decode(), leased.queue
     figures = zip(leased.attempts, leased.max_attempts, leased.created_at, leased.left, leased.ends_at, strict=True)
-    rows = zip(leased.numbers, leased.payloads, figures, strict=True)
+    rows = zip(leased.numbers, leased.payloads, leased.headers, figures, strict=True)
     return [
         ReservedJob(
             f"{queue}:{number.decode()}",
             queue,
             Raw(payload),
+            headers,
             receipt,
             *figures,
         )
-        for number, payload, figures in rows
+        for number, payload, headers, figures in rows
     ]
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from presque.errors import UnknownJob, UnknownQueue
-from presque.jobs.jobs import PURGED
+from presque.jobs.jobs import ALL, PURGED, Match
 from presque.web import limits, params
 from presque.web.answers import answer, json
 from presque.web.bad_request import BadRequest
 from presque.web.bodies import decode
+from presque.web.types import ErrorPart, Seconds
 from presque.web.v1 import settings
 from presque.web.v1.settings import QueueSettings
 
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 class QueueView(Struct):
-    """The counts, policy and settings of a queue. `oldest_ready_age` (seconds) is null without a ready job."""
+    """The counts, policy and settings of a queue. Of the `inserted` jobs those that are not there any more were
+    `delivered` for good, `acked`, `expired` or `deleted`. `died` counts deaths, `failed` failed attempts, `processed`
+    jobs handed out. `oldest_ready_age` (seconds) is null without a ready job.
+    """
 
     name: str
     policy: Literal["open", "closed"]
@@ -34,8 +38,14 @@ class QueueView(Struct):
     delayed: int
     leased: int
     dead: int
+    inserted: int
+    delivered: int
+    acked: int
     processed: int
     failed: int
+    died: int
+    expired: int
+    deleted: int
     oldest_ready_age: float | None
     settings: QueueSettings  # type: ignore[valid-type]  # made from the rows
 
@@ -50,10 +60,20 @@ class QueuePage(Struct):
     missing_partitions: list[int] | UnsetType = UNSET
 
 
+class MatchJobs(Struct, forbid_unknown_fields=True):
+    """Which jobs are meant: those whose last error contains `error`, and that were inserted at least `older_than`
+    seconds ago; at least one of both.
+    """
+
+    error: ErrorPart | None = None
+    older_than: Seconds | None = None
+
+
 class Purge(Struct, forbid_unknown_fields=True):
-    """Which jobs to delete: those in a state, or all."""
+    """Which jobs to delete: those in a state, or all; of these, those that match."""
 
     state: Literal["ready", "delayed", "leased", "dead", "all"]
+    match: MatchJobs | None = None
 
 
 class Purged(Struct):
@@ -63,11 +83,14 @@ class Purged(Struct):
 
 
 class RetryDead(Struct, forbid_unknown_fields=True):
-    """Which dead jobs to make ready again: these, or up to `limit`, the longest dead first, or all."""
+    """Which dead jobs to make ready again: these, or up to `limit`, the longest dead first, or all; with `limit` and
+    `all`, those that match.
+    """
 
     ids: Annotated[list[str], Meta(max_length=limits.JOBS)] | None = None
     limit: Annotated[int, Meta(ge=1, le=limits.JOBS)] | None = None
     all: bool = False
+    match: MatchJobs | None = None
 
 
 class Moved(Struct):
@@ -146,9 +169,24 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
 
 
 def _queue_view(name: str, counts: Counts) -> QueueView:
-    figures = (counts.ready, counts.delayed, counts.leased, counts.dead, counts.processed, counts.failed)
-    shown = settings.view(counts.settings)
-    return QueueView(name, "closed" if counts.paused else "open", *figures, counts.oldest, shown)
+    return QueueView(
+        name,
+        "closed" if counts.paused else "open",
+        counts.ready,
+        counts.delayed,
+        counts.leased,
+        counts.dead,
+        counts.inserted,
+        counts.delivered,
+        counts.acked,
+        counts.processed,
+        counts.failed,
+        counts.died,
+        counts.expired,
+        counts.deleted,
+        counts.oldest,
+        settings.view(counts.settings),
+    )
 
 
 def _add_policy(routes: Routes, queues: Queues) -> None:
@@ -188,8 +226,9 @@ def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
         answers={200: Purged},
     )
     async def purge(request: Request, queue: str) -> bytes:
-        state = decode(request.body, Purge).state
-        return json(request, Purged(await jobs.purge(queue, PURGED if state == "all" else [state])))
+        asked = decode(request.body, Purge)
+        states = PURGED if asked.state == "all" else [asked.state]
+        return json(request, Purged(await jobs.purge(queue, states, _match(asked.match))))
 
     @routes.at(
         "POST",
@@ -204,13 +243,24 @@ def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
         asked = decode(request.body, RetryDead)
         if [asked.ids is not None, asked.limit is not None, asked.all].count(True) != 1:
             raise BadRequest("give exactly one of ids, limit and all")
+        if asked.ids is not None and asked.match is not None:
+            raise BadRequest("ids and match exclude each other")
         if asked.ids is None:
-            moved, _ = await jobs.retry_dead(queue, None, asked.limit)
+            moved, _ = await jobs.retry_dead(queue, None, asked.limit, _match(asked.match))
             return json(request, Moved(moved, []))
         numbers = _numbers(queue, asked.ids)
         moved, missing = await jobs.retry_dead(queue, list(dict.fromkeys(filter(None, numbers.values()))))
         not_found = [each for each, number in numbers.items() if number is None or number in missing]
         return json(request, Moved(moved, not_found))
+
+
+def _match(asked: MatchJobs | None) -> Match:
+    """Which jobs are meant; all without a match. Raises BadRequest."""
+    if asked is None:
+        return ALL
+    if asked.error is None and asked.older_than is None:
+        raise BadRequest("match needs error or older_than")  # an empty one may be a mistake, and would mean all
+    return Match(asked.error or "", asked.older_than)
 
 
 def _numbers(queue: str, ids: Sequence[str]) -> dict[str, bytes | None]:

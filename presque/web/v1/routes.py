@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from presque.web.v1 import about as v1_about
+from presque.web.v1 import insertion as v1_insertion
 from presque.web.v1 import jobs as v1_jobs
 from presque.web.v1 import leases as v1_leases
 from presque.web.v1 import queues as v1_queues
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def add(routes: Routes, parts: Parts) -> None:
     """Declare the routes of `/v1`."""
     v1_about.add(routes, parts.leases, parts.max_body)
-    v1_jobs.add(routes, parts.queues, parts.jobs)
+    v1_insertion.add(routes, parts.queues)
+    v1_jobs.add(routes, parts.jobs)
     v1_leases.add(routes, parts.leases, parts.waiting, parts.deliveries)
     v1_settlements.add(routes, parts.leases)
     v1_queues.add(routes, parts.queues, parts.queue_list, parts.jobs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def _type(row: Setting) -> Any:
     if row.kind is bool:
         return bool | UnsetType | None
+    if row.kind is str:
+        return Literal[row.choices] | UnsetType | None
     return Annotated[row.kind, Meta(ge=row.minimum, le=row.maximum)] | UnsetType | None
 
 
