@@ -209,7 +209,7 @@ class Schedules:
             raise UnknownSchedule
 
     async def list_schedules(self, cursor: str, limit: int) -> tuple[list[Schedule], str | None, list[int]]:
-        """Up to `limit` schedules, by queue and name, after `cursor`, which is "" for the first page; the cursor of the
+        """Up to `limit` schedules, sorted by "<queue>/<name>", after `cursor`, which is "" for the first page; the cursor of the
         next page, None on the last; and the partitions that did not answer. Those that this release cannot read are
         left out. Raises InvalidCursor.
         """

@@ -71,7 +71,7 @@ A partition's own keys, `presque:{<partition>}/<name>`:
                      the definition (`Definition` there), and the options of its job, as in `jobs`, with `expires_in`
                      (ms) in the place of `expires`. The delay of its job is "+<ms>" or empty
     schedule_due ZSET "<queue>/<name>" -> when it fires next (epoch ms); a schedule that is paused is not in it
-    schedule_names ZSET "<queue>/<name>" -> 0, so sorted by queue and name. They outlive the deletion of the queue
+    schedule_names ZSET "<queue>/<name>" -> 0, so sorted as texts. They outlive the deletion of the queue
 
     idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day
     reservation/<key>          HASH   queue -> "receipt number number …" of a reservation, prefixed with + once the

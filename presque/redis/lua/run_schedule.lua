@@ -1,8 +1,8 @@
 -- Inserts the job of a schedule now; its times go on as they were.
 -- ARGV   given up at (epoch ms), queue, name
 -- Reply  {number, r(eady) or d(elayed)}; as in insert.lua when it was refused; 0 when there is no such schedule
-local q, queues, due, floor, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting, schedules =
-  unpack(KEYS)
+local q, queues, due, floor, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting,
+  schedules = unpack(KEYS)
 --@include now
 --@include insert_scheduled
 --@include read_schedule

@@ -88,7 +88,7 @@ class ScheduleView(Struct, omit_defaults=True):
 
 
 class SchedulePage(Struct):
-    """Some schedules, by queue and name; `next` is the cursor of the next page, null on the last. `missing_partitions`
+    """Some schedules, sorted by `<queue>/<name>`; `next` is the cursor of the next page, null on the last. `missing_partitions`
     did not answer, so their schedules are not listed; absent when all answered.
     """
 
@@ -155,7 +155,7 @@ def _add_look(routes: Routes, schedules: Schedules) -> None:
     @routes.at(
         "GET",
         "/v1/schedules",
-        summary="List all schedules, by queue and name.",
+        summary="List all schedules, sorted by <queue>/<name>.",
         name="listSchedules",
         answers={200: SchedulePage},
         query=("limit", "cursor"),
