@@ -189,18 +189,30 @@ class Schedules:
         """
         _check_name(name)
         check(definition)
-        begins = None if definition.paused else after(definition, self._store.now())
-        args = (name.encode(), _encode(definition), *job.to_store(), _text(begins))
-        is_new, at, value = await self._store.on_queue("put_schedule", queue, *args)
+        fixed = name.encode(), _encode(definition), *job.to_store()
+
+        def put(now: float, checked: bytes) -> Deferred[Reply]:
+            begins = None if definition.paused else after(definition, now)
+            return self._store.on_queue("put_schedule", queue, *fixed, _text(begins), checked)
+
+        now = self._store.now()
+        reply = await put(now, _text(now))
+        if isinstance(reply, bytes):  # Redis' clock was set: this is what it shows
+            reply = await put(seconds(float(reply)), b"")
+        is_new, at, value = reply
         return _schedule(queue, name, at, value), bool(is_new)
 
     async def get(self, queue: str, name: str) -> Schedule:
         """The schedule. Raises UnknownSchedule, LaterSchedule or InvalidScheduleName."""
+        return (await self._read(queue, name))[1]
+
+    async def _read(self, queue: str, name: str) -> tuple[float, Schedule]:
+        """Now, and the schedule."""
         _check_name(name)
-        at, value = await self._store.on_queue("get_schedule", queue, name.encode())
+        now, at, value = await self._store.on_queue("get_schedule", queue, name.encode())
         if not value:
             raise UnknownSchedule
-        return _schedule(queue, name, at, value)
+        return seconds(float(now)), _schedule(queue, name, at, value)
 
     async def delete(self, queue: str, name: str) -> None:
         """Delete the schedule. Raises UnknownSchedule or InvalidScheduleName."""
@@ -209,9 +221,9 @@ class Schedules:
             raise UnknownSchedule
 
     async def list_schedules(self, cursor: str, limit: int) -> tuple[list[Schedule], str | None, list[int]]:
-        """Up to `limit` schedules, sorted by "<queue>/<name>", after `cursor`, which is "" for the first page; the cursor of the
-        next page, None on the last; and the partitions that did not answer. Those that this release cannot read are
-        left out. Raises InvalidCursor.
+        """Up to `limit` schedules, sorted by "<queue>/<name>", after `cursor`, which is "" for the first page; the
+        cursor of the next page, None on the last; and the partitions that did not answer. Those that this release
+        cannot read are left out. Raises InvalidCursor.
         """
         if cursor:
             _check_cursor(cursor)
@@ -229,10 +241,8 @@ class Schedules:
 
     async def next_times(self, queue: str, name: str, count: int) -> list[float]:
         """The next `count` times; those that it would have, if it is paused. Raises as `get`."""
-        schedule = await self.get(queue, name)
-        first = schedule.next_at
-        if first is None:
-            first = after(schedule.definition, self._store.now())
+        now, schedule = await self._read(queue, name)
+        first = schedule.next_at or after(schedule.definition, now)
         times: list[float] = []
         while first is not None and len(times) < count:
             times.append(first)
@@ -344,7 +354,7 @@ def _check_name(name: str) -> None:
 
 def _check_cursor(cursor: str) -> None:
     try:
-        for name in cursor.split("/", 1):
+        for name in cursor.partition("/")[::2]:
             keys.check_name(name)
     except InvalidName:
         raise InvalidCursor from None

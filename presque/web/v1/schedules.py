@@ -88,8 +88,8 @@ class ScheduleView(Struct, omit_defaults=True):
 
 
 class SchedulePage(Struct):
-    """Some schedules, sorted by `<queue>/<name>`; `next` is the cursor of the next page, null on the last. `missing_partitions`
-    did not answer, so their schedules are not listed; absent when all answered.
+    """Some schedules, sorted by `<queue>/<name>`; `next` is the cursor of the next page, null on the last.
+    `missing_partitions` did not answer, so their schedules are not listed; absent when all answered.
     """
 
     schedules: list[ScheduleView]
@@ -201,6 +201,7 @@ def _definition(new: NewSchedule) -> rules.Definition:
 
 def _view(schedule: Schedule) -> ScheduleView:
     definition, state, job = schedule.definition, schedule.state, schedule.job
+    every = definition.every
     return ScheduleView(
         schedule.queue,
         schedule.name,
@@ -222,7 +223,7 @@ def _view(schedule: Schedule) -> ScheduleView:
         state.fired,
         state.skipped,
         cron=definition.cron,
-        every=definition.every,
+        every=int(every) if every and every.is_integer() else every,
         last_at=state.last_at,
         last_job=schedule.last_job,
         last_error=REASONS.get(state.why, state.why) or None,
