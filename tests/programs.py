@@ -118,6 +118,12 @@ class Redis(Program):
         """Run one command on a connection of its own."""
         return self.session()(*parts)
 
+    def taken(self, queue: str) -> set[bytes]:
+        """The numbers of the jobs of a queue that are leased, or held by a fetch, in a store of one partition."""
+        members = self.command("ZRANGE", f"presque:{{0}}:{queue}:held", 0, -1)
+        held = {number for member in members for number in member.split(b"\n")[0].split(b" ")[1:]}
+        return held | set(self.command("ZRANGE", f"presque:{{0}}:{queue}:leased", 0, -1))
+
     def remove(self) -> None:
         """Kill it, and delete its files."""
         self.kill()

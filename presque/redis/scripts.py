@@ -3,6 +3,10 @@
 A script's first statement, `local ready, front = unpack(KEYS)`, names the keys that it needs; `presque.redis.keys`
 describes them. A line `--@include <name>` is replaced by the text of `lua/parts/<name>.lua`, or of the part of that
 name that was passed to `load`. A part may include others; each is included once, where it is first named.
+
+Redis runs the whole text at each call, and to define a function takes as long as half a command: so what is seldom
+needed is included, indented, in the branch that needs it. Such a part, with those that it includes, is known there
+alone.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KEYS = re.compile(r"^local ([\w,\s]+?) = unpack\(KEYS\)$", re.MULTILINE)
-_INCLUDE = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^( *)--@include (\w+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,12 @@ def _whole(text: str, parts: Mapping[str, str], included: set[str]) -> str:
     """`text` with its includes resolved, except those that are `included` already."""
 
     def include(found: re.Match[str]) -> str:
-        if found[1] in included:
+        indent, name = found.groups()
+        if name in included:
             return ""
-        included.add(found[1])
-        return _whole(parts[found[1]], parts, included)
+        known = set(included) if indent else included
+        known.add(name)
+        return _whole(parts[name], parts, known)
 
     return _INCLUDE.sub(include, text)
 

@@ -23,6 +23,7 @@ DEFAULT_BATCH = 10  # jobs
 LARGEST_BATCH = 1000  # jobs fetched by one request
 
 _WORKER, _IDEMPOTENCY_KEY = WORKER.lower().encode(), IDEMPOTENCY_KEY.lower().encode()
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # a byte that is not, in `text`
 _NUMBER = re.compile(rb"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})")
 
 
@@ -147,10 +148,9 @@ def cursor(request: Request) -> str:
 
 def error(request: Request) -> str:
     """`?error=`: a part of the last error of jobs, "" for any."""
-    try:
-        found = query(request, b"error").decode()
-    except UnicodeDecodeError:
-        raise BadRequest("error must be text in UTF-8") from None
+    found = text(request, b"error")
+    if _NOT_UTF8.search(found):
+        raise BadRequest("error must be text in UTF-8")
     if len(found) > limits.ERROR:
         raise BadRequest(f"error must have at most {limits.ERROR} characters")
     return found

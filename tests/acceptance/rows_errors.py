@@ -26,15 +26,12 @@ LATE = 1.0  # seconds after the end of its wait at which a consumer has its answ
 UNANSWERED = 3.2  # the same while Redis is silent: presque's limit of 2, its beat of 0.5 twice, and some
 GOES_ON = 5.0  # seconds after the cause until all works again
 # A queue's keys: each is planted in a queue of its own, all at the same time.
-QUEUE_KEYS = ("ready", "front", "delayed", "leased", "receipts", "jobs", "settings", "waiting", "attempts", "history")
+QUEUE_KEYS = ("ready", "q", "front", "held", "jobs", "delayed", "leased", "live", "uniq", "expiring", "waiting", "dead")
 # A partition's keys, one after another: they are everybody's.
 SHARED_KEYS = (
     "due",
     "queues",
-    "last_id",
-    "paused",
-    "processed",
-    "failed",
+    "floor",
     "last_seen",
     "queues_of",
     "worker_processed",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.programs import Redis
 
 JOBS = "presque:{0}:bench:jobs"
-LEASED = "presque:{0}:bench:leased"
+LIVE = "presque:{0}:bench:live"
 SILENCE = 2.0  # seconds: --request-timeout where clients vanish without a word
 
 
@@ -88,7 +88,7 @@ def base(bench: Bench, figures: dict[str, Any]) -> bool:
     together([*(partial(produce, part) for part in range(producers)), *[consume] * 16, watch])
     figures.update(account(set(range(total)), acknowledged, delivered))
     figures["jobs_per_second"] = round(total / (time.monotonic() - began))
-    figures["keys_left"] = len(redis.command("KEYS", "presque:{0}:bench:*"))
+    figures["keys_left"] = len(set(redis.command("KEYS", "presque:{0}:bench:*")) - {b"presque:{0}:bench:q"})
     bad = ("lost", "unexpected", "duplicated", "keys_left")
     return figures["acknowledged"] == total and not any(figures[name] for name in bad)
 
@@ -162,7 +162,7 @@ class Chaos:
     def _out_now(self) -> int:
         """How many jobs are out, if possible at a moment at which some are."""
         ends = time.monotonic() + 0.5
-        while not (out := int(self.redis.command("ZCARD", LEASED))) and time.monotonic() < ends:
+        while not (out := len(self.redis.taken("bench"))) and time.monotonic() < ends:
             pass
         return out
 
@@ -177,7 +177,7 @@ class Chaos:
                 target.kill()
                 if victim == "redis":
                     self.redis.start()
-                self.out += max(out, self.redis.command("ZCARD", LEASED))
+                self.out += max(out, len(self.redis.taken("bench")))
                 if victim == "daemon":
                     target.start()
             patience = self.bench.size(120, 50)
@@ -193,7 +193,7 @@ class Chaos:
         figures.update(account(set(range(self.total)), self.acknowledged, self.delivered))
         figures["kills"], figures["amid_jobs"], figures["insertions_retried"] = self.kills, self.hits, self.retried
         figures["out_at_kills"], figures["acks_refused"] = self.out, self.refused_acks
-        figures["inserted_twice"] = int(self.redis.command("GET", "presque:{0}/last_id")) - self.total
+        figures["inserted_twice"] = int(self.redis.command("HGET", "presque:{0}:bench:q", "n")) - self.total
         ok = figures["acknowledged"] == self.total and not (figures["lost"] or figures["unexpected"])
         once = figures["inserted_twice"] == 0 and figures["duplicated"] <= figures["out_at_kills"]
         return ok and once and self.hits > self.kills // 2
@@ -265,9 +265,9 @@ class Leavers:
             self.resets.update(numbers)
 
     def nobodys(self, redis: Redis) -> int:
-        """Jobs that are held for nobody: leased, and by none of those who read their answer."""
+        """Jobs that are held for nobody: taken, and by none of those who read their answer."""
         known = {lease["id"].rpartition(":")[2].encode() for lease in self.leases}
-        return len(set(redis.command("ZRANGE", LEASED, 0, -1)) - known)
+        return len(redis.taken("bench") - known)
 
     def acknowledge(self, client: Client) -> int:
         """Ack what was read; how many of those who did not reset were refused."""
@@ -299,7 +299,7 @@ def client_vanishes(bench: Bench, figures: dict[str, Any]) -> bool:
     ready_after = until(lambda: not leavers.nobodys(redis), 10, "the jobs of those who left, back in the queue")
     counts["ready_after_s"] = round(ready_after, 3)
     counts["silent_back_s"] = round(silent(bench, redis, client), 2)
-    counts["attempts_counted"] = redis.command("HLEN", "presque:{0}:bench:attempts")
+    counts["attempts_counted"] = sum(b"attempts" in text for text in redis.command("HVALS", LIVE))
     counts["acks_refused"] = leavers.acknowledge(client)
     until(partial(leavers.fetch_rest, client, redis), 40, "the rest")
     counts.update(account(set(range(takes)), set(range(takes)), leavers.delivered))
@@ -325,8 +325,7 @@ def silent(bench: Bench, redis: Redis, client: Client) -> float:
         deafen(each)
     for _ in waiting:
         client.post("/q/silent", {"n": 0})
-    leased = "presque:{0}:silent:leased"
-    until(lambda: redis.command("ZCARD", leased) == len(waiting), 5, "a job for each of those who vanished")
+    until(lambda: len(redis.taken("silent")) == len(waiting), 5, "a job for each of those who vanished")
     back = until(lambda: client.ask("GET", "/status/silent").json["size"] == len(waiting), 60, "their jobs")
     for each in waiting:
         each.close()

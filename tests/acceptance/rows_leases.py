@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.acceptance.bench import Bench
     from tests.programs import Redis
 
-JOBS, LEASED, DEAD = ("presque:{0}:bench:" + name for name in ("jobs", "leased", "dead"))
+JOBS, DEAD = "presque:{0}:bench:jobs", "presque:{0}:bench:dead"
 
 
 def fill(client: Client, total: int) -> None:
@@ -81,7 +81,7 @@ def stale_receipts(bench: Bench, figures: dict[str, Any]) -> bool:
     fill(client, total)
     sleepers = Sleepers(port, redis, bench.size(240, 60))
     together([partial(sleepers.work, bench.chance.randrange(2**32)) for _ in range(16)])
-    until(lambda: redis.command("ZCARD", LEASED) == 0, 5, "the last leases")
+    until(lambda: not redis.taken("bench"), 5, "the last leases")
     figures["said"] = sum(sleepers.words.values())
     figures["answers"] = {str(word): count for word, count in sleepers.words.items()}
     figures["accepted_late"], figures["dead"] = dict(sleepers.accepted), redis.command("ZCARD", DEAD)

@@ -42,7 +42,7 @@ def push(count: int) -> Iterator[list[bytes]]:
     for number in range(count):
         queue = f"queue-{number:06}"
         names = [keys.queue_key(name, queue, 1) for name in script.keys]
-        yield [_count(names), *names, NO_LIMIT, queue.encode(), b"", b"", b'{"n":%d}' % number]
+        yield [_count(names), *names, NO_LIMIT, queue.encode(), b'{"n":%d}' % number]
 
 
 def register(count: int) -> Iterator[list[bytes]]:

@@ -33,16 +33,16 @@ async def leased(redis, count):
     """Wait until `count` jobs of foo are held."""
 
     async def held():
-        return redis.command("ZCARD", "presque:{0}:foo:leased") == count
+        return len(redis.taken("foo")) == count
 
     await eventually(held, f"{count} held jobs")
 
 
 async def gone(redis):
-    """Wait until no trace of a job of foo is left."""
+    """Wait until no trace of a job of foo is left but in its counts."""
 
     async def no_keys():
-        return redis.command("KEYS", "presque:{0}:foo:*") == []
+        return redis.command("KEYS", "presque:{0}:foo:*") == [b"presque:{0}:foo:q"]
 
     await eventually(no_keys, "the end of the job")
 
@@ -129,7 +129,7 @@ async def test_clients_that_close_at_once_lose_nothing(daemon, client, redis, ve
         connection.transport.loseConnection()
 
     async def all_back():
-        return not redis.command("EXISTS", "presque:{0}:foo:leased") and not daemon.site.busy
+        return not redis.taken("foo") and not daemon.site.busy
 
     await eventually(all_back, "the jobs")
     seen = []
@@ -191,12 +191,12 @@ async def test_only_whoever_holds_a_job_can_end_it_or_put_it_back(daemon, client
 async def test_a_hold_can_be_extended_and_runs_out(daemon, client, redis):
     await client.post("/q/foo?uniq=k", JOB)
     taken = await daemon.queues.take("foo")
-    redis.command("ZADD", "presque:{0}:foo:leased", 1, taken.numbers[0])
+    redis.command("ZADD", "presque:{0}:foo:held", 1, taken.hold)
     assert await daemon.queues.hold(taken) == 1
     seconds, _ = redis.command("TIME")
-    left = int(redis.command("ZSCORE", "presque:{0}:foo:leased", taken.numbers[0])) - int(seconds) * 1000
+    left = int(redis.command("ZSCORE", "presque:{0}:foo:held", taken.hold)) - int(seconds) * 1000
     assert (HOLD - 1) * 1000 < left <= (HOLD + 1) * 1000
-    redis.command("ZADD", "presque:{0}:foo:leased", 1, taken.numbers[0])
+    redis.command("ZADD", "presque:{0}:foo:held", 1, taken.hold)
     assert await daemon.queues.move("foo") == 1
     assert (await client.post("/q/foo?uniq=k", JOB)).status == 400
     assert await daemon.queues.deliver([taken]) == 0

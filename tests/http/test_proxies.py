@@ -157,7 +157,7 @@ async def test_each_job_comes_once_and_each_ack_is_taken(behind, redis, case, pl
             assert set(consumers.acks) == ({204} if modern else set())
 
             async def gone():
-                return not redis.command("EXISTS", "presque:{0}:foo:leased")
+                return not redis.taken("foo")
 
             await eventually(gone, "the end of all jobs")
 

@@ -41,11 +41,13 @@ async def insert(daemon, count, size):
     await daemon.queues.push("foo", jobs)
 
 
-async def left(redis, **counts):
-    async def there():
-        return all(redis.command("ZCARD", f"presque:{{0}}:foo:{name}") == count for name, count in counts.items())
+async def left(redis, held, front=0):
+    """Wait until so many jobs of foo are held, and so many stand in front."""
 
-    await eventually(there, str(counts))
+    async def there():
+        return (len(redis.taken("foo")), redis.command("ZCARD", "presque:{0}:foo:front")) == (held, front)
+
+    await eventually(there, f"{held} held and {front} in front")
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
@@ -57,7 +59,7 @@ async def test_jobs_that_arrived_are_gone_and_the_connection_goes_on(daemon, red
         connection.received = b""
         connection.transport.write(GET)
         await connection.until(b'x\\"}"]')
-        await left(redis, leased=0, front=0)
+        await left(redis, held=0)
         assert redis.command("HLEN", "presque:{0}:foo:jobs") == 0
     connection.transport.loseConnection()
 
@@ -70,9 +72,9 @@ async def test_jobs_whose_client_left_without_reading_them_go_back(daemon, redis
     await connection.until(b'"size"')  # the handshake is over
     connection.transport.pauseProducing()
     connection.transport.write(GET)
-    await left(redis, leased=8)
+    await left(redis, held=8)
     connection.transport.abortConnection()
-    await left(redis, leased=0, front=8)
+    await left(redis, held=0, front=8)
     assert redis.command("HLEN", "presque:{0}:foo:jobs") == 8
 
 
@@ -85,7 +87,7 @@ async def test_a_client_that_closes_as_soon_as_it_has_read_keeps_its_jobs(daemon
         connection.transport.write(GET)
         await connection.until(b'x\\"}"]')
         connection.transport.loseConnection()
-        await left(redis, leased=0, front=0)
+        await left(redis, held=0)
         assert redis.command("HLEN", "presque:{0}:foo:jobs") == 0, turn
 
 
@@ -95,7 +97,7 @@ async def test_a_client_that_closes_after_its_answer_keeps_its_jobs(daemon, redi
     connection = await connection_to(daemon)
     connection.transport.write(GET.replace(b"Host", b"Connection: close\r\nHost"))
     assert (await connection.end()).endswith(b'x\\"}"]')
-    await left(redis, leased=0, front=0)
+    await left(redis, held=0)
     assert redis.command("HLEN", "presque:{0}:foo:jobs") == 0
 
 
@@ -125,7 +127,7 @@ async def test_a_job_that_was_read_comes_once_however_its_client_leaves(daemon, 
     await daemon.queues.push("foo", wanted)
     found = [await deferToThread(read_and_leave, port_of(daemon), how, pause) for _ in wanted]
     assert found == wanted
-    await left(redis, leased=0, front=0)
+    await left(redis, held=0)
     assert redis.command("HLEN", "presque:{0}:foo:jobs") == 0
 
 
@@ -153,7 +155,7 @@ async def test_a_client_that_ends_tls_while_its_job_is_taken_has_not_received_it
     (delivery,) = await eventually(answered, "the answer")
     assert delivery.mark == NEVER
     connection.transport.abortConnection()
-    await left(redis, leased=0, front=1)
+    await left(redis, held=0, front=1)
 
 
 @pytest.mark.parametrize("offered", [None, ["http/1.0"], ["h2", "http/1.1"]])

@@ -1,562 +1,75 @@
 """presque against a plain model of it: whatever the sequence of commands, each has the outcome that the model says, and
-after each one Redis holds what the model holds and nothing else.
+after each one Redis holds what the model holds and nothing else, with the invariants of `presque.redis.keys`.
 
-MODEL_RUNS is the number of sequences; 2000 is the long form. Time stands still: what comes due or runs out later does
-so by commands of its own, which change the time in Redis.
+MODEL_RUNS is the number of sequences; 2000 is the long form. Time stands still: what comes due, expires or runs out
+later does so by commands of its own, which change the time in Redis. `model.py` is the model, `compare.py` compares
+Redis with it, `run.py` and this file carry out the commands.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
-import pytest_twisted
+from compare import compare
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
+from model import Job, Model, Worker
 from pytest_twisted import ensureDeferred as awaiting
-from servers import eventually
-from twisted.internet import reactor
+from run import (
+    COMMANDS,
+    Hands,
+    command,
+    delays,
+    dues,
+    names,
+    outcome,
+    priorities,
+    refused,
+    some,
+    which,
+)
+from stored import CLASS, ENDS, Stored
 
 from presque.background.mover import Mover
-from presque.errors import (
-    Duplicate,
-    IdempotencyMismatch,
-    NotAccepting,
-    PresqueError,
-    QueueFull,
-    QueuePaused,
-    UnknownJob,
-    UnknownQueue,
-)
-from presque.jobs import queues as queues_module
-from presque.jobs.jobs import STATES, Jobs
-from presque.jobs.leases import Leases, Settlement
-from presque.jobs.policy import Value, lua_parts
-from presque.jobs.queue_list import QueueList
-from presque.jobs.queues import PAYLOAD_AT, NewJob, Queues
-from presque.jobs.workers import Workers
-from presque.redis.scripts import load
-from presque.redis.store import Store
-from presque.redis.url import endpoint_for, parse_redis_url
+from presque.errors import UnknownJob, UnknownQueue, WrongState
+from presque.jobs.jobs import ALL, NEVER, STATES, Match
+
+if TYPE_CHECKING:
+    from presque.jobs.policy import Value
+    from presque.redis.store import Store
 
 RUNS = int(os.environ.get("MODEL_RUNS", "60"))
 STEPS = 50
-RUN_OUT = "the lease ran out"
-STORED = {600: "600000", False: "0"}  # a setting -> what is stored of it; the others as they are
+
+states = st.sampled_from(STATES)
+matches = st.sampled_from(
+    [ALL] * 4
+    + [Match("such"), Match("é"), Match("", 3600), Match("file", 3600), Match("nobody says so"), Match("", 0.0)]
+)
 
 
 @dataclass
-class Job:
-    number: int
-    payload: bytes
-    uniq: bytes = b""
-    limit: int | None = None
-    state: str = ""
-    place: tuple[int, ...] = ()  # when ready: whoever has the least is next
-    at: float | None = None  # epoch ms, when delayed or dead; None: Redis' clock knows, and it is read from there
-    receipt: bytes = b""
-    run_out: bool = False
-    attempts: int = 0
-    run_outs: int = 0
-    worker: str = ""  # who reserved it last under a name, or in whose name it is kept
-    wait: tuple[float, float] = (3_600_000, 3_600_000)  # ms, when delayed and `at` is not known: the least and the most
-    failures: list[tuple[int, str]] = field(default_factory=list)
+class Walk:
+    """All pages of the jobs in one state, read one by one between other commands."""
+
+    name: str
+    state: str
+    limit: int
+    match: Match
+    always: dict[int, Any]  # those that have been there all the time: number -> where, if that decides on the page
+    cursor: str = ""
+    seen: list[int] = field(default_factory=list)
 
 
-class Model:
-    """What one queue should be. `workers` and `numbers` are those of the whole store."""
-
-    def __init__(self, name: str, workers: dict[str, Worker], numbers: list[int]) -> None:
-        self.name, self.workers, self.numbers = name, workers, numbers
-        self.order = count()
-        self.remembered: dict[bytes, tuple[bytes, list[tuple[str, str]]]] = {}
-        self.reserved: dict[bytes, tuple[bytes, list[int]]] = {}
-        self.again: set[bytes] = set()  # receipts of reservations that were asked for again
-        self.delete()
-
-    def delete(self) -> None:
-        self.jobs: dict[int, Job] = {}
-        self.uniq: dict[bytes, int] = {}
-        self.settings: dict[str, Value] = {}
-        self.acked: dict[int, bytes] = {}
-        self.settled: dict[tuple[int, bytes], tuple[str, float, float]] = {}
-        self.kept: dict[str, list[tuple[int, bytes]]] = {}
-        self.processed = self.failed = 0
-        self.paused = self.exists = False
-
-    def of(self, state: str) -> list[Job]:
-        """The jobs in a state, in their order."""
-        jobs = [job for job in self.jobs.values() if job.state == state]
-        if state == "ready":
-            return sorted(jobs, key=lambda job: job.place)
-        return sorted(jobs, key=lambda job: (job.at, f"{job.number:016}" if state == "delayed" else str(job.number)))
-
-    def limit(self, job: Job) -> int:
-        return job.limit or int(self.settings.get("max_attempts", 5))
-
-    def held(self, number: int, receipt: bytes) -> Job | None:
-        job = self.jobs.get(number)
-        return job if job and job.state == "leased" and job.receipt == receipt else None
-
-    def holds(self, number: int, receipt: bytes) -> Job | None:
-        """As `held`; but a lease, unlike the hold of a hand-off, is lost as soon as it has run out."""
-        job = self.held(number, receipt)
-        return None if job and job.run_out and receipt.startswith(b"l") else job
-
-    def insert(self, specs: list[NewJob]) -> list[Job] | PresqueError:
-        if self.settings.get("accepting") is False:
-            return NotAccepting()
-        waiting = len(self.of("ready")) + len(self.of("delayed"))
-        if waiting + len(specs) > int(self.settings.get("max_length", 1_000_000)):
-            return QueueFull()
-        seen = set()
-        for spec in specs:
-            if spec.uniq in self.uniq:
-                return Duplicate(f"{self.name}:{self.uniq[spec.uniq]}")
-            if spec.uniq in seen:
-                return Duplicate("")
-            seen |= {spec.uniq} - {b""}
-        self.exists = True
-        return [self._insert(spec) for spec in specs]
-
-    def _insert(self, spec: NewJob) -> Job:
-        self.numbers.append(len(self.numbers) + 1)
-        job = Job(self.numbers[-1], spec.payload, spec.uniq, spec.max_attempts)
-        self.jobs[job.number] = job
-        if spec.delay:
-            self.delay(job, None)
-        elif spec.due is None:
-            self.ready(job, 2, next(self.order))
-        else:
-            self.delay(job, spec.due * 1000)
-        return job
-
-    def claim(self, job: Job) -> None:
-        """The job waits: its uniq key is its own, unless another has it."""
-        if job.uniq:
-            self.uniq.setdefault(job.uniq, job.number)
-
-    def ready(self, job: Job, *place: int) -> None:
-        job.state, job.place, job.receipt, job.run_out = "ready", place, b"", False
-        self.claim(job)
-
-    def to_front(self, job: Job) -> None:
-        self.ready(job, 0, job.number)
-
-    def delay(self, job: Job, at: float | None, wait: tuple[float, float] = (3_600_000, 3_600_000)) -> None:
-        job.wait = wait
-        if at is not None and at <= time.time() * 1000:
-            self.ready(job, 1, at, job.number)
-        else:
-            job.state, job.at, job.receipt, job.run_out = "delayed", at, b"", False
-            self.claim(job)
-
-    def end(self, job: Job) -> None:
-        del self.jobs[job.number]
-        if self.uniq.get(job.uniq) == job.number:
-            del self.uniq[job.uniq]
-
-    def count_attempt(self, job: Job, why: str, is_final: bool = False) -> bool:
-        """Whether it was not the last."""
-        job.attempts += 1
-        job.failures = [*job.failures, (job.attempts, why)][-10:]
-        if not is_final and job.attempts < self.limit(job):
-            return True
-        job.state, job.at, job.receipt, job.run_out = "dead", None, b"", False
-        return False
-
-    def move(self) -> None:
-        for job in sorted(self.of("leased"), key=lambda job: str(job.number)):
-            was_lease = job.run_out and not job.receipt.startswith(b"h")
-            self.failed += was_lease
-            if not job.run_out or (was_lease and not self.count_attempt(job, RUN_OUT)):
-                continue
-            job.run_outs += was_lease
-            if was_lease and job.run_outs > 1:
-                usual = 5000 * 2 ** (job.attempts - 1)
-                self.delay(job, None, (0.8 * usual, 1.2 * usual))
-            else:
-                self.to_front(job)
-
-    def take(self, most: int, receipt: bytes) -> list[Job]:
-        jobs = self.of("ready")[:most]
-        for job in jobs:
-            job.state, job.receipt, job.at = "leased", receipt, 0
-            if self.uniq.get(job.uniq) == job.number:
-                del self.uniq[job.uniq]
-        self.processed += len(jobs)
-        return jobs
-
-    def acknowledge_kept(self, worker: str) -> None:
-        for number, receipt in self.kept.pop(worker, []):
-            if job := self.held(number, receipt):
-                self.end(job)
-
-    def enrol(self, worker: str) -> Worker:
-        known = self.workers.setdefault(worker, Worker())
-        known.queues.add(self.name)
-        return known
-
-    def count(self, worker: str, processed: int = 0, failed: int = 0) -> None:
-        """Count on the worker, if it is registered."""
-        if known := self.workers.get(worker):
-            known.processed += processed
-            known.failed += failed
-
-    def settle(self, number: int, receipt: bytes, outcome: str, delay: float | None, error: str) -> str:
-        job = self.held(number, receipt)
-        if not job or job.run_out:
-            if outcome == "ack" and self.acked.get(number) == receipt:
-                return "acked"
-            word = self.settled.get((number, receipt), ("",))[0]
-            if word and {"release": "release"}.get(word, "nack") == outcome.replace("final", "nack"):
-                return "released" if word == "release" else word
-            return "lease-lost" if number in self.acked or number in self.jobs else "not-found"
-        if outcome == "ack":
-            self.end(job)
-            self.acked[number] = receipt
-            return "acked"
-        if outcome == "release":
-            self.settled[number, receipt] = ("release", 0, 0)
-            if delay:
-                self.delay(job, None)
-            else:
-                self.to_front(job)
-            return "released"
-        self.failed += 1
-        is_over = not self.count_attempt(job, error, outcome == "final")
-        self.settled[number, receipt] = ("dead" if is_over else "new", 0, 0)
-        return "dead" if is_over else "new"
-
-
-@dataclass
-class Worker:
-    queues: set[str] = field(default_factory=set)
-    processed: int = 0
-    failed: int = 0
-
-
-COMMANDS: list[st.SearchStrategy[tuple[str, dict[str, Any]]]] = []
-
-names = st.sampled_from("aaab")
-workers = st.sampled_from(["v", "v", "w", ""])
-uniqs = st.sampled_from([b"", b"", b"", b"k", b"l"])
-dues = st.sampled_from([None, None, None, 1.0, 2.0, 3.0, 4e9, 4e9 + 1])
-which = st.integers(0, 30)  # one of what there is, counted round
-some = st.integers(1, 4)
-mostly = st.sampled_from([True, True, True, False])
-delays = st.sampled_from([None, 0.0, 3600.0])
-
-
-def command(weight: int = 1, **arguments: st.SearchStrategy[Any]) -> Any:
-    """A method of Run that is a command; what it is called with."""
-
-    def add(method: Any) -> Any:
-        COMMANDS.extend([st.tuples(st.just(method.__name__), st.fixed_dictionaries(arguments))] * weight)
-        return method
-
-    return add
-
-
-async def outcome(deferred: Any) -> Any:
-    """What it fires with, or fails with."""
-    try:
-        return await deferred
-    except PresqueError as error:
-        return error
-
-
-def refused(got: Any, expected: Any) -> bool:
-    """Whether it should be refused; then it must have been, for that reason."""
-    if not isinstance(expected, PresqueError):
-        assert not isinstance(got, PresqueError), got
-        return False
-    assert (type(got), got.args) == (type(expected), expected.args)
-    return True
-
-
-class Run:
+class Run(Hands):
     """One sequence: each command is carried out by presque and by the model, and the outcomes are compared."""
 
     def __init__(self, store: Store, redis: Any) -> None:
-        self.redis = redis
-        self.queues = Queues(store, "n")
-        self.queue_list = QueueList(store, self.queues)
-        tokens = count(1)
-        self.leases = Leases(store, lambda: 0.5, lambda: f"t{next(tokens)}")
-        self.jobs = Jobs(store)
-        self.registry = Workers(store)
-        self.workers: dict[str, Worker] = {}
-        numbers: list[int] = []
-        self.models = {name: Model(name, self.workers, numbers) for name in "ab"}
-        self.bodies = (b'{"n":%d}' % n for n in count(1))
-        self.taken: list[Any] = []  # all that ever was, of which some is stale
-
-    @command()
-    async def nothing(self) -> None:
-        pass
-
-    @command(9, name=names, jobs=some, due=dues, uniq=uniqs)
-    async def push(self, name: str, jobs: int, due: float | None, uniq: bytes) -> None:
-        bodies = [next(self.bodies) for _ in range(1 if uniq else jobs)]
-        got = await outcome(self.queues.push(name, bodies, due, uniq))
-        inserted = self.models[name].insert([NewJob(body, due, None, uniq) for body in bodies])
-        if not refused(got, inserted):
-            assert got == [f"{name}:{job.number}" for job in inserted]
-
-    @command(3, name=names, due=dues, uniq=uniqs, worker=workers)
-    async def fail(self, name: str, due: float | None, uniq: bytes, worker: str) -> None:
-        body, model = next(self.bodies), self.models[name]
-        got = await outcome(self.queues.fail(name, body, due, uniq, worker))
-        inserted = model.insert([NewJob(body, due, None, uniq)])
-        if not refused(got, inserted):
-            assert got == [f"{name}:{job.number}" for job in inserted]
-            model.failed += 1
-            if worker:
-                model.acknowledge_kept(worker)
-                model.count(worker, failed=1)
-
-    @command(
-        5,
-        name=names,
-        specs=st.lists(st.tuples(dues, delays, uniqs, st.sampled_from([None, 1, 2])), min_size=1, max_size=4),
-        key=st.sampled_from([b"", b"", b"i"]),
-        fingerprint=st.sampled_from([b"f", b"g"]),
-    )
-    async def insert(self, name: str, specs: list[Any], key: bytes, fingerprint: bytes) -> None:
-        model = self.models[name]
-        jobs = [NewJob(next(self.bodies), None if delay else due, delay, *rest) for due, delay, *rest in specs]
-        got = await outcome(self.queues.insert(name, jobs, key, fingerprint))
-        if key in model.remembered:
-            before, answer = model.remembered[key]
-            if not refused(got, IdempotencyMismatch() if before != fingerprint else None):
-                assert got == answer
-            return
-        inserted = model.insert(jobs)
-        if not refused(got, inserted):
-            assert got == [(f"{name}:{job.number}", job.state) for job in inserted]
-            if key:
-                model.remembered[key] = (fingerprint, got)
-
-    @command(7, name=names, most=some, worker=workers)
-    async def take(self, name: str, most: int, worker: str) -> None:
-        model = self.models[name]
-        got = await outcome(self.queues.take(name, most, worker))
-        model.acknowledge_kept(worker)
-        if refused(got, QueuePaused() if model.paused else None):
-            return
-        model.move()
-        self._took(model, got, most, worker)
-        assert got.on_arrival == ("keep" if worker and "redeliver_after" in model.settings else "deliver")
-
-    @command(
-        12,
-        name=names,
-        most=some,
-        worker=workers,
-        lease=st.sampled_from([None, 60.0, 3600.0]),
-        key=st.sampled_from([b"", b"", b"i", b"j"]),
-    )
-    async def reserve(self, name: str, most: int, worker: str, lease: float | None, key: bytes) -> None:
-        model = self.models[name]
-        live = self._live(model, key)
-        found = await self.leases.reserved(["b", name] if name == "a" else [name], worker, key) if key else None
-        elsewhere = name == "a" and key and self._live(self.models["b"], key)
-        assert (found is not None) == bool(key and (live or elsewhere))
-        if elsewhere:
-            assert found.queue == "b"
-            self.models["b"].again.add(found.receipt)
-            self.taken.append(found)
-        if live and not elsewhere:
-            model.again.add(found.receipt)
-        got = await self.leases.reserve(name, most, lease, worker, key)
-        assert got.asked_again == bool(live)
-        if live:
-            receipt, _ = model.reserved[key]
-            model.again.add(receipt)
-            assert (got.receipt, got.numbers) == (receipt, tuple(b"%d" % job.number for job in live))
-            assert got.attempts == tuple(job.attempts + 1 for job in live)
-            self.taken.append(got)
-            return
-        if model.paused:
-            assert got.numbers == ()
-            return
-        model.move()
-        jobs = self._took(model, got, most, worker)
-        for job in jobs if worker else ():
-            job.worker = worker
-        if key and jobs:
-            model.reserved[key] = (got.receipt, [job.number for job in jobs])
-        assert {round(left) for left in got.left} <= {60 if lease is None else lease}
-        assert got.attempts == tuple(job.attempts + 1 for job in jobs)
-        assert got.max_attempts == tuple(model.limit(job) for job in jobs)
-
-    def _live(self, model: Model, key: bytes) -> list[Job]:
-        """What was reserved with a key and is leased still."""
-        receipt, numbers = model.reserved.get(key, (b"", []))
-        jobs = [model.held(number, receipt) for number in numbers]
-        return [job for job in jobs if job and not job.run_out]
-
-    def _took(self, model: Model, got: Any, most: int, worker: str) -> list[Job]:
-        jobs = model.take(most, got.receipt)
-        assert got.numbers == tuple(b"%d" % job.number for job in jobs)
-        assert got.payloads == tuple(job.payload for job in jobs)
-        if worker:
-            model.count(worker, processed=len(jobs))
-        if jobs:
-            self.taken.append(got)
-        return jobs
-
-    @command(3, at=which)
-    async def deliver(self, at: int) -> None:
-        """It reached its consumer, as did what was taken from that queue before."""
-        arrived = [taken for taken in self.taken if taken.on_arrival == "deliver"]
-        if not arrived:
-            return
-        last = arrived[at % len(arrived)]
-        some = [taken for taken in arrived[: at % len(arrived) + 1] if taken.queue == last.queue][-2:]
-        model = self.models[last.queue]
-        held = [model.held(int(number), taken.receipt) for taken in some for number in taken.numbers]
-        assert await self.queues.deliver(some) == len(held) - held.count(None)
-        for job in filter(None, held):
-            model.end(job)
-
-    @command(5, at=which)
-    async def keep(self, at: int) -> None:
-        """It reached a worker in whose name it is kept until that one comes again."""
-        arrived = [taken for taken in self.taken if taken.on_arrival == "keep"]
-        if not arrived:
-            return
-        taken = arrived[-1 - at % len(arrived)]
-        model = self.models[taken.queue]
-        held = [job for number in taken.numbers if (job := model.held(int(number), taken.receipt))]
-        assert await self.queues.keep([taken]) == len(held)
-        for job in held:
-            if "redeliver_after" not in model.settings:  # any more
-                model.end(job)
-                continue
-            job.receipt = b"k" + taken.receipt[1:]
-            job.worker = taken.worker
-            job.run_out = False
-            model.kept.setdefault(taken.worker, []).append((job.number, job.receipt))
-
-    @command(4, at=which)
-    async def give_back(self, at: int) -> None:
-        """Its consumer hung up."""
-        if not self.taken:
-            return
-        taken = self.taken[at % len(self.taken)]
-        model = self.models[taken.queue]
-        held = [job for number in taken.numbers if (job := model.held(int(number), taken.receipt))]
-        if taken.asked_again or (taken.key and model.reserved[taken.key][0] in model.again):
-            held = []  # another answer may have arrived
-        assert await self.queues.give_back(taken) == len(held)
-        for job in held:
-            model.to_front(job)
-        model.processed -= len(held)
-        if taken.worker in self.workers:
-            worker = self.workers[taken.worker]
-            worker.processed = max(0, worker.processed - len(held))  # it may have begun anew meanwhile
-
-    @command(1, at=which)
-    async def hold(self, at: int) -> None:
-        if not self.taken:
-            return
-        taken = self.taken[at % len(self.taken)]
-        model = self.models[taken.queue]
-        held = [job for number in taken.numbers if (job := model.holds(int(number), taken.receipt))]
-        assert await self.queues.hold(taken) == len(held)
-        for job in held:
-            job.run_out = False
-
-    @command(
-        14,
-        at=which,
-        items=st.lists(
-            st.tuples(
-                which,
-                st.sampled_from(["ack", "nack", "nack", "release", "final"]),
-                delays,
-                mostly,
-                st.sampled_from(["", "é\0"]),
-            ),
-            min_size=1,
-            max_size=4,
-        ),
-    )
-    async def settle(self, at: int, items: list[Any]) -> None:
-        """Several of one queue; receipts may be stale, or of another job."""
-        if not self.taken:
-            return
-        name = self.taken[at % len(self.taken)].queue
-        model = self.models[name]
-        pairs = [(number, taken.receipt) for taken in self.taken if taken.queue == name for number in taken.numbers]
-        held = [pair for pair in pairs if model.held(int(pair[0]), pair[1])]
-        settlements = []
-        for index, word, delay, is_right, error in items:
-            among = held if held and index % 4 else pairs
-            number, receipt = among[index % len(among)]
-            settlements.append(Settlement(number, receipt if is_right else b"lx", word, delay, error))
-        before = time.time() * 1000
-        got = await self.leases.settle(name, settlements)
-        passed = time.time() * 1000 - before
-        for each, result in zip(settlements, got, strict=True):
-            number = int(each.number)
-            word = model.settle(number, each.receipt, each.outcome, each.delay, each.error)
-            assert result.became == ("delayed" if word == "new" else word)
-            assert (result.due_at > 0) == (result.became == "delayed")
-            due_at, due_in = round(result.due_at * 1000), round(result.due_in * 1000)
-            if word == "delayed":  # as the first time
-                assert model.settled[number, each.receipt] == (word, due_at, due_in)
-            if word == "new":
-                job = model.jobs[number]
-                model.settled[number, each.receipt] = ("delayed", due_at, due_in)
-                wait = 5000 * 2 ** (job.attempts - 1) if each.delay is None else each.delay * 1000
-                assert -1 <= due_at - before - wait <= passed + 1
-                model.delay(job, due_at)
-
-    @command(2, at=which, index=which, lease=st.sampled_from([None, 60.0]), is_right=mostly)
-    async def extend(self, at: int, index: int, lease: float | None, is_right: bool) -> None:
-        if not self.taken:
-            return
-        taken = self.taken[at % len(self.taken)]
-        number = taken.numbers[index % len(taken.numbers)]
-        receipt = taken.receipt if is_right else b"lx"
-        other = "b" if taken.queue == "a" else "a"
-        asked = {taken.queue: [(number, receipt), (b"999999", receipt)], other: [(b"999999", b"lx")]}
-        became = await self.leases.extend_several(asked, lease)
-        assert became[taken.queue][1].became == became[other][0].became == "not-found"
-        got = became[taken.queue][0]
-        model = self.models[taken.queue]
-        job = model.holds(int(number), receipt)
-        assert got.became == ("extended" if job else "lease-lost" if int(number) in model.jobs else "not-found")
-        if job:
-            assert 59 < got.ends_at - time.time() < 61
-            assert got.lease == 60
-            job.run_out = False
-
-    @command(3, name=names, at=which, due=st.sampled_from([1000, 1500, 2000, 3000]))
-    async def come_due(self, name: str, at: int, due: int) -> None:
-        """The time of a delayed job comes."""
-        if delayed := self.models[name].of("delayed"):
-            job = delayed[at % len(delayed)]
-            self.redis("ZADD", f"presque:{{0}}:{name}:delayed", "XX", due, f"{job.number:016}")
-            self.redis("ZADD", "presque:{0}/due", "LT", due, name)
-            job.state, job.place = "ready", (1, due, job.number)
-
-    @command(5, name=names, at=which)
-    async def run_out(self, name: str, at: int) -> None:
-        """The lease of a job runs out; nobody has noticed yet."""
-        if leased := self.models[name].of("leased"):
-            job = leased[at % len(leased)]
-            self.redis("ZADD", f"presque:{{0}}:{name}:leased", "XX", 1, str(job.number))
-            self.redis("ZADD", "presque:{0}/due", "LT", 1, name)
-            job.run_out = True
+        super().__init__(store, redis)
+        self.walks: list[Walk] = []
 
     @command(3)
     async def tick(self) -> None:
@@ -565,88 +78,220 @@ class Run:
         for model in self.models.values():
             model.move()
 
+    # One job
+
+    def _any(self, name: str, at: int) -> tuple[bytes, Job | None]:
+        """One of all jobs that there ever were."""
+        model = self.models[name]
+        jobs = list(model.jobs)
+        number = jobs[at % len(jobs)] if jobs and at % 5 else 1 + at * model.last // 31
+        return b"%d" % number, model.jobs.get(number)
+
     @command(2, name=names, at=which)
     async def cancel(self, name: str, at: int) -> None:
-        model = self.models[name]
-        number = at + 1 if at % 5 == 0 else 1 + at * len(model.numbers) // 31  # one of all that there ever were
-        job = model.jobs.get(number)
-        if not refused(await outcome(self.jobs.cancel(name, b"%d" % number)), None if job else UnknownJob()):
-            model.end(job)
+        number, job = self._any(name, at)
+        if not refused(await outcome(self.jobs.cancel(name, number)), None if job else UnknownJob()):
+            self.models[name].end(job, "deleted")
 
     @command(2, name=names, at=which)
     async def look_up(self, name: str, at: int) -> None:
-        model = self.models[name]
-        number = 1 + at * len(model.numbers) // 31
-        job = model.jobs.get(number)
-        got = await outcome(self.jobs.look_up(name, b"%d" % number))
+        number, job = self._any(name, at)
+        got = await outcome(self.jobs.look_up(name, number))
         if not refused(got, None if job else UnknownJob()):
-            self._same(model, got, job)
+            self._same(self.models[name], got, job)
+            self._why(self.models[name], got, job)
 
-    def _names(self, model: Model, job: Job) -> bool:
-        """Whether the worker named last is the one that holds the job now."""
-        said = self.redis("HGET", f"presque:{{0}}:{model.name}:holders", job.number)
-        return bool(said) and said == job.receipt + b" " + job.worker.encode()
+    @command(3, name=names, at=which)
+    async def run_now(self, name: str, at: int) -> None:
+        number, job = self._any(name, at)
+        got = await outcome(self.jobs.run_now(name, number))
+        if refused(got, self._state_error(job, "delayed", "dead")):
+            return
+        self.models[name].run_now(job, self._came_due_at(name, job))
+        self._same(self.models[name], got, job)
+        self._why(self.models[name], got, job)
+
+    @command(
+        6,
+        name=names,
+        at=which,
+        due=dues,
+        delay=delays,
+        priority=priorities,
+        expires=st.sampled_from([None, None, None, 1.0, 5e9, 6e9, NEVER]),
+    )
+    async def change(self, name: str, at: int, **changes: Any) -> None:
+        if changes["delay"] is not None:
+            changes["due"] = None
+        number, job = self._any(name, at)
+        got = await outcome(self.jobs.change(name, number, **changes))
+        if refused(got, self._state_error(job, "ready", "delayed")):
+            return
+        model = self.models[name]
+        model.change(job, **changes)
+        if changes["delay"] == 0:
+            model.ready(job, 1, self._came_due_at(name, job), job.number)
+        self._same(model, got, job)
+        self._why(model, got, job)
+
+    def _state_error(self, job: Job | None, *right: str) -> Exception | None:
+        """Why something cannot be done to the job that is for one in the `right` states."""
+        if not job:
+            return UnknownJob()
+        return None if job.state in right else WrongState()
+
+    def _came_due_at(self, name: str, job: Job) -> float:
+        """When Redis made it ready, by its rank; that is now."""
+        key = "front" if job.priority >= 5 else "behind"
+        rank = float(self.redis("ZSCORE", f"presque:{{0}}:{name}:{key}", f"{job.number:016}"))
+        at = rank - (9 - job.priority) * CLASS - 2**47
+        assert abs(at - time.time() * 1000) < 2000
+        return at
 
     def _same(self, model: Model, got: Any, job: Job) -> None:
         assert got.job_id == f"{model.name}:{job.number}"
         assert (got.state, got.payload, got.uniq) == (job.state, job.payload, job.uniq)
         assert (got.attempts, got.max_attempts) == (job.attempts, model.limit(job))
         assert [(failure.attempt, failure.error) for failure in got.failures] == job.failures
-        assert got.worker == (job.worker if job.state == "leased" and self._names(model, job) else "")
-        assert job.state == "leased" or got.at == (None if job.state == "ready" else int(job.at) / 1000)
+        assert (got.priority, got.headers) == (job.priority, job.headers)
+        assert got.expires_at == (None if job.expires is None else job.expires / 1000)
+        assert got.created_at == job.created / 1000
+        assert got.worker == (job.worker if job.kind in ("lease", "kept") else "")
+        if job.at is not None:
+            assert job.state == "leased" or got.at == (None if job.state == "ready" else int(job.at) / 1000)
 
-    @command(3, name=names, state=st.sampled_from(STATES), first=st.integers(0, 3), most=some)
-    async def list_jobs(self, name: str, state: str, first: int, most: int) -> None:
+    def _why(self, model: Model, got: Any, job: Job) -> None:
+        code, before = model.why(job)
+        assert got.why.code == code
+        assert got.why.text
+        if not self.redis("ZCOUNT", f"presque:{{0}}:{model.name}:delayed", "-inf", int(time.time() * 1000)):
+            assert got.why.before == before  # what has come due and was not moved yet is counted nearly
+
+    # Many jobs
+
+    @command(1, name=names)
+    async def peek(self, name: str) -> None:
         model = self.models[name]
-        reply = await outcome(self.jobs.list_jobs(name, state, first, most))
-        if refused(reply, None if model.exists else UnknownQueue()):
-            return
-        got, following = reply
-        jobs = model.of(state)
-        wanted = jobs[first : first + most]
-        assert following == (first + most if wanted and first + most < len(jobs) else None)
-        assert [one.job_id for one in got] == [f"{name}:{job.number}" for job in wanted]
-        for one, job in zip(got, wanted, strict=True):
+        model.move()
+        assert (await self.queues.peek(name))[1] == [job.payload for job in model.of("ready")]
+
+    @command(3, name=names, state=states, most=some, match=matches)
+    async def list_jobs(self, name: str, state: str, most: int, match: Match) -> None:
+        """All pages, one after the other, with nothing in between."""
+        model = self.models[name]
+        model.move()
+        jobs = [job for job in model.of(state) if model.matches(job, match)]
+        got: list[Any] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            reply = await outcome(self.jobs.list_jobs(name, state, cursor, most, match))
+            if refused(reply, None if model.exists else UnknownQueue()):
+                return
+            page, cursor = reply
+            assert len(page) <= most
+            assert len(page) == most or cursor is None or match != ALL
+            got += page
+        if state == "leased":
+            got.sort(key=lambda one: int(one.job_id.split(":")[1]))
+            jobs.sort(key=lambda job: job.number)
+        assert [one.job_id for one in got] == [f"{name}:{job.number}" for job in jobs]
+        for one, job in zip(got, jobs, strict=True):
             self._same(model, one, job)
 
+    @command(3, name=names, state=states, limit=st.integers(1, 3), match=matches)
+    async def begin_walk(self, name: str, state: str, limit: int, match: Match) -> None:
+        walk = Walk(name, state, limit, match, {})
+        self.models[name].move()
+        walk.always = self._there(walk)
+        self.walks = [*self.walks[-2:], walk]
+        await self._turn(walk)
+
+    @command(9, at=which)
+    async def turn(self, at: int) -> None:
+        """The next page of a list that somebody reads."""
+        if self.walks:
+            await self._turn(self.walks[at % len(self.walks)])
+
+    async def _turn(self, walk: Walk) -> None:
+        model = self.models[walk.name]
+        model.move()
+        self._stay(walk)
+        reply = await outcome(self.jobs.list_jobs(walk.name, walk.state, walk.cursor, walk.limit, walk.match))
+        if refused(reply, None if model.exists else UnknownQueue()):
+            self.walks.remove(walk)
+            return
+        page, following = reply
+        assert len(page) <= walk.limit
+        for one in page:
+            job = model.jobs[int(one.job_id.split(":")[1])]
+            assert job.state == walk.state
+            assert model.matches(job, walk.match)
+            self._same(model, one, job)
+            walk.seen.append(job.number)
+        if following is not None:
+            walk.cursor = following
+            return
+        self.walks.remove(walk)
+        seen = {number: walk.seen.count(number) for number in walk.always}
+        assert set(seen.values()) <= {1}, f"each job that was {walk.state} all the time is on one page: {seen}"
+
+    def _stay(self, walk: Walk) -> None:
+        """Whoever is not there now has not been there all the time."""
+        there = self._there(walk)
+        walk.always = {number: place for number, place in walk.always.items() if there.get(number) == place}
+
+    def _there(self, walk: Walk) -> dict[int, Any]:
+        """The jobs that the walk concerns, each with what its page depends on if somebody changes it on purpose."""
+        model = self.models[walk.name]
+        jobs = [job for job in model.of(walk.state) if model.matches(job, walk.match)]
+        place = {
+            "ready": lambda job: (job.priority, job.place),
+            "delayed": lambda job: job.at,
+            "leased": lambda job: job.receipt,
+            "dead": lambda job: job.at,
+        }
+        return {job.number: place[walk.state](job) for job in jobs}
+
     @command(
-        1, name=names, states=st.lists(st.sampled_from(STATES), unique=True, min_size=1).map(tuple) | st.just(STATES)
+        1, name=names, states=st.lists(states, unique=True, min_size=1).map(tuple) | st.just(STATES), match=matches
     )
-    async def purge(self, name: str, states: tuple[str, ...]) -> None:
+    async def purge(self, name: str, states: tuple[str, ...], match: Match) -> None:
         model = self.models[name]
-        jobs = [job for job in model.jobs.values() if job.state in states]
-        got = await outcome(self.jobs.purge(name, states))
+        model.move()
+        jobs = [job for job in model.jobs.values() if job.state in states and model.matches(job, match)]
+        got = await outcome(self.jobs.purge(name, states, match))
         if refused(got, None if model.exists else UnknownQueue()):
             return
         assert got == len(jobs)
         for job in jobs:
-            model.end(job)
+            model.end(job, "deleted")
 
-    @command(4, name=names, most=some, chosen=st.none() | st.lists(which, min_size=1, max_size=4))
-    async def retry_dead(self, name: str, most: int, chosen: list[int] | None) -> None:
+    @command(4, name=names, most=some, chosen=st.none() | st.lists(which, min_size=1, max_size=4), match=matches)
+    async def retry_dead(self, name: str, most: int, chosen: list[int] | None, match: Match) -> None:
         model = self.models[name]
-        jobs = model.of("dead")[:most]
+        jobs = [job for job in model.of("dead") if model.matches(job, match)][:most]
         numbers = None
         if chosen is not None:
             every = model.of("dead") + list(model.jobs.values()) or [Job(1, b"")]
-            jobs = list(dict.fromkeys(every[at % len(every)].number for at in chosen))
-            numbers = [b"%d" % number for number in jobs]
-            jobs = [model.jobs[number] for number in jobs if number in model.jobs]
-            jobs = [job for job in jobs if job.state == "dead"]
-        got = await outcome(self.jobs.retry_dead(name, numbers, most))
+            asked = list(dict.fromkeys(every[at % len(every)].number for at in chosen))
+            numbers = [b"%d" % number for number in asked]
+            found = [model.jobs[number] for number in asked if number in model.jobs]
+            jobs = [job for job in found if job.state == "dead"]
+        got = await outcome(self.jobs.retry_dead(name, numbers, most, match))
         if refused(got, None if model.exists else UnknownQueue()):
             return
         moved = [b"%d" % job.number for job in jobs]
         assert got == (len(jobs), [number for number in numbers or [] if number not in moved])
         for job in jobs:
-            job.attempts = job.run_outs = 0
-            came_at = self.redis("ZSCORE", f"presque:{{0}}:{name}:front", f"{job.number:016}")
-            model.ready(job, 1, float(came_at), job.number)
+            model.run_now(job, self._came_due_at(name, job))
+
+    # Queues and workers
 
     @command(1, name=names)
     async def pause(self, name: str) -> None:
         await self.queues.pause(name)
-        self.models[name].paused = self.models[name].exists = True
+        self.models[name].exist()
+        self.models[name].paused = True
 
     @command(3, name=names)
     async def resume(self, name: str) -> None:
@@ -654,21 +299,24 @@ class Run:
         self.models[name].paused = False
 
     @command(
-        4,
+        5,
         name=names,
         change=st.sampled_from(
             [("max_attempts", n) for n in (None, 1, 1, 2)]
             + [("max_length", n) for n in (None, None, 6)]
             + [("accepting", value) for value in (None, True, False)]
             + [("redeliver_after", seconds) for seconds in (None, 600, 600)]
+            + [("dead_keep.count", n) for n in (None, 1)]
+            + [("expired", value) for value in (None, "drop", "dead", "dead")]
         ),
     )
     async def configure(self, name: str, change: tuple[str, Value]) -> None:
         await self.queues.configure(name, dict([change]))
         model = self.models[name]
-        settings = {**model.settings, **dict([change])}
-        model.settings = {key: value for key, value in settings.items() if value is not None and value is not True}
-        model.exists = True
+        model.settings |= dict([change])
+        if change[1] is None or change[1] is True or change[1] == "drop":  # the default
+            del model.settings[change[0]]
+        model.exist()
 
     @command(1, name=names)
     async def delete(self, name: str) -> None:
@@ -678,160 +326,46 @@ class Run:
     @command(1, name=names, worker=st.sampled_from("vw"))
     async def register(self, name: str, worker: str) -> None:
         await self.registry.register(name, worker)
-        model = self.models[name]
-        known = model.enrol(worker)
+        known = self.models[name].enrol(worker)
         known.processed = known.failed = 0
-        for number, receipt in model.kept.pop(worker, []):
-            if job := model.held(number, receipt):
-                model.failed += 1
-                if model.count_attempt(job, "the worker registered again"):
-                    model.to_front(job)
+        self.models[name].restart(worker)
 
     @command(2, name=names, worker=st.sampled_from("vw"))
     async def unregister(self, name: str, worker: str) -> None:
         await self.registry.unregister(name, worker)
         self.models[name].acknowledge_kept(worker)
-        if worker in self.workers:
-            self.workers[worker].queues.discard(name)
-            if not self.workers[worker].queues:
-                del self.workers[worker]
+        if known := self.whole.workers.get(worker):
+            known.queues.discard(name)
+            if not known.queues:
+                del self.whole.workers[worker]
 
     async def check(self) -> None:
         """Redis is in order, and holds what the model does."""
         stored = Stored(self.redis)
+        stored.check(self.models)
         for name, model in self.models.items():
-            stored.check(name)
-            stored.compare(name, model)
-            assert (await self.queues.peek(name))[1] == [job.payload for job in model.of("ready")]
+            compare(stored.of(name), model)
+            assert model.is_conserved(), "what was inserted is there, or was counted as it ended"
             counts = await self.queues.counts(name)
             assert [getattr(counts, state) for state in STATES] == [len(model.of(state)) for state in STATES]
+            assert [getattr(counts, end) for end in ENDS] == [model.counts[end] for end in ENDS]
+            assert (counts.inserted, counts.processed) == (model.last - model.base, model.processed)
         assert (await self.queue_list.names())[0] == [name for name, model in self.models.items() if model.exists]
         found = {
             each.worker_id: Worker(set(each.queues), each.processed, each.failed)
             async for each in self.registry.all([])
         }
-        assert found == self.workers
-        assert stored.get("", "last_id", b"0") == b"%d" % len(self.models["a"].numbers)
-
-
-DUMP = """
-local read = { list = 'LRANGE', zset = 'ZRANGE', hash = 'HGETALL', set = 'SMEMBERS', string = 'GET' }
-local reply = {}
-for _, key in ipairs(redis.call('KEYS', '*')) do
-  local kind = redis.call('TYPE', key).ok
-  local range = kind == 'list' and { 0, -1 } or kind == 'zset' and { 0, -1, 'WITHSCORES' } or {}
-  reply[#reply + 1] = { key, kind, redis.call(read[kind], key, unpack(range)) }
-end
-return reply
-"""
-
-
-class Stored:
-    """All that is in Redis at one moment: hashes and sorted sets as dicts, sets as sets."""
-
-    def __init__(self, redis: Any) -> None:
-        make = {
-            b"hash": lambda flat: dict(zip(flat[::2], flat[1::2], strict=True)),
-            b"zset": lambda flat: dict(zip(flat[::2], map(float, flat[1::2]), strict=True)),
-            b"set": set,
-        }
-        self.keys = {
-            key.decode().removeprefix("presque:{0}"): make.get(kind, lambda value: value)(value)
-            for key, kind, value in redis("EVAL", DUMP, 0)
-        }
-
-    def get(self, queue: str, key: str, default: Any = ()) -> Any:
-        return self.keys.get(f":{queue}:{key}" if queue else f"/{key}", default)
-
-    def numbers(self, queue: str, key: str) -> list[int]:
-        return [int(member) for member in self.get(queue, key)]
-
-    def check(self, queue: str) -> None:
-        """The invariants: what must hold of any queue."""
-        jobs, uniq, uniq_of = (self.get(queue, key, {}) for key in ("jobs", "uniq", "uniq_of"))
-        places = Counter(n for key in ("ready", "front", "delayed", "leased", "dead") for n in self.numbers(queue, key))
-        assert set(places.values()) <= {1}, "each job is in one place"
-        assert set(places) == set(self.numbers(queue, "jobs")), "each job has a body, and nothing else has"
-        assert set(self.get(queue, "leased")) == set(self.get(queue, "receipts")), "who is leased has a receipt"
-        waiting = {n for key in ("ready", "front", "delayed") for n in self.numbers(queue, key)}
-        assert {int(number) for number in uniq.values()} <= waiting, "a uniq key is a waiting job's"
-        assert all(uniq_of[number] == key for key, number in uniq.items()), "and its own"
-        assert set(uniq_of) == {number for number, job in jobs.items() if job[PAYLOAD_AT - 1 : PAYLOAD_AT] == b"u"}
-        for key in ("attempts", "limits", "history", "run_outs", "holders"):
-            assert set(self.get(queue, key)) <= set(jobs), f"{key} are of jobs that there are"
-        deadlines = [at for key in ("delayed", "leased") for at in self.get(queue, key, {}).values()]
-        due = self.get("", "due", {}).get(queue.encode(), float("inf"))
-        assert due <= min(deadlines, default=float("inf")), "the mover comes in time"
-        for key in ("processed", "failed", "worker_processed", "worker_failed"):
-            assert all(int(n) >= 0 for n in self.get("", key, {}).values()), f"{key} is a count"
-
-    def compare(self, queue: str, model: Model) -> None:
-        """The queue is what the model says; the model learns when jobs come due or died, where it only knows that."""
-        now = time.time() * 1000
-        delayed, dead = self.get(queue, "delayed", {}), self.get(queue, "dead", {})
-        states = {int(n): "ready" for key in ("ready", "front") for n in self.get(queue, key)}
-        states |= {int(n): "ready" if at <= now else "delayed" for n, at in delayed.items()}
-        states |= {n: state for state in ("leased", "dead") for n in self.numbers(queue, state)}
-        assert states == {job.number: job.state for job in model.jobs.values()}
-        for job in model.jobs.values():
-            if job.state == "delayed":
-                at = delayed[b"%016d" % job.number]
-                least, most = job.wait
-                assert at == job.at or (job.at is None and least - 2000 < at - now < most + 2000)
-                job.at = at
-            elif job.state == "dead":
-                at = dead[b"%d" % job.number]
-                assert at == job.at or (job.at is None and abs(at - now) < 2000)
-                job.at = at
-            elif job.state == "leased":
-                job.at = self.get(queue, "leased")[b"%d" % job.number]
-        bodies = {int(number): job[PAYLOAD_AT:] for number, job in self.get(queue, "jobs", {}).items()}
-        assert bodies == {job.number: job.payload for job in model.jobs.values()}
-        receipts = {int(number): receipt for number, receipt in self.get(queue, "receipts", {}).items()}
-        assert receipts == {job.number: job.receipt for job in model.jobs.values() if job.state == "leased"}
-        uniq = {key: int(number) for key, number in self.get(queue, "uniq", {}).items()}
-        assert uniq == model.uniq
-        attempts = {int(number): int(n) for number, n in self.get(queue, "attempts", {}).items()}
-        assert attempts == {job.number: job.attempts for job in model.jobs.values() if job.attempts}
-        configured = {key.decode(): value.decode() for key, value in self.get(queue, "settings", {}).items()}
-        assert configured == {name: STORED.get(value, f"{value}") for name, value in model.settings.items()}
-        run_outs = {int(number): int(n) for number, n in self.get(queue, "run_outs", {}).items()}
-        assert run_outs == {job.number: job.run_outs for job in model.jobs.values() if job.run_outs}
-        said = {b"%d" % number: receipt for number, receipt in model.acked.items()}
-        for (number, receipt), (word, due_at, due_in) in model.settled.items():
-            said[b"%d %b" % (number, receipt)] = b"%b %d %d" % (word.encode(), due_at, due_in)
-        assert self.get(queue, "acked_by", {}) == said
-        assert set(self.get(queue, "acked")) == set(said)
-        assert int(self.get("", "processed", {}).get(queue.encode(), 0)) == model.processed
-        assert int(self.get("", "failed", {}).get(queue.encode(), 0)) == model.failed
-        assert (queue.encode() in self.get("", "paused")) == model.paused
-
-
-@pytest_twisted.async_yield_fixture(scope="module")
-async def store(redis):
-    url = parse_redis_url(redis.url)
-    store = Store(reactor, url, endpoint_for(reactor, url), 1, load(lua_parts()))
-    store.start()
-
-    async def is_up():
-        return store.is_up
-
-    await eventually(is_up, "Redis")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queues_module, "HOLD", 600.0)  # no hold runs out by itself
-        yield store
-    await store.stop()
-
-
-@pytest.fixture(scope="module")
-def session(redis):
-    return redis.session()
+        assert found == self.whole.workers
+        assert int(stored.get("", "floor", 0)) == self.whole.floor
+        for walk in self.walks:
+            self._stay(walk)
 
 
 @settings(
     max_examples=RUNS,
     deadline=None,
     print_blob=True,
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # to explain takes too long
 )

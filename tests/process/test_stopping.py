@@ -82,7 +82,7 @@ async def test_what_was_taken_and_not_delivered_is_given_back(processes, redises
     connection.transport.write(b"GET /qb/foo?batch_size=9 HTTP/1.1\r\nHost: x\r\n\r\n")
 
     async def taken():
-        return redis.command("ZCARD", "presque:{0}:foo:leased") == 9
+        return len(redis.taken("foo")) == 9
 
     await eventually(taken, "the take")
     stopping = daemon.stop()

@@ -110,7 +110,7 @@ async def test_what_redis_was_too_slow_for_is_refused_and_never_carried_out_late
 
 @awaiting
 async def test_a_script_that_comes_too_late_refuses(daemon, client):
-    late = daemon.store.on_queue("push", "foo", b"", b"", JOB, until=b"1")
+    late = daemon.store.on_queue("push", "foo", JOB, until=b"1")
     with pytest.raises(StoreUnavailable):
         await late
     assert (await client.get("/status/")).json["size"] == 0
@@ -130,7 +130,7 @@ async def test_settling_waits_for_redis_to_come_back(daemon, client, redis):
     redis.start()
 
     async def ended():
-        return redis.command("KEYS", "presque:{0}:foo:*") == []
+        return redis.command("KEYS", "presque:{0}:foo:*") == [b"presque:{0}:foo:q"]
 
     await eventually(ended, "the end of the job")
 

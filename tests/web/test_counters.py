@@ -28,6 +28,12 @@ async def become(client, **wanted):
     await eventually(there, str(wanted))
 
 
+async def listed(client):
+    """How many jobs the lists have."""
+    pages = {state: (await client.get(f"/v1/queues/foo/jobs?state={state}&limit=1000")).json for state in STATES}
+    return {state: len(page["jobs"]) for state, page in pages.items()}
+
+
 async def in_each_state(client):
     """A job in each state: foo:1 dead, foo:2 leased, foo:3 delayed, foo:4 ready. Returns that which is leased."""
     await insert(client, "dead", max_attempts=1)
@@ -201,12 +207,16 @@ async def test_whatever_happens_no_job_is_uncounted(client):
         await send(client, "queues/foo/purge", body)
         await send(client, "queues/foo/retry-dead", {"limit": 2})
 
+    async def choose():
+        await client.request("PATCH", "/v1/queues/foo", b'{"expired":"%b"}' % chance.choice([b"drop", b"dead"]))
+
     await put()
-    for _ in range(150):
-        await chance.choice([put, put, lease, end, fetch, delete, run, change, tidy])()
+    for _ in range(200):
+        await chance.choice([put, put, put, lease, end, fetch, delete, run, change, tidy, choose])()
 
         async def counted():
             seen = (await client.get("/v1/queues/foo")).json
-            return seen["inserted"] == sum(seen[name] for name in (*ENDS, *STATES))
+            whole = seen["inserted"] == sum(seen[name] for name in (*ENDS, *STATES))
+            return whole and {state: seen[state] for state in STATES} == await listed(client)
 
-        await eventually(counted, "the end of what is held")
+        await eventually(counted, "the end of what is held, and lists of as many as are counted")

@@ -43,6 +43,10 @@ if place ~= 'ready' or not is_in_ready then
   leave(id, place)
 end
 redis.call('HSET', jobs, id, make_record(record:sub(1, 13), is_in_ready, options, payload))
+local text = redis.call('HGET', live, id)
+if text then
+  redis.call('HSET', live, id, (next(options) and 'x' or '-') .. text:sub(2))
+end
 if priority ~= DEFAULT_PRIORITY then
   redis.call('HSET', q, 'classes', 1)
 end

@@ -3,7 +3,6 @@
 -- Reply  the number of the first job, the others have the following ones; or {'full'}, or {'closed'}
 local q, queues, floor, ready, front, behind, delayed, jobs, waiting = unpack(KEYS)
 --@include now
---@include in_bulk
 --@include next_numbers
 --@include wake
 local count = #ARGV - 2
@@ -16,7 +15,7 @@ for i = 1, count do
   numbers[i] = first + i - 1
   records[2 * i - 1], records[2 * i] = numbers[i], time .. ARGV[2 + i]
 end
-redis.call('LLEN', ready) -- fails before anything is written if the key has a wrong type
+--@include in_bulk
 in_bulk('HSET', jobs, records)
 in_bulk('RPUSH', ready, numbers)
 wake(count)

@@ -7,58 +7,51 @@
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting, last_seen,
   worker_processed, remembered = unpack(KEYS)
 --@include now
---@include read_live
---@include remember_reservation
---@include reserved_before
---@include setting
---@include take
-local queue, receipt, worker, kept_for = ARGV[2], ARGV[5], ARGV[6], ARGV[7]
+--@include setting_defaults
+local queue, want, receipt, worker, kept_for, daemon = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 if kept_for ~= '' then
-  for i = 8, #ARGV do
-    local other = i == 8 and queue or ARGV[i]
-    local said = redis.call('HGET', remembered, other)
-    if said and said:match('^%+?(%S+)') == receipt then
-      return { now, now } -- another try of this request got jobs already
-    elseif said and other ~= queue then
-      return { 'elsewhere', other }
-    end
-  end
-  local before = reserved_before(queue, kept_for)
+  --@include leased_elsewhere
+  local before = leased_elsewhere(queue, receipt, kept_for)
   if before then
     return before
   end
 end
-local lease, max_attempts = tonumber(ARGV[4]) or setting('lease'), setting('max_attempts')
-local reply = { now, now + lease }
-local function store(got, deadline)
+local lease, max_attempts = unpack(redis.call('HMGET', q, 'lease', 'max_attempts'))
+local length = tonumber(ARGV[4]) or tonumber(lease or setting_defaults.lease)
+max_attempts = tonumber(max_attempts or setting_defaults.max_attempts)
+local reply = { now, now + length }
+local function store(deadline, numbers, records, _, options, lives)
   local leases, texts = {}, {}
-  for i, id in ipairs(got.ids) do
-    local options, map = got.options[i], {}
-    if got.lives[i] then
-      map = select(3, read_live(got.lives[i]))
+  for i, id in ipairs(numbers) do
+    local its_options, attempts, text = options[i], 0, (options[i] and 'x' or '-') .. receipt
+    if lives[i] or worker ~= '' then
+      --@include read_live
+      local _, _, map = read_live(lives[i] or '-')
+      map.worker = worker ~= '' and worker or nil
+      attempts, text = map.attempts or 0, live_text(text:sub(1, 1), receipt, map)
     end
-    map.worker = worker ~= '' and worker or nil
     leases[2 * i - 1], leases[2 * i] = deadline, id
-    texts[2 * i - 1], texts[2 * i] = id, live_text(options and 'x' or '-', receipt, map)
+    texts[2 * i - 1], texts[2 * i] = id, text
     local at = 4 * i - 1
-    reply[at], reply[at + 1] = id, got.records[i]
-    reply[at + 2], reply[at + 3] = (map.attempts or 0) + 1, options and options.limit or max_attempts
+    reply[at], reply[at + 1] = id, records[i]
+    reply[at + 2], reply[at + 3] = attempts + 1, its_options and its_options.limit or max_attempts
   end
   redis.call('HSET', live, unpack(texts))
   redis.call('ZADD', leased, unpack(leases))
 end
-local function unstore(got)
-  for i, id in ipairs(got.ids) do
+local function unstore(numbers, lives)
+  for i, id in ipairs(numbers) do
     redis.pcall('ZREM', leased, id)
-    if got.lives[i] then
-      redis.pcall('HSET', live, id, got.lives[i])
+    if lives[i] then
+      redis.pcall('HSET', live, id, lives[i])
     else
       redis.pcall('HDEL', live, id)
     end
   end
 end
-local taken = take(queue, tonumber(ARGV[3]), lease, worker, ARGV[8], store, unstore)
-if taken and taken > 0 and kept_for ~= '' then
+--@include taken
+if taken > 0 and kept_for ~= '' then
+  --@include remember_reservation
   remember_reservation(queue, receipt, reply, kept_for)
 end
-return taken and reply or 0
+return reply

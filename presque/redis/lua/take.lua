@@ -7,23 +7,21 @@
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting, last_seen,
   worker_processed = unpack(KEYS)
 --@include now
---@include acknowledge_kept
---@include take
-local queue, receipt, worker = ARGV[2], ARGV[5], ARGV[6]
+local queue, want, length, receipt, worker, daemon = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7]
 local reply = { 0, '' }
 if worker ~= '' then
+  --@include acknowledge_kept
   acknowledge_kept(worker)
   reply[1] = redis.call('HEXISTS', q, 'redeliver_after')
 end
-local function hold(got, deadline)
-  reply[2] = 'h' .. got.mark .. receipt .. ' ' .. table.concat(got.ids, ' ')
-  redis.call('ZADD', held, deadline, reply[2])
-  for i, id in ipairs(got.ids) do
-    reply[2 * i + 1], reply[2 * i + 2] = id, got.records[i]
+local function store(deadline, numbers, records, mark)
+  local member = 'h' .. mark .. receipt .. ' ' .. table.concat(numbers, ' ')
+  redis.call('ZADD', held, deadline, member)
+  reply[2] = member
+  for i, id in ipairs(numbers) do
+    reply[2 * i + 1], reply[2 * i + 2] = id, records[i]
   end
 end
-local function unhold()
-  redis.pcall('ZREM', held, reply[2])
-end
-local taken = take(queue, tonumber(ARGV[3]), tonumber(ARGV[4]), worker, ARGV[7], hold, unhold)
-return taken and reply or 0
+local function unstore() end -- it is the last thing that can fail
+--@include taken
+return reply

@@ -12,7 +12,8 @@ local function expire(id, options)
     redis.call('HINCRBY', q, 'expired', 1)
     return false
   end
-  local text = redis.call('HGET', live, id)
+  local record, text = redis.call('HGET', jobs, id), redis.call('HGET', live, id)
+  redis.call('HSET', jobs, id, record:sub(1, 13) .. 'X' .. record:sub(15)) -- its number may be in `ready` still, as a hole
   local map = text and select(3, read_live(text)) or {}
   map.failures = map.failures or {}
   map.failures[#map.failures + 1] = { map.attempts or 0, now, 'expired' }

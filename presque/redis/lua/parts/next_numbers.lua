@@ -1,16 +1,18 @@
 -- Numbers `count` jobs to be inserted; the queue begins to exist if necessary. Returns the number of the first, which the others
--- follow. Or, if they cannot be inserted, {'closed'} if the queue accepts none, or {'full'}.
+-- follow. Or, if they cannot be inserted, {'closed'} if the queue accepts none, or {'full'}. It fails before anything is written if
+-- `ready` has a wrong type.
 local function next_numbers(queue, count)
-  local n, accepting, max_length, gone = unpack(redis.call('HMGET', q, 'n', 'accepting', 'max_length', 'gone'))
+  local n, accepting, max_length = unpack(redis.call('HMGET', q, 'n', 'accepting', 'max_length'))
+  local length = redis.call('LLEN', ready)
   if accepting == '0' then
     return { 'closed' }
   end
   if max_length then
-    local waiting = redis.call('LLEN', ready) - (gone or 0)
+    length = length - (redis.call('HGET', q, 'gone') or 0)
     for _, key in ipairs({ front, behind, delayed }) do
-      waiting = waiting + redis.call('ZCARD', key)
+      length = length + redis.call('ZCARD', key)
     end
-    if waiting + count > tonumber(max_length) then
+    if length + count > tonumber(max_length) then
       return { 'full' }
     end
   end

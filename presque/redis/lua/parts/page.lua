@@ -9,7 +9,7 @@ local MOST_SORTED = 20000
 
 -- The index of the first member of a sorted set that comes after this one, present or not.
 local function index_after(key, score, member)
-  local low = redis.call('ZCOUNT', key, '-inf', string.format('(%.0f', score))
+  local low = redis.call('ZCOUNT', key, '-inf', string.format('(%.0f', score)) -- `..` keeps 14 digits
   local high = redis.call('ZCOUNT', key, '-inf', score)
   while low < high do
     local middle = math.floor((low + high) / 2)

@@ -1,0 +1,15 @@
+-- Begins a take (statements, not a function). If the queue hands nothing out, records that the daemon ('' for none) waits, and
+-- replies 0. Else moves jobs that have come due, run out or expired. `moved` is how many became ready, `at` when the queue is
+-- to be moved next, `has_priorities` whether any job has one.
+local at, off, has_priorities = unpack(redis.call('HMGET', q, 'at', 'off', 'classes'))
+if off then
+  --@include wait
+  wait(daemon)
+  return 0
+end
+local moved = 0
+if at and tonumber(at) <= now then
+  --@include move
+  moved = move(queue, 1000)
+  at = redis.call('HGET', q, 'at')
+end
