@@ -118,6 +118,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Definition).decode
 _decode_state = msgspec.msgpack.Decoder(State).decode
 _decode_options = msgspec.msgpack.Decoder(Options).decode
+_KNOWN = [name.encode() for name in Definition.__struct_fields__]
 _cron = lru_cache(maxsize=1024)(Cron)
 
 
@@ -253,10 +254,10 @@ class Schedules:
         """Insert its job now; the id of the job and its state. The times go on as they were, also if it is paused.
         Raises as `get`, and Duplicate, QueueFull or NotAccepting.
         """
-        await self.get(queue, name)
-        reply = await self._store.on_queue("run_schedule", queue, name.encode())
-        if not reply:
-            raise UnknownSchedule
+        _check_name(name)
+        reply = await self._store.on_queue("run_schedule", queue, name.encode(), *_KNOWN)
+        if isinstance(reply, int):
+            raise LaterSchedule if reply else UnknownSchedule
         if not isinstance(reply[0], int):
             raise refusal(reply, queue)
         return f"{queue}:{reply[0]}", "ready" if reply[1] == b"r" else "delayed"
