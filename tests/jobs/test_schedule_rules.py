@@ -1,14 +1,16 @@
 """What becomes of a time that has come, and of those that were missed; the calls of the store, one by one."""
 
+import contextlib
 import random
 from itertools import pairwise
 
 import pytest
 from pytest_twisted import ensureDeferred as awaiting
 
-from presque.errors import InvalidSchedule, LaterSchedule, StoreFull, UnknownSchedule
+from presque.errors import InvalidSchedule, LaterSchedule, StoreError, StoreFull, UnknownSchedule
 from presque.jobs.queues import NewJob
 from presque.jobs.schedules import GRACE, MOST_MADE_UP, Definition, Step, after, check, pending, plan
+from presque.redis.keys import PARTITION_KEYS, QUEUE_KEYS
 
 MINUTE = Definition(cron="* * * * *")
 NOW = 1795729500.0  # a whole minute
@@ -115,9 +117,9 @@ def schedules(daemon):
     daemon.loops["schedules"].start()
 
 
-async def come(redis, schedules, name="s", ago=0.0, **fields):
+async def come(redis, schedules, name="s", ago=0.0, job=None, **fields):
     """Make a schedule whose time came so many seconds ago, as it is then read."""
-    await schedules.put("foo", name, Definition(**{"every": 60, **fields}), NewJob(b'"%b"' % name.encode()))
+    await schedules.put("foo", name, Definition(**{"every": 60, **fields}), job or NewJob(b'"%b"' % name.encode()))
     seconds, microseconds = redis.command("TIME")
     at = int(seconds) * 1000 + int(microseconds) // 1000 - round(ago * 1000)
     redis.command("ZADD", "presque:{0}/schedule_due", at, f"foo/{name}")
@@ -197,6 +199,34 @@ async def test_a_full_redis_leaves_the_time_for_later(daemon, redis, schedules):
         redis.command("CONFIG", "SET", "maxmemory", "0")
     assert [await schedules.fire(each) for each in (due, overlapping)] == [1, 1]
     assert await inserted(daemon) == 1
+
+
+KEYS = sorted(f":foo:{name}" for name in QUEUE_KEYS) + sorted(f"/{name}" for name in PARTITION_KEYS)
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["new queue", "queue"])
+@pytest.mark.parametrize("key", KEYS)
+@awaiting
+async def test_a_script_that_fails_on_a_key_of_a_wrong_type_neither_loses_a_time_nor_fires_it_twice(
+    daemon, redis, schedules, key, exists
+):
+    job = NewJob(b"1", uniq=b"k", priority=9, expires_in=60)
+    if exists:
+        await daemon.queues.insert("foo", [NewJob(b"1", delay=60, expires_in=60)])
+    due = await come(redis, schedules, job=job)
+    key = f"presque:{{0}}{key}"
+    was = redis.command("DUMP", key)
+    redis.command("DEL", key)
+    redis.command("SET", key, "spoiled")
+    with contextlib.suppress(StoreError):
+        await schedules.fire(due)
+    redis.command("DEL", key)
+    if was is not None:
+        redis.command("RESTORE", key, 0, was)
+    for again in await schedules.due(0, 0, 10):
+        await schedules.fire(again)
+    assert (await schedules.get("foo", "s")).state.fired == 1
+    assert redis.command("HLEN", "presque:{0}:foo:jobs") == 1 + exists
 
 
 @awaiting

@@ -3,6 +3,7 @@
 --@include insert
 --@include specified
 local function insert_scheduled(queue, schedule)
+  redis.call('ZCARD', waiting) -- `insert` wakes last: so this fails before anything is written if the key has a wrong type
   local first, letters = insert(queue, 1, function()
     return specified(schedule.due_at, schedule.options, schedule.payload)
   end)
