@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
-from math import ceil, floor
+from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -140,14 +140,14 @@ def after(definition: Definition, time: float, at: float | None = None) -> float
     if definition.cron is not None:
         return _cron(definition.cron, definition.timezone).after(time)
     every, begun = _step(definition), _ms(time if at is None else at)
-    return seconds(begun + every * (floor((_ms(time) - begun) / every) + 1))
+    return seconds(begun + every * ((_ms(time) - begun) // every + 1))
 
 
 def pending(definition: Definition, at: float, now: float, limit: int) -> list[float]:
     """The times from `at`, which is one, to `now`; the last ones if there are more than `limit`."""
     if definition.cron is None:
         every, first = _step(definition), _ms(at)
-        count = floor((_ms(now) - first) / every) + 1
+        count = (_ms(now) - first) // every + 1
         return [seconds(first + every * n) for n in range(max(0, count - limit), count)]
     span = 60.0 * limit
     while (start := now - span) > at:
