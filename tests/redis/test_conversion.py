@@ -13,8 +13,8 @@ from hashlib import sha1
 
 import pytest
 from programs import Programs
-from reading import check, dump_of, read_new, read_old
 from pytest_twisted import ensureDeferred as awaiting
+from reading import check, dump_of, read_new, read_old
 from servers import eventually
 from stored import FIRST, LAST, STATES, Requests, copy_of, make, tree_of
 from twisted.internet import reactor
