@@ -15,6 +15,7 @@ from presque.background.conversion import Conversion
 from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.loop import Loop
 from presque.background.mover import Mover
+from presque.background.schedules import Firing
 from presque.http import arrival
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
@@ -26,6 +27,7 @@ from presque.jobs.leases import Leases
 from presque.jobs.policy import lua_parts
 from presque.jobs.queue_list import QueueList
 from presque.jobs.queues import MOST_AT_ONCE, Queues
+from presque.jobs.schedules import Schedules
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
 from presque.process.listening import close, notice_vanished, server_endpoint
@@ -78,11 +80,12 @@ class Daemon(Root):
         self.jobs = Jobs(self.store)
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
+        self.schedules = Schedules(self.store)
         self.deliveries = Deliveries(self.queues, reactor)
         self.store.topology.commands.stepped = self._redis_stepped
         self.events = Events(self.store.topology.listener)
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
-        rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers
+        rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
         self.table = Table(self.routes, admit, explain, error)
         door = Door(settings.host)
@@ -111,6 +114,7 @@ class Daemon(Root):
         self._register_loop("the beat", self.store.beat, BEAT, sys.maxsize)
         self._register_loop("conversion", self.conversion.run_once, CONVERT, 1, self._await_conversion)
         self._register_loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE)
+        self._register_loop("schedules", Firing(self.schedules).run_once, settings.tick, 1)
         self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
         self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
         self.site.changed = self.deliveries.changed = self.changed

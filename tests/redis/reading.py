@@ -240,7 +240,11 @@ def _check_ready(own: Dump) -> None:
     assert numbers == sorted(set(numbers))
     stand = [number for number in ready if jobs.get(number, b"")[13:14] in (b"-", b"x")]
     assert not set(stand) & set(own.get("live", ()))
-    assert len(ready) - int(own.get("q", {}).get(b"gone", 0)) == len(stand), (own.get("q"), ready, {n: jobs.get(n) for n in ready})
+    assert len(ready) - int(own.get("q", {}).get(b"gone", 0)) == len(stand), (
+        own.get("q"),
+        ready,
+        {n: jobs.get(n) for n in ready},
+    )
     there = {
         number for number, record in jobs.items() if record[13:14] in b"-x" and numbers and int(number) >= numbers[0]
     }

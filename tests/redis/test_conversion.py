@@ -7,23 +7,28 @@ CONVERSION_SEED repeats a run; it is printed by each test that fails.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import re
+import time
 from dataclasses import replace
 from hashlib import sha1
 
 import hiredis
 import pytest
+from logs import logged
 from programs import Programs
 from pytest_twisted import ensureDeferred as awaiting
 from reading import check, dump_of, own_keys, read_new, read_old
 from servers import eventually
 from stored import FIRST, LAST, QUEUES, STATES, Requests, copy_of, make, tree_of
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
+from twisted.logger import formatEvent
 
 from presque.jobs.policy import lua_parts
+from presque.redis.connection import gather
 from presque.redis.conversion import Conversion
 from presque.redis.record import Record
 from presque.redis.scripts import load
@@ -294,3 +299,154 @@ async def test_whatever_stands_in_a_store_every_record_is_in_one_place_afterward
                 is_ours = re.match(rb"\d{13}[-u]", record)
                 assert jobs[queue][each]["payload"] == (record[14:] if is_ours else record)
         redis.kill()
+
+
+def plain_store(programs, trees, revision=FIRST, count=2000, queue="plain"):
+    """A Redis with so many plain jobs, and the requests to the daemon that made them."""
+    redis = programs.redis()
+    daemon = programs.daemon(redis.url, root=trees[revision])
+    ask = Requests(daemon.port)
+    for first in range(0, count, 1000):
+        jobs = [{"n": n} for n in range(first, min(first + 1000, count))]
+        assert ask("POST", f"/qb/{queue}", {"jobs": jobs})[0] == 201
+    return redis, daemon, ask
+
+
+@awaiting
+async def test_plain_ready_jobs_stay_as_they_are(programs, trees):
+    redis, daemon, _ = plain_store(programs, trees, count=20_000)
+    daemon.kill()
+    names = [f"presque:{{0}}:plain:{name}" for name in ("ready", "jobs")]
+    before = dump_of(redis)
+    began = time.monotonic()
+    await convert(redis)
+    took = time.monotonic() - began
+    after = dump_of(redis)
+    assert [after[name] for name in names] == [before[name] for name in names]
+    check(after)
+    assert took < 5, "a million take less than that on a machine that does nothing else"
+
+
+@awaiting
+async def test_jobs_that_were_made_ready_again_keep_their_place(programs, trees):
+    """The first release put them at the end of `ready`, so the numbers there are not in order."""
+    redis, daemon, ask = plain_store(programs, trees, count=50)
+    ask("PATCH", "/v1/queues/plain", {"max_attempts": 1})
+    for job in ask.json("POST", "/v1/queues/plain/reservations", {"max": 5})["jobs"]:
+        ask("POST", f"/v1/jobs/{job['id']}/nack", {"receipt": job["receipt"], "error": f"of {job['id']}"})
+    assert ask.json("POST", "/v1/queues/plain/retry-dead", {"ids": ["plain:4", "plain:2"]}) == {"moved": 2}
+    ask("POST", "/qb/plain", {"jobs": [{"n": n} for n in range(50, 60)]})
+    assert ask.json("POST", "/v1/queues/plain/retry-dead", {"all": True}) == {"moved": 3}
+    ask("POST", "/qb/plain", {"jobs": [{"n": n} for n in range(60, 70)]})
+    daemon.kill()
+    before = read_old(dump_of(redis))
+    await convert(redis, jobs=7)
+    after = dump_of(redis)
+    check(after)
+    assert list(differences(before, read_new(after))) == []
+    assert after["presque:{0}:plain:ready"] == [b"%d" % n for n in range(61, 71)]
+    later = Requests(programs.daemon(redis.url).port)
+    later("POST", "/q/plain", {"n": 70})
+    expected = [*range(5, 50), 3, 1, *range(50, 60), 0, 2, 4, *range(60, 71)]
+    assert [json.loads(text)["n"] for text in later.json("GET", "/qb/plain?batch_size=1000")] == expected
+
+
+@pytest.mark.parametrize("revision", [FIRST, LAST])
+@awaiting
+async def test_an_earlier_release_refuses_the_store_at_every_stage(programs, trees, revision):
+    redis, daemon, _ = plain_store(programs, trees, revision)
+    daemon.kill()
+    refused = 0
+    for calls in (1, 2, 1, 3):
+        assert not await interrupt(redis, "1", 200, calls, kills_redis=False)
+        with pytest.raises(RuntimeError, match="this store has data model 3, this presque reads and writes 2"):
+            programs.daemon(redis.url, root=trees[revision])
+        refused += 1
+    await convert(redis)
+    with pytest.raises(RuntimeError, match="this store has data model 3, this presque reads and writes 2") as raised:
+        programs.daemon(redis.url, root=trees[revision])
+    assert "Traceback" not in str(raised.value)
+    check(dump_of(redis))
+
+
+@pytest.mark.parametrize("revision", [FIRST, LAST])
+@awaiting
+async def test_a_daemon_of_an_earlier_release_that_still_runs_ends(programs, trees, revision):
+    redis, daemon, ask = plain_store(programs, trees, revision)
+    await convert(redis)
+
+    async def ended():
+        return daemon.process.poll() is not None
+
+    await eventually(ended, "the end of the daemon")
+    assert "this store has data model 3" in daemon.log
+    after = dump_of(redis)
+    check(after)
+    assert len(after["presque:{0}:plain:ready"]) == 2000
+
+
+@awaiting
+async def test_several_daemons_convert_a_store_at_once(programs, trees, chance):
+    redis = programs.redis()
+    make(programs, redis, chance, trees[FIRST])
+    before = read_old(dump_of(redis))
+    await gather(ensureDeferred(convert(redis, jobs=1)) for _ in range(4))
+    after = dump_of(redis)
+    check(after)
+    assert list(differences(before, read_new(after))) == []
+
+
+@awaiting
+async def test_a_full_redis_makes_the_conversion_wait(programs, trees, chance):
+    redis = programs.redis()
+    make(programs, redis, chance, trees[FIRST])
+    before = read_old(dump_of(redis))
+    redis.command("CONFIG", "SET", "maxmemory", "1")
+    store = store_on(redis, jobs=3)
+    store.checks.append(Conversion(1, reactor).check)
+    words = "goes on when there is space"
+    with logged(lambda event: words in (formatEvent(event) or "") or None) as said:
+        store.start()
+        for memory in ("0", "1", "0", "1", "0"):  # it gets on a little each time
+            said.clear()
+
+            async def waits_or_is_up():
+                return said or store.is_up
+
+            await eventually(waits_or_is_up, "the words about it")
+            redis.command("CONFIG", "SET", "maxmemory", memory)
+
+        async def is_up():
+            return store.is_up
+
+        await eventually(is_up, "the conversion")
+    await store.stop()
+    after = dump_of(redis)
+    check(after)
+    assert list(differences(before, read_new(after))) == []
+
+
+@awaiting
+async def test_a_running_daemon_converts_a_store_that_takes_the_place_of_its_own(programs, trees):
+    old, daemon, _ = plain_store(programs, trees)
+    daemon.kill()
+    old.kill()
+    redis = programs.redis()
+    running = programs.daemon(redis.url)
+    ask = Requests(running.port)
+    assert ask("POST", "/q/plain", {"n": "before"})[0] == 201
+    redis.kill()
+    for path in redis.folder.glob("appendonly*"):
+        path.unlink()
+    (old.folder / "appendonly.aof").rename(redis.folder / "appendonly.aof")
+    redis.start()
+
+    async def has_them():
+        status, body = ask("GET", "/status/plain")
+        assert (status, body) == (503, body) or json.loads(body)["size"] == 2000, "it answered for a store in between"
+        return status == 200
+
+    await eventually(has_them, "the conversion")
+    assert "converted this store" in running.log
+    assert "Traceback" not in running.log
+    check(dump_of(redis))
