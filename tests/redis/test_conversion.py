@@ -336,7 +336,7 @@ async def test_jobs_that_were_made_ready_again_keep_their_place(programs, trees)
         ask("POST", f"/v1/jobs/{job['id']}/nack", {"receipt": job["receipt"], "error": f"of {job['id']}"})
     assert ask.json("POST", "/v1/queues/plain/retry-dead", {"ids": ["plain:4", "plain:2"]}) == {"moved": 2}
     ask("POST", "/qb/plain", {"jobs": [{"n": n} for n in range(50, 60)]})
-    assert ask.json("POST", "/v1/queues/plain/retry-dead", {"all": True}) == {"moved": 3}
+    assert ask.json("POST", "/v1/queues/plain/retry-dead", {"limit": 9}) == {"moved": 3}
     ask("POST", "/qb/plain", {"jobs": [{"n": n} for n in range(60, 70)]})
     daemon.kill()
     before = read_old(dump_of(redis))
@@ -356,12 +356,10 @@ async def test_jobs_that_were_made_ready_again_keep_their_place(programs, trees)
 async def test_an_earlier_release_refuses_the_store_at_every_stage(programs, trees, revision):
     redis, daemon, _ = plain_store(programs, trees, revision)
     daemon.kill()
-    refused = 0
     for calls in (1, 2, 1, 3):
         assert not await interrupt(redis, "1", 200, calls, kills_redis=False)
         with pytest.raises(RuntimeError, match="this store has data model 3, this presque reads and writes 2"):
             programs.daemon(redis.url, root=trees[revision])
-        refused += 1
     await convert(redis)
     with pytest.raises(RuntimeError, match="this store has data model 3, this presque reads and writes 2") as raised:
         programs.daemon(redis.url, root=trees[revision])
@@ -372,7 +370,7 @@ async def test_an_earlier_release_refuses_the_store_at_every_stage(programs, tre
 @pytest.mark.parametrize("revision", [FIRST, LAST])
 @awaiting
 async def test_a_daemon_of_an_earlier_release_that_still_runs_ends(programs, trees, revision):
-    redis, daemon, ask = plain_store(programs, trees, revision)
+    redis, daemon, _ = plain_store(programs, trees, revision)
     await convert(redis)
 
     async def ended():
