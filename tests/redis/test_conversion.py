@@ -17,12 +17,12 @@ from hashlib import sha1
 
 import hiredis
 import pytest
+from data_models import check, dump_of, own_keys, read_new, read_old
 from logs import logged
+from old_stores import FIRST, LAST, QUEUES, STATES, Requests, copy_of, make, tree_of
 from programs import Programs
 from pytest_twisted import ensureDeferred as awaiting
-from reading import check, dump_of, own_keys, read_new, read_old
 from servers import eventually
-from stored import FIRST, LAST, QUEUES, STATES, Requests, copy_of, make, tree_of
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 from twisted.logger import formatEvent
