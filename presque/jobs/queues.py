@@ -304,13 +304,13 @@ def _taken(reply: Reply, queue: str, worker: str, receipt: bytes) -> Taken:
 
 def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:
     if isinstance(reply, list):
-        raise _refusal(reply, queue)
+        raise refusal(reply, queue)
     return [f"{queue}:{number}" for number in range(reply, reply + jobs)]
 
 
 def _inserted(reply: Reply, queue: str, fingerprint: bytes) -> list[tuple[str, str]]:
     if reply[0] != b"inserted":
-        raise _refusal(reply, queue)
+        raise refusal(reply, queue)
     print_, number, letters = reply[1].split(b" ")
     if print_ != fingerprint:
         raise IdempotencyMismatch
@@ -318,7 +318,7 @@ def _inserted(reply: Reply, queue: str, fingerprint: bytes) -> list[tuple[str, s
     return [(f"{queue}:{int(number) + n}", states[letter]) for n, letter in enumerate(letters.decode())]
 
 
-def _refusal(reply: list[Reply], queue: str) -> PresqueError:
+def refusal(reply: list[Reply], queue: str) -> PresqueError:
     """Why nothing was inserted: see `parts/insert.lua`."""
     if reply[0] == b"duplicate":
         existing = reply[1]  # 0: another of the jobs that were to be inserted

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from presque.errors import (
     Duplicate,
     IdempotencyMismatch,
+    LaterSchedule,
     LeaseLost,
     NotAccepting,
     PartlyDone,
@@ -19,6 +20,7 @@ from presque.errors import (
     StoreError,
     UnknownJob,
     UnknownQueue,
+    UnknownSchedule,
     UnknownWorker,
     WrongState,
 )
@@ -44,12 +46,14 @@ _log = Logger()
 STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
     (Duplicate, 400, 409),
     (IdempotencyMismatch, 422, 422),
+    (LaterSchedule, 409, 409),
     (LeaseLost, 409, 409),
     (NotAccepting, 409, 409),
     (QueueFull, 429, 429),
     (QueuePaused, 404, 404),
     (UnknownJob, 404, 404),
     (UnknownQueue, 404, 404),
+    (UnknownSchedule, 404, 404),
     (UnknownWorker, 404, 404),
     (WrongState, 409, 409),
     (StoreError, 503, 503),

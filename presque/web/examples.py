@@ -56,6 +56,23 @@ _RESERVED: dict[str, Any] = {
     "lease": 60,
     "lease_expires_at": 1794562860.5,
 }
+_SCHEDULE: dict[str, Any] = {
+    "cron": "0 7 * * 1-5",
+    "timezone": "Europe/Berlin",
+    "job": {"payload": {"report": "daily"}, "expires_in": 3600},
+}
+_SCHEDULE_VIEW: dict[str, Any] = {
+    **_SCHEDULE,
+    "queue": "mail",
+    "name": "report",
+    "misfire": "once",
+    "overlap": "allow",
+    "paused": False,
+    "created_at": 1794562800.25,
+    "next_at": 1794636000,
+    "fired": 0,
+    "skipped": 0,
+}
 
 REQUESTS: dict[str, Any] = {
     "pushJob": _JOB,
@@ -82,6 +99,7 @@ REQUESTS: dict[str, Any] = {
     "configureQueue": {"lease": 60, "max_attempts": 5},
     "purge": {"state": "dead", "match": {"older_than": 86400}},
     "retryDead": {"limit": 100, "match": {"error": "mailbox is full"}},
+    "putSchedule": _SCHEDULE,
 }
 
 ANSWERS: dict[str, Any] = {
@@ -131,6 +149,11 @@ ANSWERS: dict[str, Any] = {
     "configureQueue": _QUEUE,
     "listJobs": {"jobs": [_VIEW], "next": None},
     "retryDead": {"moved": 3, "not_found": []},
+    "putSchedule": _SCHEDULE_VIEW,
+    "getSchedule": _SCHEDULE_VIEW,
+    "listSchedules": {"schedules": [_SCHEDULE_VIEW], "next": None},
+    "nextTimes": {"times": [1794636000, 1794722400]},
+    "runSchedule": {"id": "mail:17", "state": "ready"},
     "showPage": "<!doctype html><title>presque</title>",
     "getDescription": {"openapi": "3.1.0"},
 }

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from presque.web import limits
 from presque.web.types import ErrorPart, Seconds, UniqueKey, WorkerId
 
 QUEUE = r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}"
@@ -29,6 +30,7 @@ class Parameter:
 
 PARAMETERS = {
     "queue": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}$")], "The name of a queue.", "mail"),
+    "name": Parameter(Annotated[str, Meta(pattern=f"^{QUEUE}$")], "The name of a schedule of the queue.", "report"),
     "queues": Parameter(
         Annotated[str, Meta(pattern=f"^{QUEUE}(,{QUEUE})*$")],
         "Up to 20 names of queues, separated by commas; jobs come from the first queue that has any.",
@@ -54,6 +56,9 @@ PARAMETERS = {
     "state": Parameter(Literal["ready", "delayed", "leased", "dead"], "The state of the jobs.", "ready"),
     "limit": Parameter(Annotated[int, Meta(ge=1, le=1000)], "Number of items per page; 100 by default.", 100),
     "cursor": Parameter(str, "The `next` of the previous page.", "100"),
+    "count": Parameter(
+        Annotated[int, Meta(ge=1, le=limits.TIMES)], "Number of times of the schedule; 10 by default.", 10
+    ),
     "error": Parameter(ErrorPart, "Only jobs whose last error contains this text.", "mailbox is full"),
     "older_than": Parameter(Seconds, "Only jobs that were inserted at least so many seconds ago.", 3600),
     WORKER: Parameter(WorkerId, "The worker.", "w1"),

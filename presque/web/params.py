@@ -167,5 +167,13 @@ def older_than(request: Request) -> float | None:
     return seconds
 
 
+def count(request: Request) -> int:
+    """`?count=`: times of a schedule."""
+    value = query(request, b"count") or b"10"
+    if not value.isdigit() or len(value) > 4 or not 1 <= int(value) <= limits.TIMES:
+        raise BadRequest(f"count must be a whole number from 1 to {limits.TIMES}")
+    return int(value)
+
+
 def _number(value: bytes) -> float | None:
     return float(value) if _NUMBER.fullmatch(value) else None

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from presque.jobs.leases import Leases
     from presque.jobs.queue_list import QueueList
     from presque.jobs.queues import Queues
+    from presque.jobs.schedules import Schedules
     from presque.jobs.waiters import Waiters
     from presque.jobs.workers import Workers
 
@@ -22,6 +23,7 @@ class Parts(NamedTuple):
     jobs: Jobs
     leases: Leases
     workers: Workers
+    schedules: Schedules
     waiting: Waiters
     deliveries: Deliveries
     max_body: int

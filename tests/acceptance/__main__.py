@@ -28,6 +28,7 @@ from tests.acceptance import (
     rows_link,
     rows_names,
     rows_proxies,
+    rows_schedules,
     rows_stop,
 )
 from tests.acceptance.bench import Bench
@@ -44,6 +45,7 @@ MODULES = (
     rows_link,
     rows_names,
     rows_proxies,
+    rows_schedules,
     rows_stop,
 )
 ROWS = {number: row for module in MODULES for number, row in module.ROWS.items()}

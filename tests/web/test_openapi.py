@@ -200,9 +200,9 @@ class Described:
         self.client, self.document, self.seen = client, document, set()
         self.by_name = {each["operationId"]: (method, path, each) for method, path, each in operations(document)}
 
-    async def ask(self, name, status, body=..., query="", **values):
+    async def ask(self, name, status, /, body=..., query="", **values):
         method, path, operation = self.by_name[name]
-        values = {"queue": "mail", "queues": "mail", **values}
+        values = {"queue": "mail", "queues": "mail", "name": "report", **values}
         path = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], path)
         if "requestBody" in operation:
             media = operation["requestBody"]["content"]["application/json"]
@@ -316,6 +316,22 @@ async def what_concerns_queues(ask):
     await ask("getDescription", 200)
 
 
+async def what_concerns_schedules(ask):
+    await ask("putSchedule", 201)
+    await ask("putSchedule", 200)
+    await ask("putSchedule", 201, {"every": 60, "job": {"payload": 1, "unique": "k"}}, name="often")
+    await ask("getSchedule", 200)
+    await ask("getSchedule", 404, name="none")
+    await ask("listSchedules", 200)
+    await ask("nextTimes", 200, query="?count=2")
+    await ask("nextTimes", 404, name="none")
+    await ask("runSchedule", 201, name="often")
+    await ask("runSchedule", 409, name="often")
+    await ask("runSchedule", 404, name="none")
+    await ask("deleteSchedule", 204)
+    await ask("deleteSchedule", 404)
+
+
 @awaiting
 async def test_every_operation_answers_as_described(client, described):
     """An operation that is described is asked for here, with its own example where that needs no receipt."""
@@ -326,5 +342,6 @@ async def test_every_operation_answers_as_described(client, described):
     await described.ask("explainProblem", 200, slug="lease-lost")
     await described.ask("explainProblem", 404, slug="nonsense")
     await what_concerns_queues(described.ask)
+    await what_concerns_schedules(described.ask)
     succeeded = {name for name, status in described.seen if status < 300}
     assert succeeded == set(described.by_name)

@@ -17,6 +17,7 @@ from presque.redis import keys
 from presque.redis.scripts import load
 
 JOB = b'{"key":"value"}'
+SCHEDULE = b'{"every":60,"job":{"payload":1}}'
 JSON = "Content-Type: application/json\r\n"
 NO_NAME = "queue name is missing"
 
@@ -48,6 +49,10 @@ ROUTES = {
     "/v1/queues/<queue>": "DELETE GET HEAD PATCH",
     "/v1/queues/<queue>/jobs": "GET HEAD POST",
     "/v1/queues/<queues>/reservations": "POST",
+    "/v1/queues/<queue>/schedules/<name>": "DELETE GET HEAD PUT",
+    "/v1/queues/<queue>/schedules/<name>/next": "GET HEAD",
+    "/v1/queues/<queue>/schedules/<name>/run-now": "POST",
+    "/v1/schedules": "GET HEAD",
     "/v1/queues/<queue>/pause": "POST",
     "/v1/queues/<queue>/resume": "POST",
     "/v1/queues/<queue>/purge": "POST",
@@ -98,6 +103,11 @@ NAMING = [
     ("POST", "/v1/queues/{}/purge", b'{"state":"all","match":{"error":"x"}}'),
     ("POST", "/v1/queues/{}/retry-dead", b'{"limit":1}'),
     ("POST", "/v1/queues/{}/retry-dead", b'{"limit":1,"match":{"older_than":1}}'),
+    ("PUT", "/v1/queues/{}/schedules/s", SCHEDULE),
+    ("GET", "/v1/queues/{}/schedules/s", b""),
+    ("GET", "/v1/queues/{}/schedules/s/next", b""),
+    ("POST", "/v1/queues/{}/schedules/s/run-now", b""),
+    ("DELETE", "/v1/queues/{}/schedules/s", b""),
     ("DELETE", "/v1/queues/{}", b""),
 ]
 OF_A_JOB = [
@@ -108,7 +118,19 @@ OF_A_JOB = [
     *(("POST", f"/{verb}", b'{"receipt":"x"}') for verb in ("ack", "nack", "release", "extend")),
 ]
 # What Redis is asked beside: background work, what settles a delivery, what wakes consumers, the beat, and by the test.
-BACKGROUND = {"due", "move", "deliver", "keep", "give_back", "SUBSCRIBE", "UNSUBSCRIBE", "PING", "TIME", "ECHO"}
+BACKGROUND = {
+    "due",
+    "due_schedules",
+    "move",
+    "deliver",
+    "keep",
+    "give_back",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "PING",
+    "TIME",
+    "ECHO",
+}
 # The keys at which the store's record is looked for, and made again after a test's FLUSHALL.
 RECORD = {keys.STORE.decode(), keys.partition_key("queues", 0).decode()}
 WORDS = "a _ 9 A.b_c:d@e-f a..b a- a:ready q 0 __init__ a%2Eb %41 a%3Ab"
@@ -309,6 +331,7 @@ async def test_slashes_in_a_query_are_no_path(daemon):
 async def test_a_good_name_is_taken_by_every_route(daemon, method, target, body):
     for name in GOOD_NAMES:
         await ask(daemon, "POST", f"/q/{name}", JOB)
+        await ask(daemon, "PUT", f"/v1/queues/{name}/schedules/s", SCHEDULE)
         assert (await ask(daemon, method, target.format(name), body)).status in (200, 201, 204), name
 
 
@@ -351,6 +374,7 @@ async def test_a_request_is_one_script_and_one_round_trip(daemon, commands, meth
     """
     for path in ("/q/foo", "/w/foo?worker_id=w"):
         await ask(daemon, "POST", path, JOB)
+    await ask(daemon, "PUT", "/v1/queues/foo/schedules/s", SCHEDULE)
     commands()
     await ask(daemon, method, target.format("foo"), body.replace(b"{}:", b"foo:"))
     ran = [name for name in commands() if name not in BACKGROUND]

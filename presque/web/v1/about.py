@@ -32,6 +32,7 @@ FEATURES = [
     "repeatable-settlements",
     "results-per-item",
     "run-now",
+    "schedules",
     "why",
 ]
 
