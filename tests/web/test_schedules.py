@@ -324,7 +324,7 @@ async def test_a_schedule_of_a_later_release_is_kept_and_not_run(client, redis):
     later = text.replace(b"\x81\xa5every", b"\x82\xa5novel\x01\xa5every")
     head, _, rest = later.partition(b"\n")
     sizes = head.split(b" ")
-    sizes[1] = b"%d" % (int(sizes[1]) + 7)
+    sizes[0] = b"%d" % (int(sizes[0]) + 7)
     later = b" ".join(sizes) + b"\n" + rest
     redis.command("HSET", key, member, later)
     is_problem(await client.get(path()), 409, "wrong-state")
