@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks.bare import BODY
 from benchmarks.goals_rates import CONNECTIONS, PUSH, TAKE, WARM
 from benchmarks.rates import Ask, Rate, fill, interleaved, lease_rate, rate
-from benchmarks.stage import Line, processes, quiet, shown, table
+from benchmarks.stage import Line, cpu_time, processes, quiet, shown, table
 from tests.load import Client
-from tests.proc import cpu_seconds
 
 if TYPE_CHECKING:
     from benchmarks.stage import Stage
@@ -33,26 +32,36 @@ GOALS_BY_BARE = {POST: 0.70, GET: 0.85}
 BESIDE = "× beside"
 
 
-def _asks(ask: Ask) -> Load:
-    return lambda port, seconds: rate(port, ask, seconds, CONNECTIONS)
+def asks(ask: Ask, connections: int = CONNECTIONS) -> Load:
+    """A load of that request alone."""
+    return lambda port, seconds: rate(port, ask, seconds, connections)
+
+
+def lease_one(queue: str, port: int, seconds: int) -> Rate:
+    """A load of reservations and acks in turn."""
+    return lease_rate(port, queue, seconds, CONNECTIONS)
 
 
 class Request(NamedTuple):
-    """What is measured: the queue that it fills or empties, its load, and how many requests a job takes."""
+    """What is measured: the queue that it fills or empties, its load, how many requests a job takes, how many jobs a
+    request is about, and how many jobs the queue has besides those that are taken from it.
+    """
 
     queue: str
     empties: bool
     load: Load
     requests: int
+    at_once: int = 1
+    backlog: int = 0
 
 
 REQUESTS = {
-    POST: Request("bench", False, _asks(PUSH), 1),
-    GET: Request("bench", True, _asks(TAKE), 1),
-    INSERT: Request("new", False, _asks(Ask("POST", "/v1/queues/new/jobs", b'{"payload":%b}' % BODY)), 1),
-    LEASE: Request("leased", True, lambda port, seconds: lease_rate(port, "leased", seconds, CONNECTIONS), 2),
+    POST: Request("bench", False, asks(PUSH), 1),
+    GET: Request("bench", True, asks(TAKE), 1),
+    INSERT: Request("new", False, asks(Ask("POST", "/v1/queues/new/jobs", b'{"payload":%b}' % BODY)), 1),
+    LEASE: Request("leased", True, partial(lease_one, "leased"), 2),
 }
-BARE = {"POST": _asks(PUSH), "GET": _asks(TAKE)}
+BARE = {"POST": asks(PUSH), "GET": asks(TAKE)}
 
 
 @dataclass(frozen=True)
@@ -71,19 +80,18 @@ class Served:
     redis: Redis
     daemon: Daemon
 
-    def cost(self, name: str, seconds: int, most: int) -> Cost:
+    def cost(self, request: Request, seconds: int, most: int) -> Cost:
         """What a job costs now. A queue that the load empties has `most` jobs first. The queue's length has to tell the
         same as the answers, and what it does not is wrong.
         """
-        queue, empties, load, _ = REQUESTS[name]
-        port = self.daemon.port
-        if empties:
-            fill(port, queue, most - self.ready(queue))
+        queue, load, port = request.queue, request.load, self.daemon.port
+        if request.empties:
+            fill(port, queue, request.backlog + most - self.ready(queue))
         quiet(self.redis)
         assert self.redis.process
         before = self.ready(queue)
         found = _cost(partial(load, port, seconds), processes(self.daemon), [self.redis.process.pid])
-        missing = max(0, found.rate.jobs - CONNECTIONS - abs(self.ready(queue) - before))
+        missing = max(0, found.rate.jobs - CONNECTIONS * request.at_once - abs(self.ready(queue) - before))
         return replace(found, rate=replace(found.rate, wrong=found.rate.wrong + missing))
 
     def ready(self, queue: str) -> int:
@@ -95,10 +103,10 @@ class Served:
 
 
 def _cost(load: Callable[[], Rate], daemon: list[int], redis: list[int]) -> Cost:
-    before = cpu_seconds(daemon), cpu_seconds(redis)
+    before = cpu_time(daemon), cpu_time(redis)
     done = load()
     time.sleep(SETTLING)
-    of_daemon, of_redis = cpu_seconds(daemon) - before[0], cpu_seconds(redis) - before[1]
+    of_daemon, of_redis = cpu_time(daemon) - before[0], cpu_time(redis) - before[1]
     jobs = max(1, done.jobs)
     return Cost(1e6 * of_daemon / jobs, 1e6 * of_redis / jobs, done)
 
@@ -108,7 +116,7 @@ def one_job(stage: Stage) -> list[Line]:
     here = Served(*stage.pair())
     checkouts = {"": here}
     if stage.beside:
-        checkouts["beside: "] = Served(*stage.pair(root=Path(stage.beside).resolve()))
+        checkouts["beside: "] = Served(*stage.pair(root=Path(stage.beside)))
     bare = stage.start_bare("--no-log")
     port = stage.port_said(bare)
     most = int(rate(port, TAKE, WARM, CONNECTIONS).per_second * FASTEST)
@@ -119,8 +127,8 @@ def one_job(stage: Stage) -> list[Line]:
     }
     for whose, served in checkouts.items():
         for name in REQUESTS:
-            served.cost(name, WARM, most * WARM)
-            measures[whose + name] = partial(served.cost, name, stage.seconds, most * stage.seconds)
+            served.cost(REQUESTS[name], WARM, most * WARM)
+            measures[whose + name] = partial(served.cost, REQUESTS[name], stage.seconds, most * stage.seconds)
     found = interleaved(stage.rounds, **measures)
 
     lines = [line for verb in BARE for line in _lines(f"bare {verb}", found[f"bare {verb}"])]

@@ -157,13 +157,13 @@ def memory(stage: Stage) -> list[Line]:
         redis, daemon = stage.pair()
         # 95 % of a power of two, as a million is: a hash table's length is one.
         count = stage.size(1_000_000 if state == "ready" else 250_000, 20_000)
-        before = _used(redis)
+        before = used(redis)
         PUT[state](daemon.port, count)
         jobs = redis.command("HLEN", "presque:{0}:bench:jobs")
         keys = redis.command("KEYS", "presque:{0}:bench:*")
         of_keys = sum(redis.command("MEMORY", "USAGE", key, "SAMPLES", "0") for key in keys)
         beyond = of_keys / count - len(BODY)
-        all_told = (_used(redis) - before) / count - len(BODY)
+        all_told = (used(redis) - before) / count - len(BODY)
         note = f"{count:,} jobs; used_memory grew by {all_told:.1f} a job beyond its body"
         goal = 100 if state == "ready" else None
         lines.append(Line(f"a {state} job", "bytes", [beyond], most=goal, wrong=abs(jobs - count), note=note))
@@ -171,7 +171,8 @@ def memory(stage: Stage) -> list[Line]:
     return lines
 
 
-def _used(redis: Redis) -> int:
+def used(redis: Redis) -> int:
+    """Bytes that Redis has allocated, once it is at rest."""
     quiet(redis)
     time.sleep(SETTLING)
     info = redis.command("INFO", "memory").split(b"\r\n")
@@ -215,10 +216,10 @@ def idle(stage: Stage) -> list[Line]:
     count = stage.size(100_000, 2_000)
     lines = _at_rest(stage, redis, daemon, "idle")
     seen = make_queues(daemon.port, count)
-    used = _at_rest(stage, redis, daemon, f"idle, {count:,} queues")
-    used[0].most = None  # the goal is about a daemon that has done nothing yet
-    used[1].wrong = seen
-    return lines + used
+    at_rest = _at_rest(stage, redis, daemon, f"idle, {count:,} queues")
+    at_rest[0].most = None  # the goal is about a daemon that has done nothing yet
+    at_rest[1].wrong = seen
+    return lines + at_rest
 
 
 def make_queues(port: int, count: int) -> int:

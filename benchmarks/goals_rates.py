@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections import Counter
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.bare import BODY
-from benchmarks.rates import Ask, Rate, accounted, batch, fill, interleaved, new_jobs, rate, ratios, top_up
+from benchmarks.rates import (
+    Ask,
+    Rate,
+    accounted,
+    batch,
+    fill,
+    interleaved,
+    lease_rate_many,
+    new_jobs,
+    rate,
+    ratios,
+    top_up,
+)
 from benchmarks.stage import Line, quiet, shown
 from presque.jobs.policy import lua_parts
 from presque.redis.scripts import load
-from tests.crowd import crowd, reserve_and_ack
 from tests.load import Client
 from tests.programs import presque_command
 
@@ -74,12 +84,7 @@ def leases(stage: Stage) -> list[Line]:
     for _ in range(stage.rounds + 1):  # the first warms up
         top_up(redis, daemon.port, "bench", 100_000 * stage.seconds)
         quiet(redis)
-        tally = Counter[str]()
-        clients = [reserve_and_ack("bench", 100, tally) for _ in range(BATCHERS)]
-        seen = crowd(daemon.port, clients, stage.seconds)
-        bad = seen.wrong + tally["empty"] + tally["refused"]
-        p50, p99 = (sorted(seen.latencies)[int(len(seen.latencies) * part)] * 1000 for part in (0.5, 0.99))
-        rates.append(Rate(tally["jobs"] / seen.seconds, tally["jobs"], seen.answers, bad, p50, p99, seen.cpu))
+        rates.append(lease_rate_many(daemon.port, "bench", 100, stage.seconds, BATCHERS))
     return [per_second("/v1 reserve + ack, batches of 100", rates[1:], least=25_000)]
 
 

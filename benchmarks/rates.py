@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks.bare import BODY
 from benchmarks.stage import quiet
-from tests.crowd import crowd, each, reserve_and_ack_one, same
+from tests.crowd import crowd, each, reserve_and_ack, reserve_and_ack_one, same
 from tests.load import PATIENCE, encoded, percentile
 
 if TYPE_CHECKING:
@@ -139,6 +139,13 @@ def lease_rate(port: int, queue: str, seconds: int, connections: int) -> Rate:
     tally = Counter[str]()
     seen = crowd(port, [reserve_and_ack_one(queue, tally) for _ in range(connections)], seconds)
     return _of_crowd(seen, tally["jobs"], tally["empty"])
+
+
+def lease_rate_many(port: int, queue: str, at_once: int, seconds: int, connections: int) -> Rate:
+    """As `lease_rate`, so many jobs with each reservation, and one request to settle them."""
+    tally = Counter[str]()
+    seen = crowd(port, [reserve_and_ack(queue, at_once, tally) for _ in range(connections)], seconds)
+    return _of_crowd(seen, tally["jobs"], tally["empty"] + tally["refused"])
 
 
 def _by_crowd(port: int, ask: Ask, seconds: float, connections: int) -> Rate:

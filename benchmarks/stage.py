@@ -141,6 +141,23 @@ def processes(of: Redis | Daemon) -> list[int]:
     return family(of.process.pid)
 
 
+def cpu_time(pids: list[int]) -> float:
+    """CPU seconds that the processes have used, by the scheduler's nanoseconds: `stat` counts hundredths of a second,
+    which is too coarse for a second of load.
+    """
+    tasks = [task for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+def checkout(named: str, folder: Path) -> Path:
+    """The checkout of another version: a folder, or a revision of this repository, which is laid down in `folder`."""
+    if (Path(named) / "presque").is_dir():
+        return Path(named).resolve()
+    files = subprocess.run(["git", "-C", ROOT, "archive", named], stdout=subprocess.PIPE, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", folder], input=files, check=True)
+    return folder
+
+
 def quiet(redis: Redis) -> None:
     """Wait until Redis does not rewrite its file, which takes a core for a while."""
     ends = time.monotonic() + PATIENCE

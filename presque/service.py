@@ -35,6 +35,7 @@ from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.process.supervisor import Supervisor
 from presque.redis.connect_checks import fitness
+from presque.redis.conversion import Conversion as ModelConversion
 from presque.redis.record import LOOK_EVERY, Record
 from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
@@ -72,6 +73,7 @@ class Daemon(Root):
         self.store.checks.append(fitness(private=self.server is not None))
         self.record = Record(settings.partitions)
         self.store.checks.append(self.record.check)
+        self.store.checks.append(ModelConversion(settings.partitions, reactor).check)
         self.store.topology.commands.on_unfit = self._end
         self.queues = Queues(self.store, secrets.token_hex(6))
         self.queue_list = QueueList(self.store, self.queues)

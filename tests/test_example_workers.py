@@ -1,5 +1,6 @@
 """The workers that the page about `/v1` shows, as people copy them: taken from the page, and run."""
 
+import json
 import os
 import re
 import shutil
@@ -94,8 +95,10 @@ async def test_the_command_gets_the_payload_byte_for_byte(daemon, client, start,
         b'"' + b"x" * 500_000 + b'"',
         b"null",
     ]
-    for payload in payloads:
-        answer = await client.post("/v1/queues/mail/jobs", b'{"payload": ' + payload + b" }")
+    headers = json.dumps({"payload": "1", "headers": ',"headers":{', "receipt": ',"receipt":'}).encode()
+    for n, payload in enumerate(payloads):
+        options = b',"headers":' + headers if n % 2 else b""
+        answer = await client.post("/v1/queues/mail/jobs", b'{"payload": ' + payload + options + b" }")
         assert answer.status == 201
     start(port_of(daemon), "bash", "-c", "cat; echo ,")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from presque.errors import (
@@ -104,6 +105,8 @@ class Never:
 
 NEVER = Never()
 ALL = Match()
+
+LAST_DATE = 253402300799  # epoch seconds: that has a year of four digits
 
 _CURSOR = re.compile(r"[0-9]{1,17}:[0-9]{1,17}", re.ASCII)
 _MOST = b"%d" % MOST_AT_ONCE
@@ -226,17 +229,30 @@ def _found(reply: Reply, queue: str) -> Job:
 def _why(job: Job, off: str, before: int) -> Why | None:
     """Why the job is not being done. `off` is why the queue hands nothing out, `before` how many jobs are before it."""
     last = job.failures[-1].error if job.failures else ""
+    at = "" if job.at is None else _clock(job.at)
+    until = f" until {at}" if at else ""
     if job.state == "dead":
-        return Why("dead", f"it died after {job.attempts} failed attempts: {last}")
+        return Why("dead", f"since {at}, after {_number(job.attempts, 'failed attempt')}: {last}")
     if job.state == "leased":
-        return Why("leased", f"{job.worker or 'a worker'} has it")
+        return Why("leased", f"{job.worker or 'a worker'} has it{until}")
     if job.state == "delayed":
         if job.failures:
-            return Why("backing-off", f"it waits for its next try after: {last}")
-        return Why("delayed", "it is not due yet")
+            return Why("backing-off", f"it waits{until} for its next try after: {last}")
+        return Why("delayed", f"it waits{until}")
     if off:
         return Why(off, "the queue is stopped", before)
-    return Why("waiting-turn", f"{before} jobs will be handed out before it" if before else "it is next", before)
+    return Why("waiting-turn", f"{_number(before, 'job')} before it" if before else "it is next", before)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _clock(at: float) -> str:
+    """A time (epoch seconds) in words."""
+    if at > LAST_DATE:
+        return f"{at:.0f} (epoch seconds)"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _job(queue: str, row: Reply) -> Job:

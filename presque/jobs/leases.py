@@ -156,6 +156,8 @@ class Leases:
 
     def settle(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:
         """Settle jobs of one queue, each independently. Fires with the result of each, in order."""
+        if all(each.outcome == "ack" for each in settlements):
+            return self._ack(queue, settlements)
         args: list[bytes] = []
         for each in settlements:
             delay = b"" if each.delay is None else b"%d" % milliseconds(each.delay)
@@ -170,6 +172,14 @@ class Leases:
             ]
 
         return self._store.on_queue("settle", queue, *args).addCallback(settled)
+
+    def _ack(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:
+        pairs = [part for each in settlements for part in (each.number, each.receipt)]
+
+        def acked(reply: Reply) -> list[Settled]:
+            return [Settled(became.decode()) for became in reply]
+
+        return self._store.on_queue("ack", queue, *pairs).addCallback(acked)
 
     def settle_several(self, by_queue: Mapping[str, Sequence[Settlement]]) -> Deferred[dict[str, list[Settled]]]:
         """Settle jobs of several queues, each independently, all queues at the same time. Never fails. Fires with

@@ -129,9 +129,9 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         self._refused_as_late: list[Call] = []
         self._of_use = False
         self._clock = self.factory.clock
-        overdue = self._clock.callLater(TIME_LIMIT, self.transport.abortConnection)
+        self._overdue = self._clock.callLater(TIME_LIMIT, self.transport.abortConnection)
         greeted: Deferred[None] = self._shake_hands()
-        greeted.addBoth(self._greeted, overdue)
+        greeted.addBoth(self._greeted)
 
     @inlineCallbacks
     def _shake_hands(self) -> Generator[Deferred[Any], Any, None]:
@@ -150,9 +150,14 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             raise StoreUnavailable(f"it is a {role[0].decode()}")
         yield self.factory.check(self)
 
-    def _greeted(self, result: object, overdue: Any) -> None:
-        if overdue.active():
-            overdue.cancel()
+    def wait_longer(self) -> None:
+        """Give the handshake TIME_LIMIT from now on: a check that takes long calls this as long as Redis answers."""
+        if self._overdue.active():
+            self._overdue.reset(TIME_LIMIT)
+
+    def _greeted(self, result: object) -> None:
+        if self._overdue.active():
+            self._overdue.cancel()
         if isinstance(result, Failure):
             self.factory.refused(result)
             self.transport.abortConnection()

@@ -113,6 +113,13 @@ PARTITION_KEYS = frozenset(
     + ("worker_failed", "schedules", "schedule_due", "schedule_names", "schedule_state", "old_queues", "old_seen")
 )
 OLD_NAMES = {"old_queues": "worker_queues", "old_seen": "worker_seen"}  # of the form that is converted
+# Of data model 2: a queue's keys that are gone, those put aside while it is converted, and how far that is.
+OLD_QUEUE_KEYS = frozenset(
+    ("old_receipts", "old_uniq_of", "old_attempts", "old_limits", "old_history", "old_run_outs", "old_holders")
+    + ("old_settings", "old_acked_by", "old_front", "old_delayed", "old_leased", "old_dead", "old_kept", "conversion")
+)
+OLD_PARTITION_KEYS = frozenset(("old_last_id", "old_paused", "old_processed", "old_failed"))
+PUT_ASIDE = frozenset(("old_front", "old_delayed", "old_leased", "old_dead", "old_kept"))
 CALL_KEYS = frozenset(["remembered"])  # made for a single call: see `idempotency_key` and `reservation_key`
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}", re.ASCII)
@@ -134,6 +141,9 @@ def queue_key(name: str, queue: str, partitions: int) -> bytes:
     partition = partition_of(queue, partitions)
     if name in QUEUE_KEYS:
         return b"presque:{%d}:%b:%b" % (partition, queue.encode(), name.encode())
+    if name in OLD_QUEUE_KEYS:
+        own = name if name in PUT_ASIDE else name.removeprefix("old_")
+        return b"presque:{%d}:%b:%b" % (partition, queue.encode(), own.encode())
     if name in CALL_KEYS:  # the call has no such key: nothing is ever stored at this one
         return reservation_key(queue, b"", partitions)
     return partition_key(name, partition)
@@ -151,6 +161,10 @@ def reservation_key(queue: str, key: bytes, partitions: int) -> bytes:
 
 def partition_key(name: str, partition: int) -> bytes:
     """The Redis key `name` of a partition. Raises KeyError for an unknown name."""
+    if name == "store_record":
+        return STORE
+    if name in OLD_PARTITION_KEYS:
+        return b"presque:{%d}/%b" % (partition, name.removeprefix("old_").encode())
     if name not in PARTITION_KEYS:
         raise KeyError(name)
     return b"presque:{%d}/%b" % (partition, OLD_NAMES.get(name, name).encode())

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 
 from presque.errors import StoreUnfit
-from presque.redis import keys
+from presque.redis import conversion, keys
 from presque.redis.connection import gather
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from presque.redis.connection import Connection
     from presque.redis.store import Store
 
+CONVERTIBLE = b"2"  # the data model of the stores that are converted
 NEW_WORKERS = b"2"  # the form in which workers are stored since silent ones are forgotten
 LOOK_EVERY = 1.0  # seconds between checks that the record exists
 
@@ -51,15 +52,18 @@ class Record:
         if kind not in (b"none", b"hash"):
             asked.addErrback(lambda wrong_type: None)
             raise StoreUnfit(f"{keys.STORE.decode()} in this Redis is a {kind.decode()}: this is not a presque store")
-        partitions, model, store_id, workers = yield asked
-        if model is None and (yield self._is_first_model(connection)):
-            model = b"1"
+        partitions, model, store_id, workers, _ = yield asked
+        found = model or (yield self._unrecorded_model(connection))
+        if found == CONVERTIBLE and partitions in (None, b"%d" % self.partitions):
+            yield conversion.begin(connection, model or b"")
+            partitions, found, store_id, workers, _ = yield self._recorded(connection)
+        model = found
         expected = {"partitions": b"%d" % self.partitions, "model": b"%d" % keys.MODEL}
         expected["id"] = self.id or os.urandom(8).hex().encode()
-        if partitions is None:  # a new store has nothing to convert
+        if partitions is None and model is None:  # a new store has nothing to convert
             expected["workers"] = NEW_WORKERS
-        if None in (partitions, model, store_id) and model != b"1":
-            partitions, model, store_id, workers = yield self._make(connection, expected)
+        if None in (partitions, model, store_id) and model in (None, expected["model"]):
+            partitions, model, store_id, workers, _ = yield self._make(connection, expected)
         if partitions not in (None, expected["partitions"]):
             raise StoreUnfit(
                 f"--partitions is {self.partitions}, but this store was made with "
@@ -87,12 +91,19 @@ class Record:
         return found
 
     @inlineCallbacks
-    def _is_first_model(self, connection: Connection) -> Generator[Deferred[Any], Any, bool]:
-        """Whether a store without a recorded model has the first one, in which the names of queues were a SET."""
-        names = [keys.partition_key("queues", partition) for partition in range(self.partitions)]
+    def _unrecorded_model(self, connection: Connection) -> Generator[Deferred[Any], Any, bytes | None]:
+        """The data model of a store without a recorded one, by keys that only it has; None if there are none. In the
+        first the names of queues were a SET, in the second numbers were counted by partition.
+        """
+        partitions = range(self.partitions)
+        names = [keys.partition_key("queues", partition) for partition in partitions]
         there = yield connection.execute_command("EXISTS", *names)  # usually none in a new store
         kinds = yield gather(connection.execute_command("TYPE", name) for name in (names if there else ()))
-        return b"set" in kinds
+        if b"set" in kinds:
+            return b"1"
+        old = ("old_last_id", "old_paused", "old_processed", "old_failed")
+        there = yield connection.execute_command("EXISTS", *[keys.partition_key(o, p) for o in old for p in partitions])
+        return CONVERTIBLE if there else None
 
     async def note_new_workers(self, store: Store) -> None:
         """Record that the data of workers has been converted."""
@@ -104,12 +115,20 @@ class Record:
                 self._log.info("could not record the conversion of the store ({refusal})", refusal=str(refusal))
 
     async def keep(self, store: Store) -> int:
-        """Create the record again when it is gone. Returns 1 if it was, else 0. The calling loop logs exceptions."""
+        """Create the record again when it is gone. Returns 1 if it was, else 0. The calling loop logs exceptions.
+
+        When it is that of another data model, or of a store that is being converted, connect again: that begins with a
+        check.
+        """
         connection = next(iter(store.topology.connections), None)
         if connection is None:
             return 0
         try:
-            if None not in (await self._recorded(connection))[:3]:
+            recorded = await self._recorded(connection)
+            if recorded[1] not in (None, b"%d" % keys.MODEL) or recorded[4] is not None:
+                connection.transport.abortConnection()
+                return 0
+            if None not in recorded[:3]:
                 return 0
             await self.check(connection)
             if None in (await self._recorded(connection))[:3]:
@@ -125,6 +144,6 @@ class Record:
     @staticmethod
     def _recorded(connection: Connection) -> Deferred[list[bytes | None]]:
         asked: Deferred[list[bytes | None]] = connection.execute_command(
-            "HMGET", keys.STORE, "partitions", "model", "id", "workers"
+            "HMGET", keys.STORE, "partitions", "model", "id", "workers", "converting"
         )
         return asked

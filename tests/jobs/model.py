@@ -90,6 +90,7 @@ class Model:
         self.whole.floor = max(self.whole.floor, self.last)
         self.jobs: dict[int, Job] = {}
         self.uniq: dict[bytes, int] = {}
+        self.contested: dict[bytes, set[int]] = {}  # uniq keys that one of several jobs has that ran out together
         self.settings: dict[str, Value] = {}
         self.acked: dict[int, bytes] = {}
         self.settled: dict[tuple[int, bytes], tuple[str, float, float]] = {}
@@ -245,9 +246,13 @@ class Model:
 
     def move(self) -> None:
         """The mover's turn, or that of a fetch: what came due, ran out or expired is dealt with."""
-        for job in sorted(self.of("leased"), key=lambda job: str(job.number)):
-            if job.run_out:
-                self.run_out(job)
+        ran_out = [job for job in self.jobs.values() if job.run_out]
+        for job in ran_out:
+            self.run_out(job)
+        for key in {job.uniq for job in ran_out} - {b""}:
+            together = {job.number for job in ran_out if job.uniq == key and job.waits()}
+            if self.uniq.get(key) in together and len(together) > 1:
+                self.contested[key] = together
         for job in [job for job in self.jobs.values() if job.waits() and job.has_expired()]:
             self.expire(job)
         self.trim_dead()
@@ -293,8 +298,10 @@ class Model:
             if self.count_attempt(job, RESTARTED):
                 self.to_front(job)
 
+        died = self.counts["died"]
         self.release_kept(worker, again)
-        self.trim_dead()
+        if self.counts["died"] > died:
+            self.trim_dead()
 
     def enrol(self, worker: str) -> Worker:
         known = self.whole.workers.setdefault(worker, Worker())

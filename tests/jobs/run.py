@@ -314,9 +314,11 @@ class Hands:
         before = time.time() * 1000
         got = await self.leases.settle(name, settlements)
         passed = time.time() * 1000 - before
+        died = model.counts["died"]
         for each, result in zip(settlements, got, strict=True):
             self._settled(model, each, result, before, passed)
-        model.trim_dead()
+        if model.counts["died"] > died:
+            model.trim_dead()
 
     def _settled(self, model: Model, each: Settlement, result: Any, before: float, passed: float) -> None:
         number = int(each.number)

@@ -59,8 +59,8 @@ class Walk:
     state: str
     limit: int
     match: Match
-    always: dict[int, Any]  # those that have been there all the time: number -> where, if that decides on the page
     cursor: str = ""
+    always: dict[int, Any] | None = None  # those that have been there all the time: number -> what decides on the page
     seen: list[int] = field(default_factory=list)
 
 
@@ -180,7 +180,6 @@ class Run(Hands):
         """All pages, one after the other, with nothing in between."""
         model = self.models[name]
         model.move()
-        jobs = [job for job in model.of(state) if model.matches(job, match)]
         got: list[Any] = []
         cursor: str | None = ""
         while cursor is not None:
@@ -191,6 +190,8 @@ class Run(Hands):
             assert len(page) <= most
             assert len(page) == most or cursor is None or match != ALL
             got += page
+        self._learn(name)
+        jobs = [job for job in model.of(state) if model.matches(job, match)]
         if state == "leased":
             got.sort(key=lambda one: int(one.job_id.split(":")[1]))
             jobs.sort(key=lambda job: job.number)
@@ -200,9 +201,7 @@ class Run(Hands):
 
     @command(3, name=names, state=states, limit=st.integers(1, 3), match=matches)
     async def begin_walk(self, name: str, state: str, limit: int, match: Match) -> None:
-        walk = Walk(name, state, limit, match, {})
-        self.models[name].move()
-        walk.always = self._there(walk)
+        walk = Walk(name, state, limit, match)
         self.walks = [*self.walks[-2:], walk]
         await self._turn(walk)
 
@@ -215,11 +214,12 @@ class Run(Hands):
     async def _turn(self, walk: Walk) -> None:
         model = self.models[walk.name]
         model.move()
-        self._stay(walk)
         reply = await outcome(self.jobs.list_jobs(walk.name, walk.state, walk.cursor, walk.limit, walk.match))
         if refused(reply, None if model.exists else UnknownQueue()):
             self.walks.remove(walk)
             return
+        self._learn(walk.name)
+        self._stay(walk)
         page, following = reply
         assert len(page) <= walk.limit
         for one in page:
@@ -235,9 +235,15 @@ class Run(Hands):
         seen = {number: walk.seen.count(number) for number in walk.always}
         assert set(seen.values()) <= {1}, f"each job that was {walk.state} all the time is on one page: {seen}"
 
+    def _learn(self, name: str) -> None:
+        """The model learns times that only Redis' clock knows."""
+        compare(Stored(self.redis).of(name), self.models[name])
+
     def _stay(self, walk: Walk) -> None:
         """Whoever is not there now has not been there all the time."""
         there = self._there(walk)
+        if walk.always is None:
+            walk.always = there
         walk.always = {number: place for number, place in walk.always.items() if there.get(number) == place}
 
     def _there(self, walk: Walk) -> dict[int, Any]:

@@ -217,9 +217,7 @@ async def test_a_wait_of_more_than_55_seconds_counts_as_55(daemon, client, monke
 
     def take(queues, take, seconds):
         waits.append(seconds)
-        return succeed(
-            Leased("foo", "", b"", (), (), "nothing", created_at=(), ends_at=(), left=(), attempts=(), max_attempts=())
-        )
+        return succeed(Leased("foo", "", b"", (), (), "nothing", **dict.fromkeys(Leased.__annotations__, ())))
 
     monkeypatch.setattr(daemon.waiting, "take", take)
     for path in ("/q/foo?wait=56", "/q/foo?wait=55", "/q/foo?wait=86400.5", "/qb/foo?wait=60"):

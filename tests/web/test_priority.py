@@ -276,7 +276,7 @@ async def test_an_expired_job_frees_its_unique_key_and_its_place(client):
 
 
 @awaiting
-async def test_with_the_setting_an_expired_job_is_dead_and_can_be_retried_once_it_may_run(client):
+async def test_with_the_setting_an_expired_job_is_dead_and_dies_again_when_it_is_retried(client):
     await client.request("PATCH", "/v1/queues/foo", b'{"expired":"dead"}')
     await insert(client, 1, expires_in=0.05, headers={"a": "b"}, priority=3)
     await becomes(client, ready=0, dead=1, died=1, expired=0)
@@ -285,9 +285,13 @@ async def test_with_the_setting_an_expired_job_is_dead_and_can_be_retried_once_i
     assert job["died_at"] >= job["expires_at"]
     assert job["why"]["code"] == "dead"
     assert "expire" in job["why"]["text"]
+    for times, (path, body) in enumerate((("queues/foo/retry-dead", {"all": True}), ("jobs/foo:1/run-now", None)), 2):
+        assert (await send(client, path, body)).status == 200
+        assert await reserve(client) == []
+        await becomes(client, ready=0, dead=1, died=times, expired=0)
     await client.request("PATCH", "/v1/queues/foo", b'{"expired":"drop"}')
     await insert(client, 2, expires_in=0.05)
-    await becomes(client, ready=0, dead=1, died=1, expired=1)
+    await becomes(client, ready=0, dead=1, died=3, expired=1)
 
 
 @awaiting

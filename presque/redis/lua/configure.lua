@@ -7,6 +7,8 @@ local q, queues, due, floor, ready, front, behind, delayed, dead, jobs = unpack(
 --@include exist
 --@include visit_by
 local queue = ARGV[2]
+redis.call('HLEN', q) -- these two fail before anything is written if the key has a wrong type
+redis.call('ZCARD', queues)
 redis.call('ZREM', due, queue) -- first: a full Redis refuses a ZADD as a script's first write
 exist(queue)
 for i = 3, #ARGV, 2 do

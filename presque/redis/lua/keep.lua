@@ -9,6 +9,7 @@ local q, due, held, jobs, live, kept = unpack(KEYS)
 --@include visit_by
 local queue, worker = ARGV[2], ARGV[3]
 local redeliver_after = redis.call('HGET', q, 'redeliver_after')
+redis.call('HLEN', kept) -- fails before anything is written if the key has a wrong type
 local count = 0
 for i = 4, #ARGV do
   if redis.call('ZREM', held, ARGV[i]) == 1 then

@@ -4,19 +4,34 @@
 local q, queues, floor, ready, front, behind, delayed, jobs, waiting = unpack(KEYS)
 --@include now
 --@include next_numbers
---@include wake
-local count = #ARGV - 2
+local count, time = #ARGV - 2, string.format('%013d-', now)
+if count > 1 then
+  redis.call('LLEN', ready) -- fails before anything is written if the key has a wrong type
+end
 local first = next_numbers(ARGV[2], count)
 if type(first) == 'table' then
   return first
 end
-local time, numbers, records = string.format('%013d-', now), {}, {}
-for i = 1, count do
-  numbers[i] = first + i - 1
-  records[2 * i - 1], records[2 * i] = numbers[i], time .. ARGV[2 + i]
+if count == 1 then
+  redis.call('HSET', jobs, first, time .. ARGV[3])
+  local pushed = redis.pcall('RPUSH', ready, first)
+  if type(pushed) == 'table' then -- the key has a wrong type
+    redis.call('HDEL', jobs, first)
+    redis.call('HINCRBY', q, 'n', -1)
+    return pushed
+  end
+else
+  --@include in_bulk
+  local numbers, records = {}, {}
+  for i = 1, count do
+    numbers[i] = first + i - 1
+    records[2 * i - 1], records[2 * i] = numbers[i], time .. ARGV[2 + i]
+  end
+  in_bulk('HSET', jobs, records)
+  in_bulk('RPUSH', ready, numbers)
 end
---@include in_bulk
-in_bulk('HSET', jobs, records)
-in_bulk('RPUSH', ready, numbers)
-wake(count)
+if redis.call('EXISTS', waiting) == 1 then
+  --@include wake
+  wake(count)
+end
 return first

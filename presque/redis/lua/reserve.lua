@@ -8,7 +8,8 @@ local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uni
   worker_processed, remembered = unpack(KEYS)
 --@include now
 --@include setting_defaults
-local queue, want, receipt, worker, kept_for, daemon = ARGV[2], tonumber(ARGV[3]), ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local queue, want, length, receipt, worker = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local kept_for, daemon = ARGV[7], ARGV[8]
 if kept_for ~= '' then
   --@include leased_elsewhere
   local before = leased_elsewhere(queue, receipt, kept_for)
@@ -16,40 +17,27 @@ if kept_for ~= '' then
     return before
   end
 end
-local lease, max_attempts = unpack(redis.call('HMGET', q, 'lease', 'max_attempts'))
-local length = tonumber(ARGV[4]) or tonumber(lease or setting_defaults.lease)
-max_attempts = tonumber(max_attempts or setting_defaults.max_attempts)
-local reply = { now, now + length }
-local function store(deadline, numbers, records, _, options, lives)
-  local leases, texts = {}, {}
-  for i, id in ipairs(numbers) do
-    local its_options, attempts, text = options[i], 0, (options[i] and 'x' or '-') .. receipt
-    if lives[i] or worker ~= '' then
-      --@include read_live
-      local _, _, map = read_live(lives[i] or '-')
-      map.worker = worker ~= '' and worker or nil
-      attempts, text = map.attempts or 0, live_text(text:sub(1, 1), receipt, map)
-    end
-    leases[2 * i - 1], leases[2 * i] = deadline, id
-    texts[2 * i - 1], texts[2 * i] = id, text
-    local at = 4 * i - 1
-    reply[at], reply[at + 1] = id, records[i]
-    reply[at + 2], reply[at + 3] = attempts + 1, its_options and its_options.limit or max_attempts
+local function store(deadline, ids, _, mark, options, lives)
+  if #ids == 1 and mark == '-' and worker == '' then
+    redis.call('ZADD', leased, deadline, ids[1])
+    redis.call('HSET', live, ids[1], '-' .. receipt)
+    return
   end
-  redis.call('HSET', live, unpack(texts))
-  redis.call('ZADD', leased, unpack(leases))
-end
-local function unstore(numbers, lives)
-  for i, id in ipairs(numbers) do
-    redis.pcall('ZREM', leased, id)
-    if lives[i] then
-      redis.pcall('HSET', live, id, lives[i])
-    else
-      redis.pcall('HDEL', live, id)
-    end
-  end
+  --@include lease_all
+  lease_all(ids, deadline, receipt, worker, options or {}, lives or {})
 end
 --@include taken
+local reply = { now, deadline }
+max_attempts = tonumber(max_attempts or setting_defaults.max_attempts)
+for i, id in ipairs(ids) do
+  local place = 4 * i - 1
+  reply[place], reply[place + 1], reply[place + 2], reply[place + 3] = id, records[i], 1, max_attempts
+  if mark == 'x' then
+    --@include read_live
+    reply[place + 2] = 1 + (lives[i] and select(3, read_live(lives[i])).attempts or 0)
+    reply[place + 3] = options[i] and options[i].limit or max_attempts
+  end
+end
 if taken > 0 and kept_for ~= '' then
   --@include remember_reservation
   remember_reservation(queue, receipt, reply, kept_for)

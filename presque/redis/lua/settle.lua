@@ -8,38 +8,26 @@
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked, acked_before,
   waiting = unpack(KEYS)
 --@include now
---@include note_settlement
---@include is_under
-local queue, reply = ARGV[2], {}
-local ready_again, has_died = 0, false
-local settle_otherwise -- defined at the first one that is no ack
-
+--@include acknowledge
+--@include check_keys
+--@include end_attempt
+--@include leased_text
+--@include settled_before
+local queue, reply, ready_again, has_died = ARGV[2], {}, 0, false
+check_keys()
 for at = 3, #ARGV, 6 do
   local id, receipt, outcome = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local text = redis.call('HGET', live, id)
-  local ends_at = text and is_under(text, receipt) and redis.call('ZSCORE', leased, id)
-  local became, due_at, due_in = 'acked', 0, 0
-  if not ends_at or tonumber(ends_at) <= now then
-    --@include settled_before
+  local text = leased_text(id, receipt)
+  local became, due_at, due_in, is_ready = 'acked', 0, 0, false
+  if not text then
     became, due_at, due_in = settled_before(id, receipt, outcome)
   elseif outcome == 'ack' then
-    redis.call('ZREM', leased, id)
-    redis.call('HDEL', jobs, id)
-    redis.call('HDEL', live, id)
-    redis.call('HINCRBY', q, 'acked', 1)
-    note_settlement(id, receipt)
+    acknowledge(id, receipt)
   else
-    if not settle_otherwise then
-      --@include check_keys
-      --@include end_attempt
-      check_keys()
-      settle_otherwise = end_attempt
-    end
-    local is_ready
-    became, due_at, due_in, is_ready = settle_otherwise(queue, id, receipt, text, outcome, unpack(ARGV, at + 3, at + 5))
-    has_died = has_died or became == 'dead'
-    ready_again = ready_again + (is_ready and 1 or 0)
+    became, due_at, due_in, is_ready = end_attempt(queue, id, receipt, text, outcome, unpack(ARGV, at + 3, at + 5))
   end
+  has_died = has_died or became == 'dead'
+  ready_again = ready_again + (is_ready and 1 or 0)
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = became, due_at, due_in
 end
 if has_died then

@@ -14,14 +14,13 @@ if worker ~= '' then
   acknowledge_kept(worker)
   reply[1] = redis.call('HEXISTS', q, 'redeliver_after')
 end
-local function store(deadline, numbers, records, mark)
-  local member = 'h' .. mark .. receipt .. ' ' .. table.concat(numbers, ' ')
+local function store(deadline, ids, records, mark)
+  local member = 'h' .. mark .. receipt .. ' ' .. table.concat(ids, ' ')
   redis.call('ZADD', held, deadline, member)
   reply[2] = member
-  for i, id in ipairs(numbers) do
+  for i, id in ipairs(ids) do
     reply[2 * i + 1], reply[2 * i + 2] = id, records[i]
   end
 end
-local function unstore() end -- it is the last thing that can fail
 --@include taken
 return reply

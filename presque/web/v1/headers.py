@@ -12,6 +12,7 @@ from presque.web.parameters import TRACEPARENT
 if TYPE_CHECKING:
     from presque.http.request import Request
 
+_TRACEPARENT = TRACEPARENT.encode()
 _NAME = re.compile(r"[A-Za-z0-9._-]+")  # so that each name can be the name of an HTTP header
 _TRACE = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, version 00
 
@@ -27,13 +28,15 @@ def check(headers: dict[str, str]) -> None:
 
 def trace(request: Request) -> str:
     """The request's header `traceparent`, or "" if it has none, an invalid one, or several."""
-    values = request.values(TRACEPARENT.encode())
-    return values[0].decode() if len(values) == 1 and _TRACE.fullmatch(values[0]) else ""
+    value = request.headers.get(_TRACEPARENT)
+    if value is None or len(request.values(_TRACEPARENT)) > 1 or not _TRACE.fullmatch(value):
+        return ""
+    return value.decode()
 
 
 def with_trace(headers: dict[str, str] | None, traceparent: str) -> dict[str, str] | None:
     """The headers with `traceparent` among them, unless they have one of their own or no room is left."""
-    if not traceparent or any(name.lower() == TRACEPARENT for name in headers or ()):
+    if any(name.lower() == TRACEPARENT for name in headers or ()):
         return headers
     both = {**(headers or {}), TRACEPARENT: traceparent}
     return headers if len(both) > limits.HEADERS or _size(both) > limits.HEADER_BYTES else both

@@ -108,15 +108,17 @@ def new_job(spec: NewJob, trace: str = "") -> rules.NewJob:
         spec.delay,
         (spec.unique or "").encode(),
         spec.max_attempts,
-        priority=spec.priority,
-        expires=spec.expires_at,
-        expires_in=spec.expires_in,
-        headers=headers.with_trace(spec.headers, trace) or None,
+        spec.priority,
+        spec.expires_at,
+        spec.expires_in,
+        headers.with_trace(spec.headers, trace) if trace else spec.headers,
     )
 
 
 def refuse_lone_surrogates(specs: Sequence[NewJob], body: bytes) -> None:
     """Raise BadRequest if one of these jobs, which `body` describes, has a lone surrogate outside its payload."""
+    if b"\\u" not in body:
+        return
     perhaps = [name for spec in specs for name in _replaced(spec)]
     if perhaps and surrogates.has_lone(body):
         raise BadRequest(f"{perhaps[0]} must have no lone surrogates")

@@ -1,11 +1,11 @@
 -- Calls `visit(id, record, place, at)` for jobs of a state that match (see parts/matches.lua), from a cursor on (see parts/page.lua):
--- up to `count` of them, out of up to 1,000 that this looks at, and of about 8 MiB. Returns the cursor for what follows, '' if that
+-- up to `count` of them, out of about 1,000 that this looks at, and of about 8 MiB. Returns the cursor for what follows, '' if that
 -- was all.
 
 --@include locate
 --@include matches
 --@include page
-local MOST_LOOKED_AT, LARGEST_PAGE = 1000, 8388608
+local LARGEST_PAGE = 8388608
 
 -- Where the job is, if it is in that state at all.
 local function place_in(id, record, place, score)
@@ -20,7 +20,11 @@ local function place_in(id, record, place, score)
 end
 
 local function each_on_page(state, cursor, count, wanted, older_than, visit)
-  local found = page(state, cursor, MOST_LOOKED_AT)
+  local most = 1001
+  if wanted == '' and older_than == '' then -- one more tells whether there is more
+    most = math.min(most, count + 1 + (redis.call('HGET', q, 'gone') or 0))
+  end
+  local found = page(state, cursor, most)
   local visited, bytes = 0, 0
   for i, each in ipairs(found) do
     local id, score = each[1], each[2]
@@ -35,8 +39,8 @@ local function each_on_page(state, cursor, count, wanted, older_than, visit)
     end
     bytes = bytes + #(record or '')
     if visited == count or bytes >= LARGEST_PAGE then
-      return (i < #found or #found == MOST_LOOKED_AT) and score .. ' ' .. id or ''
+      return (i < #found or #found == most) and score .. ' ' .. id or ''
     end
   end
-  return #found == MOST_LOOKED_AT and found[#found][2] .. ' ' .. found[#found][1] or ''
+  return #found == most and found[#found][2] .. ' ' .. found[#found][1] or ''
 end

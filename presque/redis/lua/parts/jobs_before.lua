@@ -1,26 +1,18 @@
--- How many jobs will be handed out before a ready one, as things stand. If more than 10,000 numbers in `ready` are before it and
+-- How many jobs will be handed out before a ready one, as things stand. If more than 5,000 numbers in `ready` are before it and
 -- some of them are holes, these are taken as spread evenly.
 
+--@include index_in_ready
 --@include padded
 --@include rank
-local MOST_COUNTED = 10000
+local MOST_COUNTED = 5000
 
 -- The number of jobs in `ready` before a number.
 local function before_in_ready(number)
-  local low, high = 0, redis.call('LLEN', ready)
-  local length, gone = high, tonumber(redis.call('HGET', q, 'gone') or 0)
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if tonumber(redis.call('LINDEX', ready, middle)) < number then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
+  local low, gone = index_in_ready(number), tonumber(redis.call('HGET', q, 'gone') or 0)
   if gone == 0 or low == 0 then
     return low
   elseif low > MOST_COUNTED then
-    return low - math.floor(gone * low / length)
+    return low - math.floor(gone * low / redis.call('LLEN', ready))
   end
   local count = 0
   for _, id in ipairs(redis.call('LRANGE', ready, 0, low - 1)) do

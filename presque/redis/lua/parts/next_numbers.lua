@@ -1,14 +1,12 @@
 -- Numbers `count` jobs to be inserted; the queue begins to exist if necessary. Returns the number of the first, which the others
--- follow. Or, if they cannot be inserted, {'closed'} if the queue accepts none, or {'full'}. It fails before anything is written if
--- `ready` has a wrong type.
+-- follow. Or, if they cannot be inserted, {'closed'} if the queue accepts none, or {'full'}.
 local function next_numbers(queue, count)
   local n, accepting, max_length = unpack(redis.call('HMGET', q, 'n', 'accepting', 'max_length'))
-  local length = redis.call('LLEN', ready)
   if accepting == '0' then
     return { 'closed' }
   end
   if max_length then
-    length = length - (redis.call('HGET', q, 'gone') or 0)
+    local length = redis.call('LLEN', ready) - (redis.call('HGET', q, 'gone') or 0)
     for _, key in ipairs({ front, behind, delayed }) do
       length = length + redis.call('ZCARD', key)
     end

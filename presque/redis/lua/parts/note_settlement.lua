@@ -7,8 +7,9 @@ local function note_settlement(member, said)
   local is_new = false
   if not is_noting then
     local left = redis.call('PTTL', acked) -- ms; -2 if there is none
-    is_new = left < 3600000 or redis.call('HLEN', acked) >= 10000
+    is_new = left < 3600000 or now % 16 == 0 and redis.call('HLEN', acked) >= 10000 -- now and then is enough
     if is_new and left ~= -2 then
+      redis.call('HLEN', acked) -- fails if the key has a wrong type
       redis.call('RENAME', acked, acked_before)
     end
     is_noting = true

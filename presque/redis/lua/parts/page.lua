@@ -2,6 +2,7 @@
 -- after a count; so whatever is taken, deleted or added meanwhile, a job that stays in the state is on exactly one page. The order
 -- is that in which jobs are taken, come due or died; leased ones, whose leases are extended, are in the order of their numbers.
 
+--@include index_in_ready
 --@include numbers_of
 --@include padded
 --@include rank
@@ -14,20 +15,6 @@ local function index_after(key, score, member)
   while low < high do
     local middle = math.floor((low + high) / 2)
     if redis.call('ZRANGE', key, middle, middle)[1] <= member then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low
-end
-
--- The index of the first number in `ready` that is above this one.
-local function index_above(number)
-  local low, high = 0, redis.call('LLEN', ready)
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if tonumber(redis.call('LINDEX', ready, middle)) <= number then
       low = middle + 1
     else
       high = middle
@@ -50,7 +37,7 @@ local function page_of_ready(after, number, count)
     add_ranked(page, 'front', front, after, padded(number), count)
   end
   if #page < count and after < first_behind then
-    local start = after < first_in_list and 0 or index_above(number)
+    local start = after < first_in_list and 0 or index_in_ready(number + 1)
     for _, id in ipairs(redis.call('LRANGE', ready, start, start + count - #page - 1)) do
       page[#page + 1] = { id, string.format('%.0f', first_in_list + id), 'ready' }
     end

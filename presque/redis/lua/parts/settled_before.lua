@@ -1,7 +1,5 @@
 -- The result of a settlement that cannot be made, as settle.lua replies it: that of the same settlement, if it was made before, else
 -- lease-lost or not-found.
-local SETTLED_BY = { delayed = 'nack', dead = 'nack', release = 'release' }
-
 local function noted(member)
   return redis.call('HGET', acked, member) or redis.call('HGET', acked_before, member)
 end
@@ -14,7 +12,7 @@ local function settled_before(id, receipt, outcome)
   local said = outcome ~= 'ack' and noted(id .. ' ' .. receipt)
   if said then
     local word, due_at, due_in = said:match('(%a+) (%d+) (%d+)')
-    if SETTLED_BY[word] == (outcome == 'final' and 'nack' or outcome) then
+    if (word == 'release') == (outcome == 'release') then -- the others are of nacks
       return word == 'release' and 'released' or word, tonumber(due_at), tonumber(due_in)
     end
   end

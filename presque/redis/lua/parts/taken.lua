@@ -1,35 +1,39 @@
--- Takes up to `want` jobs for `length` ms (statements, not a function). The script stores them, if there are
--- any, by `store(deadline, ids, records, mark, options, lives)`, and undoes that by `unstore(ids, lives)` if it fails. Records that the worker ('' if unnamed) was seen, and if there was no
--- job that the daemon ('' for none) waits. `taken` is how many there were.
+-- Takes up to `want` jobs for `length` ms, or for the queue's lease (statements, not a function). What it got is in parallel lists:
+-- `ids`, `records`; and unless `mark` is -, `options` (a map or false) and `lives` (what `live` has, or false). `taken` is how many
+-- there are. The script stores them by `store(deadline, ids, records, mark, options, lives)`, if there are any; it must leave
+-- nothing when it fails, but what its first ZADD did. Records that the worker ('' if unnamed) was seen, and if there was no job that
+-- the daemon ('' for none) waits.
 
 --@include moved
---@include pop
---@include wake
-local deadline = now + length
-local function fill()
-  pop(want)
-  if #ids > 0 then
-    store(deadline, ids, records, mark, options, lives)
-  end
+--@include setting_defaults
+local deadline = now + (length or tonumber(lease or setting_defaults.lease))
+local taken, ids, records, mark = 0, {}, {}, '-'
+local ranks, options, lives -- ranks: where they stood, false for `ready`
+local popped, popped_ranks, done -- numbers, and where they stood, of which the first `done` were looked at
+local dropped, has_died = 0, false -- jobs that have expired or were deleted before
+local is_done, why = true, nil
+
+-- The usual case first: one job, without options, from `ready`.
+local number = want == 1 and redis.call('ZCARD', front) == 0 and redis.call('LPOP', ready)
+local record = number and redis.pcall('HGET', jobs, number)
+if type(record) == 'string' and record:byte(14) == 45 then -- '-'
+  ids[1], records[1] = number, record
+else
+  --@include pop
+  ranks, options, lives = {}, {}, {}
+  is_done, why = pcall(pop)
 end
-local is_done, why = pcall(fill)
+taken = #ids
+if is_done and taken > 0 then
+  is_done, why = pcall(store, deadline, ids, records, mark, options, lives)
+end
 if not is_done then
   --@include unpop
-  unstore(ids, lives)
   unpop()
   error(why, 0)
 end
-local taken = #ids
 if taken > 0 then
   redis.call('HINCRBY', q, 'out', taken)
-  if mark == 'x' then
-    --@include waits_no_more
-    for i, each in ipairs(options) do
-      if each then
-        waits_no_more(ids[i], each)
-      end
-    end
-  end
   if not at or tonumber(at) > deadline then
     --@include visit_by
     visit_at(queue, deadline)
@@ -38,15 +42,28 @@ else
   --@include wait
   wait(daemon)
 end
-if has_died then
+if mark == 'x' then
+  --@include waits_no_more
+  for i, each in ipairs(options) do
+    if each then
+      waits_no_more(ids[i], each)
+    end
+  end
+end
+if dropped > 0 then
   --@include die
-  bury(queue)
-end
-if dropped >= MOST_DROPPED then
   --@include visit_by
-  visit_at(queue, now)
+  if has_died then
+    bury(queue)
+  end
+  if dropped >= 5000 then -- so many that there may be more
+    visit_at(queue, now)
+  end
 end
-wake(moved - taken) -- there are more jobs than were requested, and the mover will not come for them again
+if moved > taken then -- there are more jobs than were requested, and the mover will not come for them again
+  --@include wake
+  wake(moved - taken)
+end
 if worker ~= '' then
   --@include count_worker
   count_worker(worker, worker_processed, taken)

@@ -1,12 +1,14 @@
--- Puts back what `pop` took, in a script that has failed.
+-- Puts back what was taken, in a script that has failed: see parts/taken.lua.
 
 --@include padded
 --@include rank
 local function unpop()
-  for i = done + 1, #popped do
+  popped, ranks = popped or {}, ranks or {}
+  for i = (done or 0) + 1, #popped do
     ids[#ids + 1], ranks[#ids + 1] = popped[i], popped_ranks[i]
   end
   for i = #ids, 1, -1 do
+    redis.pcall('ZREM', leased, ids[i])
     if not ranks[i] then
       redis.pcall('LPUSH', ready, ids[i])
     else

@@ -1,0 +1,107 @@
+-- Puts the jobs that do not stand in `ready` where they are in data model 3: taken, dead, delayed, and in front.
+
+--@include convert_record
+--@include is
+--@include old_jobs
+--@include padded
+--@include rank
+--@include spend
+local function to_front_again(old, i, id)
+  convert_live(old, i, id, '')
+  redis.call('ZADD', front, rank(DEFAULT_PRIORITY, tonumber(id)), padded(id))
+  if old.unique[i] and is(uniq, 'hash') then
+    redis.call('HSETNX', uniq, old.unique[i], id)
+  end
+end
+
+-- Adds a job to those that are held under the same receipt.
+local function hold_job(holds, old, i, id, deadline)
+  local receipt = old.receipt[i]
+  local worker = receipt:byte() == 107 and (old_holder(old, i) or '') -- 'k'
+  local name = table.concat({ receipt, deadline, worker or '' }, ' ')
+  local under = holds[name] or { receipt = receipt, worker = worker, deadline = deadline, mark = '-', ids = {} }
+  convert_live(old, i, id, '')
+  if old_options(old, i) or has_failed(old, i) then
+    under.mark = 'x'
+  end
+  under.ids[#under.ids + 1] = id
+  holds[name] = under
+end
+
+local function store_holds(holds)
+  for _, under in pairs(holds) do
+    local receipt = under.receipt
+    local member = receipt:sub(1, 1) .. under.mark .. receipt:sub(2) .. ' ' .. table.concat(under.ids, ' ')
+    if under.worker then
+      member = member .. '\n' .. under.worker
+      redis.call('HSET', kept, under.worker, (redis.call('HGET', kept, under.worker) or '') .. member .. '\0')
+    end
+    redis.call('ZADD', held, under.deadline, member)
+  end
+end
+
+local function convert_taken(old, i, id, deadline, holds)
+  local letter = (old.receipt[i] or ''):sub(1, 1)
+  if letter == 'h' or letter == 'k' then
+    hold_job(holds, old, i, id, deadline)
+  elseif letter ~= '' then
+    convert_live(old, i, id, old.receipt[i])
+    redis.call('ZADD', leased, deadline, id)
+  else
+    to_front_again(old, i, id)
+  end
+end
+
+local function convert_dead(old, i, id, died)
+  convert_live(old, i, id, '')
+  redis.call('ZADD', dead, died, id)
+end
+
+local function convert_delayed(old, i, id, due_at)
+  convert_live(old, i, id, '')
+  redis.call('ZADD', delayed, due_at, padded(id))
+end
+
+local function convert_front(old, i, id, old_rank)
+  local due_at = tonumber(old_rank)
+  if due_at < -2 ^ 52 then
+    return to_front_again(old, i, id)
+  end
+  convert_live(old, i, id, '')
+  redis.call('ZADD', front, rank(DEFAULT_PRIORITY, CAME_DUE + math.max(0, math.min(due_at, 2 ^ 46 - 1))), padded(id))
+end
+
+-- Converts jobs of one such key. Returns whether it is empty now.
+local function convert_place(state, key, convert)
+  local found, ids = is(key, 'zset') and redis.call('ZRANGE', key, 0, left() - 1, 'WITHSCORES') or {}, {}
+  for n = 1, #found, 2 do
+    ids[#ids + 1] = found[n]:match('^0*(%d+)$') or found[n]
+  end
+  local old, holds, count = old_jobs(ids), {}, 0
+  for i, id in ipairs(ids) do
+    if left() == 0 then
+      break
+    end
+    if convert_record(state, id, old_options(old, i)) then
+      convert(old, i, id, found[2 * i], holds)
+    end
+    count = count + 1
+  end
+  store_holds(holds)
+  if count > 0 then
+    redis.call('ZREMRANGEBYRANK', key, 0, count - 1)
+  end
+  return count == #ids
+end
+
+local function convert_places(state)
+  local places = { { old_leased, convert_taken }, { old_dead, convert_dead }, { old_delayed, convert_delayed }, { old_front, convert_front } }
+  for _, place in ipairs(state.phase == 'places' and places or {}) do
+    while left() > 0 and not convert_place(state, unpack(place)) do
+    end
+    if left() == 0 then
+      return
+    end
+  end
+  state.phase = state.phase == 'places' and 'lost' or state.phase
+end

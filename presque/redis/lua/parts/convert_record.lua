@@ -1,0 +1,21 @@
+-- Rewrites the record of a job that will not stand in `ready`. Returns whether the job is to be put somewhere: not if it has no
+-- record, or was put somewhere before.
+
+--@include is_number
+--@include make_record
+--@include spend
+local function convert_record(state, id, options)
+  local record = is_number(id) and redis.call('HGET', jobs, id)
+  local mark = record and record:byte(14)
+  spend(1, record and #record or 0)
+  if not record or mark == 100 or mark == 88 then -- 'd', 'X'
+    return false
+  end
+  local time, payload = record:match('^(%d%d%d%d%d%d%d%d%d%d%d%d%d).()')
+  if not time then -- another program's
+    time, payload = string.format('%013d', now), 1
+  end
+  redis.call('HSET', jobs, id, make_record(time, false, options, record:sub(payload)))
+  state.placed = state.placed + 1
+  return true
+end

@@ -1,0 +1,76 @@
+-- Finds jobs that stand nowhere, as after a script that failed half way, and puts them in front; only if there are not as many
+-- records as jobs were put somewhere. First it counts the holes in `ready` anew, because a job may have stood there twice.
+
+--@include convert_record
+--@include is_number
+--@include old_jobs
+--@include padded
+--@include rank
+--@include spend
+local function stands_in_ready(id)
+  local number, low, high = tonumber(id), 0, redis.call('LLEN', ready) - 1
+  while low <= high do
+    local middle = math.floor((low + high) / 2)
+    local there = tonumber(redis.call('LINDEX', ready, middle))
+    if there == number then
+      return true
+    elseif there < number then
+      low = middle + 1
+    else
+      high = middle - 1
+    end
+  end
+  return false
+end
+
+local function count_holes(state)
+  while state.phase == 'holes' and left() > 0 do
+    local ids = redis.call('LRANGE', ready, state.unread, state.unread + left() - 1)
+    for _, id in ipairs(ids) do
+      if left() == 0 then
+        return
+      end
+      local record = redis.call('HGET', jobs, id) or ''
+      local mark = record:byte(14)
+      local is_hole = record == '' or mark == 100 or mark == 88 -- 'd', 'X': it stands elsewhere
+      state.gone, state.unread = state.gone + (is_hole and 1 or 0), state.unread + 1
+      spend(1, #record)
+    end
+    if #ids == 0 then
+      state.phase = 'scan'
+    end
+  end
+end
+
+-- `cursor` is that of HSCAN, which is good for as long as Redis runs; returns the next, 0 at the end.
+local function scan(state, cursor)
+  while state.phase == 'scan' and left() > 0 do
+    local found = redis.call('HSCAN', jobs, cursor, 'COUNT', 100)
+    cursor = found[1]
+    for i = 1, #found[2], 2 do
+      local id, mark = found[2][i], found[2][i + 1]:byte(14)
+      if not is_number(id) then
+        redis.call('HDEL', jobs, id)
+      elseif mark ~= 100 and mark ~= 88 and not stands_in_ready(id) then
+        local old = old_jobs({ id })
+        convert_record(state, id, old_options(old, 1))
+        convert_live(old, 1, id, '')
+        redis.call('ZADD', front, rank(DEFAULT_PRIORITY, tonumber(id)), padded(id))
+      end
+      spend(2, #found[2][i + 1])
+    end
+    if cursor == '0' then
+      state.phase = 'end'
+    end
+  end
+  return cursor
+end
+
+local function find_lost(state, cursor)
+  if state.phase == 'lost' and left() > 0 then
+    local is_whole = redis.call('HLEN', jobs) == state.placed
+    state.phase, state.unread, state.gone = is_whole and 'end' or 'holes', 0, is_whole and state.gone or 0
+  end
+  count_holes(state)
+  return scan(state, cursor)
+end

@@ -1,0 +1,54 @@
+-- What data model 2 has of jobs beside their records.
+
+--@include is
+--@include read_live
+-- Of these jobs, lists in parallel, empty if no job of this queue has such a thing; and whether any `exist`.
+local function old_jobs(ids)
+  local found = { exist = false }
+  for name, key in pairs({
+    unique = old_uniq_of,
+    limit = old_limits,
+    attempts = old_attempts,
+    failures = old_history,
+    run_outs = old_run_outs,
+    receipt = old_receipts,
+    holder = old_holders,
+  }) do
+    local exists = #ids > 0 and is(key, 'hash')
+    found[name] = exists and redis.call('HMGET', key, unpack(ids)) or {}
+    found.exist = found.exist or exists
+  end
+  return found
+end
+
+-- The options of the job at `i`; nothing if it has none.
+local function old_options(old, i)
+  local limit = tonumber(old.limit[i] or nil)
+  if old.unique[i] or limit then
+    return { unique = old.unique[i] or nil, limit = limit }
+  end
+end
+
+-- Whether the job at `i` has failed before.
+local function has_failed(old, i)
+  return (old.attempts[i] or old.failures[i] or old.run_outs[i]) and true or false
+end
+
+-- The worker that holds the job at `i`, nothing if it is not known.
+local function old_holder(old, i)
+  local receipt, worker = (old.holder[i] or ''):match('^(%S+) (.+)$')
+  return receipt == old.receipt[i] and worker or nil
+end
+
+-- Writes what `live` has of the job at `i`, which is leased under that receipt, or not leased if it is empty.
+local function convert_live(old, i, id, receipt)
+  local map = { attempts = tonumber(old.attempts[i] or nil), run_outs = tonumber(old.run_outs[i] or nil) }
+  local was_read, failures = pcall(cmsgpack.unpack, old.failures[i] or '')
+  if was_read and type(failures) == 'table' and #failures > 0 then
+    map.failures = failures
+  end
+  if receipt ~= '' then
+    map.worker = old_holder(old, i)
+  end
+  keep_live(id, live_text(old_options(old, i) and 'x' or '-', receipt, map))
+end
