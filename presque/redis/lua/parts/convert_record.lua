@@ -7,7 +7,7 @@
 local function convert_record(state, id, options)
   local record = is_number(id) and redis.call('HGET', jobs, id)
   local mark = record and record:byte(14)
-  spend(1, record and #record or 0)
+  spend(2, record and #record or 0)
   if not record or mark == 100 or mark == 88 then -- 'd', 'X'
     return false
   end
@@ -17,5 +17,8 @@ local function convert_record(state, id, options)
   end
   redis.call('HSET', jobs, id, make_record(time, false, options, record:sub(payload)))
   state.placed = state.placed + 1
+  if state.placed % 400 == 0 then
+    collectgarbage() -- Lua finds equal strings by few of their bytes: the more records there are at a time, the longer it looks
+  end
   return true
 end
