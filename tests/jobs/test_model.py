@@ -1,9 +1,10 @@
 """presque against a plain model of it: whatever the sequence of commands, each has the outcome that the model says, and
 after each one Redis holds what the model holds and nothing else, with the invariants of `presque.redis.keys`.
 
-MODEL_RUNS is the number of sequences, 2000 is the long form; MODEL_SEED repeats those of another run. Time stands still:
-what comes due, expires or runs out later does so by commands of its own, which change the time in Redis. `model.py` is
-the model, `compare.py` compares Redis with it, `run.py` and this file carry out the commands, `chance.py` picks them.
+MODEL_RUNS is the number of sequences, 2000 is the long form; MODEL_SEED repeats those of another run. Time stands
+still: what comes due, expires or runs out later does so by commands of its own, which change the time in Redis.
+`model.py` is the model, `compare.py` compares Redis with it, `run.py` and this file carry out the commands, `chance.py`
+picks them.
 """
 
 from __future__ import annotations
