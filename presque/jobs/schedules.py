@@ -9,10 +9,8 @@ Times are epoch seconds. Errors are those of `presque.jobs.queues`.
 
 from __future__ import annotations
 
-from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain, pairwise
 from math import ceil
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -27,8 +25,8 @@ from presque.errors import (
     UnknownSchedule,
 )
 from presque.jobs import records
-from presque.jobs.cron import Cron, zone_of
 from presque.jobs.queues import NewJob, refusal
+from presque.jobs.times import Definition, after, check, plan
 from presque.redis import keys
 from presque.redis.units import milliseconds, seconds
 
@@ -39,25 +37,6 @@ if TYPE_CHECKING:
 
     from presque.redis.connection import Reply
     from presque.redis.store import Store
-
-SHORTEST, LONGEST = 1, 366 * 86400  # seconds between two times of a schedule with `every`
-GRACE = 60.0  # seconds after which a time counts as missed, where missed ones are skipped
-MOST_MADE_UP = 100  # missed times for which jobs are inserted afterwards; the last ones
-_WIDER = 3  # by what the search for those times goes further back
-
-
-class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """When a schedule fires: at the times of `cron` in `timezone`, or `every` so many seconds. `misfire` says what
-    becomes of times at which no daemon or no store was there, `overlap` whether a job is inserted while the last one is
-    not done.
-    """
-
-    cron: str | None = None
-    every: float | None = None
-    timezone: str = "UTC"
-    misfire: Literal["once", "skip", "all"] = "once"
-    overlap: Literal["allow", "skip"] = "allow"
-    paused: bool = False
 
 
 class State(msgspec.Struct, frozen=True):
@@ -107,74 +86,11 @@ class Due(NamedTuple):
     packed: bytes
 
 
-class Step(NamedTuple):
-    """What becomes of a time that has come: whether it fires, and the time that follows."""
-
-    fires: bool
-    following: float | None
-
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Definition).decode
 _decode_state = msgspec.msgpack.Decoder(State).decode
 _decode_options = msgspec.msgpack.Decoder(Options).decode
 _KNOWN = [name.encode() for name in Definition.__struct_fields__]
-_cron = lru_cache(maxsize=1024)(Cron)
-
-
-def check(definition: Definition) -> None:
-    """Raise InvalidSchedule unless there can be such a schedule."""
-    if (definition.cron is None) == (definition.every is None):
-        raise InvalidSchedule("give exactly one of cron and every")
-    zone_of(definition.timezone)
-    if definition.cron is not None and Cron(definition.cron, definition.timezone).after(0) is None:
-        raise InvalidSchedule("cron never comes")
-    if definition.every is not None and not SHORTEST <= definition.every <= LONGEST:
-        raise InvalidSchedule(f"every must be from {SHORTEST} to {LONGEST} seconds")
-
-
-def after(definition: Definition, time: float, at: float | None = None) -> float | None:
-    """The first time after `time`; None if there is none. Intervals are counted from `at`, one of its times, so that
-    they do not drift; without it from `time`.
-    """
-    if definition.cron is not None:
-        return _cron(definition.cron, definition.timezone).after(time)
-    every, begun = _step(definition), _ms(time if at is None else at)
-    return seconds(begun + every * ((_ms(time) - begun) // every + 1))
-
-
-def pending(definition: Definition, at: float, now: float, limit: int) -> list[float]:
-    """The times from `at`, which is one, to `now`; the last ones if there are more than `limit`."""
-    if definition.cron is None:
-        every, first = _step(definition), _ms(at)
-        count = (_ms(now) - first) // every + 1
-        return [seconds(first + every * n) for n in range(max(0, count - limit), count)]
-    span = 60.0 * limit
-    while (start := now - span) > at:
-        times = deque(_between(definition, start, now), maxlen=limit)
-        if len(times) == limit:
-            return list(times)
-        span *= _WIDER
-    return list(deque(chain([at], _between(definition, at, now)), maxlen=limit))
-
-
-def _between(definition: Definition, time: float, last: float) -> Iterator[float]:
-    found = after(definition, time)
-    while found is not None and found <= last:
-        yield found
-        found = after(definition, found)
-
-
-def plan(definition: Definition, at: float, now: float) -> list[Step]:
-    """What becomes of the time `at`, which has come, and of those that have come since: one or several steps, one after
-    another. When several have come, `once` fires once for all of them.
-    """
-    following = after(definition, at, at)
-    if definition.misfire == "all" and following is not None and following <= now:
-        times = pending(definition, at, now, MOST_MADE_UP)
-        return [Step(True, next_at) for _, next_at in pairwise([*times, after(definition, now, at)])]
-    fires = definition.misfire != "skip" or now - pending(definition, at, now, 1)[-1] <= GRACE
-    return [Step(fires, following if following is None or following > now else after(definition, now, at))]
 
 
 class Schedules:
@@ -190,18 +106,18 @@ class Schedules:
         """
         _check_name(name)
         check(definition)
-        fixed = name.encode(), _encode(definition), *job.to_store()
+        value = _stored(definition, job)
 
         def put(now: float, checked: bytes) -> Deferred[Reply]:
             begins = None if definition.paused else after(definition, now)
-            return self._store.on_queue("put_schedule", queue, *fixed, _text(begins), checked)
+            return self._store.on_queue("put_schedule", queue, name.encode(), value, _text(begins), checked)
 
         now = self._store.now()
         reply = await put(now, _text(now))
         if isinstance(reply, bytes):  # Redis' clock was set: this is what it shows
             reply = await put(seconds(float(reply)), b"")
-        is_new, at, value = reply
-        return _schedule(queue, name, at, value), bool(is_new)
+        is_new, at, state = reply
+        return _schedule(queue, name, at, state, value), bool(is_new)
 
     async def get(self, queue: str, name: str) -> Schedule:
         """The schedule. Raises UnknownSchedule, LaterSchedule or InvalidScheduleName."""
@@ -210,10 +126,10 @@ class Schedules:
     async def _read(self, queue: str, name: str) -> tuple[float, Schedule]:
         """Now, and the schedule."""
         _check_name(name)
-        now, at, value = await self._store.on_queue("get_schedule", queue, name.encode())
-        if not value:
+        now, *found = await self._store.on_queue("get_schedule", queue, name.encode())
+        if not found[-1]:
             raise UnknownSchedule
-        return seconds(float(now)), _schedule(queue, name, at, value)
+        return seconds(float(now)), _schedule(queue, name, *found)
 
     async def delete(self, queue: str, name: str) -> None:
         """Delete the schedule. Raises UnknownSchedule or InvalidScheduleName."""
@@ -232,9 +148,9 @@ class Schedules:
         replies, missing = await self._store.where_there_is_an_answer("list_schedules", *args)
         found, ends = [], []
         for more, *rows in replies.values():
-            found += list(zip(rows[::3], rows[1::3], rows[2::3], strict=True))
+            found += list(zip(rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True))
             if more:
-                ends.append(rows[-3])
+                ends.append(rows[-4])
         # A partition that ended early may have more before what others told.
         page = sorted(row for row in found if not ends or row[0] <= min(ends))[:limit]
         is_last = len(page) == len(found) and not ends
@@ -292,18 +208,22 @@ class Schedules:
         return done
 
 
-def _schedule(queue: str, name: str, at: bytes, value: bytes) -> Schedule:
+def _stored(definition: Definition, job: NewJob) -> bytes:
     """A schedule as the store has it: see `schedules` in presque.redis.keys."""
+    delay, options, payload = job.to_store()
+    packed = _encode(definition)
+    return b"%d %d %b\n%b%b%b" % (len(packed), len(options), delay, packed, options, payload)
+
+
+def _schedule(queue: str, name: str, at: bytes, state: bytes, value: bytes) -> Schedule:
+    """A schedule from what the store has."""
     head, _, rest = value.partition(b"\n")
-    *sizes, delay = head.split(b" ")
-    parts = []
-    for size in map(int, sizes):
-        parts.append(rest[:size])
-        rest = rest[size:]
-    state, definition, options = parts
-    job = _job(delay, _decode_options(options) if options else Options(), rest)
+    size, more, delay = head.split(b" ")
+    middle, end = int(size), int(size) + int(more)
+    options = _decode_options(rest[middle:end]) if int(more) else Options()
     next_at = seconds(float(at)) if at else None
-    return Schedule(queue, name, _definition(definition), job, next_at, _state(state))
+    job = _job(delay, options, rest[end:])
+    return Schedule(queue, name, _definition(rest[:middle]), job, next_at, _state(state))
 
 
 def _job(delay: bytes, options: Options, payload: bytes) -> NewJob:
@@ -319,30 +239,25 @@ def _job(delay: bytes, options: Options, payload: bytes) -> NewJob:
 
 
 def _state(packed: bytes) -> State:
-    state = _decode_state(packed)
+    state = _decode_state(packed) if packed else State()
     last_at, why_at = (None if time is None else seconds(time) for time in (state.last_at, state.why_at))
     return msgspec.structs.replace(state, created_at=seconds(state.created_at), last_at=last_at, why_at=why_at)
 
 
-def _readable(rows: list[tuple[bytes, bytes, bytes]]) -> Iterator[Schedule]:
-    for member, at, value in rows:
+def _readable(rows: list[tuple[bytes, bytes, bytes, bytes]]) -> Iterator[Schedule]:
+    for member, *found in rows:
         queue, _, name = member.decode().partition("/")
-        try:
-            yield _schedule(queue, name, at, value)
-        except LaterSchedule:
-            continue
+        with suppress(LaterSchedule):
+            yield _schedule(queue, name, *found)
 
 
 def _definition(packed: bytes) -> Definition:
     """Raises LaterSchedule if a later release has made it."""
     try:
         definition = _decode(packed)
-        if definition.cron is not None:
-            _cron(definition.cron, definition.timezone)
+        check(definition)
     except (msgspec.MsgspecError, InvalidSchedule):
         raise LaterSchedule from None
-    if definition.cron is None and definition.every is None:
-        raise LaterSchedule
     return definition
 
 
@@ -359,14 +274,6 @@ def _check_cursor(cursor: str) -> None:
             keys.check_name(name)
     except InvalidName:
         raise InvalidCursor from None
-
-
-def _ms(time: float) -> int:
-    return round(milliseconds(time))
-
-
-def _step(definition: Definition) -> int:
-    return _ms(definition.every or LONGEST)
 
 
 def _text(time: float | None) -> bytes:

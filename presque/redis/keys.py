@@ -66,10 +66,11 @@ A partition's own keys, `presque:{<partition>}/<name>`:
     workers_of ZSET   "<queue>\0<worker>" -> 0, the same in the other order; it outlives the queue's deletion
     worker_started                    HASH  worker -> epoch ms
     worker_processed, worker_failed   HASH  worker -> count
-    schedules    HASH "<queue>/<name>" -> the schedule: a line "<lengths of three parts> <delay>", those parts, and the
-                     payload of its job. The parts are the state (a MessagePack map, `State` in presque.jobs.schedules),
-                     the definition (`Definition` there), and the options of its job, as in `jobs`, with `expires_in`
-                     (ms) in the place of `expires`. The delay of its job is "+<ms>" or empty
+    schedules    HASH "<queue>/<name>" -> the schedule: a line "<length of definition> <length of options> <delay>",
+                     its definition (a MessagePack map, `Definition` in presque.jobs.times), the options of its job,
+                     as in `jobs`, with `expires_in` (ms) in the place of `expires`, and the payload of its job. The
+                     delay of its job is "+<ms>" or empty
+    schedule_state HASH "<queue>/<name>" -> what the schedule has done (a MessagePack map, `State` in schedules.py)
     schedule_due ZSET "<queue>/<name>" -> when it fires next (epoch ms); a schedule that is paused is not in it
     schedule_names ZSET "<queue>/<name>" -> 0, so sorted as texts. They outlive the deletion of the queue
 
@@ -109,7 +110,7 @@ QUEUE_KEYS = frozenset(
 )
 PARTITION_KEYS = frozenset(
     ("queues", "due", "floor", "last_seen", "queues_of", "workers_of", "worker_started", "worker_processed")
-    + ("worker_failed", "schedules", "schedule_due", "schedule_names", "old_queues", "old_seen")
+    + ("worker_failed", "schedules", "schedule_due", "schedule_names", "schedule_state", "old_queues", "old_seen")
 )
 OLD_NAMES = {"old_queues": "worker_queues", "old_seen": "worker_seen"}  # of the form that is converted
 # Of data model 2: a queue's keys that are gone, those put aside while it is converted, and how far that is.

@@ -9,7 +9,7 @@ from pytest_twisted import ensureDeferred as awaiting
 
 from presque.errors import InvalidSchedule, LaterSchedule, StoreError, StoreFull, UnknownSchedule
 from presque.jobs.queues import NewJob
-from presque.jobs.schedules import GRACE, MOST_MADE_UP, Definition, Step, after, check, pending, plan
+from presque.jobs.times import GRACE, MOST_MADE_UP, Definition, Step, after, check, pending, plan
 from presque.redis.keys import PARTITION_KEYS, QUEUE_KEYS
 
 MINUTE = Definition(cron="* * * * *")

@@ -13,6 +13,7 @@ from twisted.internet.defer import maybeDeferred
 from v1 import insert, is_problem, look, reserve, send, settle
 
 from presque.jobs.cron import LONGEST_ZONE
+from presque.redis.keys import partition_of
 
 DAILY = {"cron": "0 7 * * *", "timezone": "Europe/Berlin"}
 OFTEN = {"every": 3600}
@@ -288,7 +289,8 @@ async def test_a_page_of_large_jobs_ends_early(client):
 
 @awaiting
 async def test_a_list_over_many_partitions_is_sorted_as_one(redises):
-    daemon = daemon_on(redises().url, partitions="7")
+    redis = redises()
+    daemon = daemon_on(redis.url, partitions="7")
     daemon.startService()
     await daemon.started
     client = Client(port_of(daemon))
@@ -301,6 +303,12 @@ async def test_a_list_over_many_partitions_is_sorted_as_one(redises):
         found += [each["queue"] for each in page["schedules"]]
         cursor = page["next"]
     assert found == expected
+    redis.command("RENAME", "presque:{2}/schedule_names", "saved")
+    redis.command("SET", "presque:{2}/schedule_names", "spoiled")
+    answer = await client.get("/v1/schedules")
+    assert (answer.status, answer.json["missing_partitions"]) == (200, [2])
+    there = [queue for queue in expected if partition_of(queue, 7) != 2]
+    assert [each["queue"] for each in answer.json["schedules"]] == there != expected
     await client.close()
     await maybeDeferred(daemon.stopService)
 
@@ -324,7 +332,7 @@ async def test_a_schedule_of_a_later_release_is_kept_and_not_run(client, redis):
     later = text.replace(b"\x81\xa5every", b"\x82\xa5novel\x01\xa5every")
     head, _, rest = later.partition(b"\n")
     sizes = head.split(b" ")
-    sizes[1] = b"%d" % (int(sizes[1]) + 7)
+    sizes[0] = b"%d" % (int(sizes[0]) + 7)
     later = b" ".join(sizes) + b"\n" + rest
     redis.command("HSET", key, member, later)
     is_problem(await client.get(path()), 409, "wrong-state")

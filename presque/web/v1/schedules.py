@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from presque.errors import Duplicate, NotAccepting, QueueFull
-from presque.jobs import cron
-from presque.jobs import schedules as rules
+from presque.jobs import cron, times
 from presque.jobs.records import DEFAULT_PRIORITY
 from presque.web import params
 from presque.web.answers import answer, json
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 PATH = "/v1/queues/<queue>/schedules/<name>"
 
 Expression = Annotated[str, Meta(max_length=cron.LONGEST)]
-Interval = Annotated[float, Meta(ge=rules.SHORTEST, le=rules.LONGEST)]
+Interval = Annotated[float, Meta(ge=times.SHORTEST, le=times.LONGEST)]
 Zone = Annotated[str, Meta(max_length=cron.LONGEST_ZONE)]
 
 # Why a schedule inserted no job: see `State` in presque.jobs.schedules.
@@ -194,9 +193,9 @@ def _add_run(routes: Routes, schedules: Schedules) -> None:
         return json(request, JobRef(job_id, state), 201)
 
 
-def _definition(new: NewSchedule) -> rules.Definition:
+def _definition(new: NewSchedule) -> times.Definition:
     every = None if new.every is None else round(new.every, 3)
-    return rules.Definition(new.cron, every, new.timezone, new.misfire, new.overlap, new.paused)
+    return times.Definition(new.cron, every, new.timezone, new.misfire, new.overlap, new.paused)
 
 
 def _view(schedule: Schedule) -> ScheduleView:
