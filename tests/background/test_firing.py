@@ -213,6 +213,7 @@ async def test_a_queue_that_was_deleted_is_made_anew(client, redis):
 
 @awaiting
 async def test_schedules_survive_an_outage_of_redis(daemon, client, redis):
+    redis.command("CONFIG", "SET", "appendfsync", "always")  # a slow fsync would let it answer before it has written
     await put(client, every=100)
     make_due(redis, ago=-1)
     redis.kill()
