@@ -49,9 +49,12 @@ class World:
         tokens = iter(range(100))
         self.leases = Leases(store, lambda: 0.5, lambda: f"t{next(tokens)}")
         self.ends = set()
+        self.expired = 0
 
-    async def fill(self):
-        """Jobs in every place, of each kind one that is plain and one with options; some are due, run out, expired."""
+    async def fill(self, is_due):
+        """Jobs in every place, of each kind one that is plain and one with options. If something `is_due`, there are
+        some that came due, ran out and expired.
+        """
         await self.queues.configure("foo", {"redeliver_after": 600, "backoff.first": 0, "max_attempts": 3})
         await self.workers.register("foo", "w")
         plain = [NewJob(b"{}"), NewJob(b"{}", uniq=b"u", headers={"a": "b"}, expires=FUTURE)]
@@ -65,11 +68,12 @@ class World:
         await self.queues.insert("foo", [NewJob(b"{}", uniq=b"9", priority=9), NewJob(b"{}", uniq=b"1", priority=1)])
         await self.queues.insert("foo", [NewJob(b"{}", due=FUTURE), NewJob(b"{}", due=FUTURE, priority=2, uniq=b"d")])
         self.delayed = self._last(2)
-        await self.queues.insert("foo", [NewJob(b"{}", due=FUTURE), NewJob(b"{}", expires=PAST)])
-        came_due, self.expired = self._last(2)
-        self._set("delayed", 1, b"%016d" % int(came_due))
-        self._set("leased", 1, *self.run_out.numbers)
-        self._set("held", 1, self.late.hold)
+        if is_due:
+            await self.queues.insert("foo", [NewJob(b"{}", due=FUTURE), NewJob(b"{}", expires=PAST)])
+            came_due, self.expired = self._last(2)
+            self._set("delayed", 1, b"%016d" % int(came_due))
+            self._set("leased", 1, *self.run_out.numbers)
+            self._set("held", 1, self.late.hold)
         Stored(self.redis).of("foo").check()
 
     async def _take(self, name):
@@ -229,6 +233,10 @@ class World:
                 continue
         await self.queues.peek("foo")
 
+    async def take_one(self):
+        self.may_end(self.expired)
+        await self.queues.take("foo", 1)
+
 
 VERBS = [name for name in vars(World) if not name.startswith("_") and name not in ("fill", "settle", "may_end")]
 
@@ -237,13 +245,17 @@ def without_uniq(job):
     return NewJob(job.payload, headers=job.headers, expires=job.expires)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+# Verbs that do another thing where nothing is due.
+CALM = ("take", "take_one", "take_again", "reserve", "move", "read")
+
+
+@pytest.mark.parametrize(("verb", "is_due"), [(v, True) for v in VERBS] + [(v, False) for v in CALM])
 @pytest.mark.parametrize("name", [*QUEUE, *PARTITION])
 @awaiting
-async def test_a_job_is_in_one_state_after_a_script_that_failed(store, session, name, verb):
+async def test_a_job_is_in_one_state_after_a_script_that_failed(store, session, name, verb, is_due):
     session("FLUSHALL")
     world = World(store, session)
-    await world.fill()
+    await world.fill(is_due)
     before = Stored(session).of("foo").jobs
     key = f"presque:{{0}}:foo:{name}" if name in QUEUE else f"presque:{{0}}/{name}"
     with Spoiled(session, key), contextlib.suppress(PresqueError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 Dump = dict[str, Any]
 
 PUT_BACK, CAME_DUE, BEHIND_DUE, CLASS = 2.0**53, 2**47, 2**47 + 2**46, 4 * 2**49
+_NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}")  # of a queue
 _READS = {
     b"string": lambda command, key: command("GET", key),
     b"hash": lambda command, key: _pairs(command("HGETALL", key)),
@@ -43,7 +46,7 @@ def _read(redis: Redis) -> Dump:
     return {key.decode(): _READS[kind](command, key) for key, kind in kinds.items() if kind != b"none"}
 
 
-def _own(dump: Dump) -> dict[tuple[str, str], Dump]:
+def own_keys(dump: Dump) -> dict[tuple[str, str], Dump]:
     """The keys of each queue by name: (partition, queue) -> {name: value}."""
     queues: dict[tuple[str, str], Dump] = {}
     for key, value in dump.items():
@@ -53,7 +56,7 @@ def _own(dump: Dump) -> dict[tuple[str, str], Dump]:
             queues.setdefault((partition[len("presque:{") :], queue), {})[name] = value
     for key, value in dump.items():
         if key.endswith("}/queues"):
-            for name in value:
+            for name in filter(_NAME.fullmatch, value):
                 queues.setdefault((key[len("presque:{") : -len("}/queues")], name.decode()), {})
     return queues
 
@@ -70,7 +73,7 @@ def _failures(packed: bytes | list[Any]) -> list[Any]:
 
 def read_old(dump: Dump) -> dict[str, Any]:
     """What a store of data model 2 says."""
-    return {queue: _read_old(dump, partition, queue, own) for (partition, queue), own in _own(dump).items()}
+    return {queue: _read_old(dump, partition, queue, own) for (partition, queue), own in own_keys(dump).items()}
 
 
 def _read_old(dump: Dump, partition: str, queue: str, own: Dump) -> dict[str, Any]:
@@ -149,7 +152,7 @@ FACTS = {b"n", b"base", b"out", b"at", b"off", b"classes", b"gone", b"delivered"
 
 def read_new(dump: Dump) -> dict[str, Any]:
     """What a store of data model 3 says."""
-    return {queue: _read_new(own) for (_, queue), own in _own(dump).items()}
+    return {queue: _read_new(own) for (_, queue), own in own_keys(dump).items()}
 
 
 def _read_new(own: Dump) -> dict[str, Any]:
@@ -203,7 +206,7 @@ def _read_new(own: Dump) -> dict[str, Any]:
 
 def check(dump: Dump) -> None:
     """Assert what presque.redis.keys promises of a store of data model 3."""
-    for (partition, queue), own in _own(dump).items():
+    for (partition, queue), own in own_keys(dump).items():
         name, q, jobs = queue.encode(), own.get("q", {}), own.get("jobs", {})
         assert set(own) <= NAMES, (queue, set(own) - NAMES)
         due = dump.get(f"presque:{{{partition}}}/due", {}).get(name)
@@ -211,7 +214,8 @@ def check(dump: Dump) -> None:
         expiring = [options["expires"] for _, options, _ in map(_split, jobs.values()) if "expires" in options]
         assert set(own.get("expiring", {}).values()) <= set(expiring)
         deadlines = [at for key in ("delayed", "leased", "held", "expiring") for at in own.get(key, {}).values()]
-        assert not deadlines or (due is not None and due <= min(deadlines)), (queue, due, min(deadlines))
+        first = min(deadlines, default=math.inf)
+        assert first == math.inf or (due is not None and due <= first), (queue, due, first)
         read_new({key: value for key, value in dump.items() if key.startswith(f"presque:{{{partition}}}:{queue}:")})
         _check_ready(own)
         for number, text in own.get("live", {}).items():
@@ -236,7 +240,11 @@ def _check_ready(own: Dump) -> None:
     assert numbers == sorted(set(numbers))
     stand = [number for number in ready if jobs.get(number, b"")[13:14] in (b"-", b"x")]
     assert not set(stand) & set(own.get("live", ()))
-    assert len(ready) - int(own.get("q", {}).get(b"gone", 0)) == len(stand)
+    assert len(ready) - int(own.get("q", {}).get(b"gone", 0)) == len(stand), (
+        own.get("q"),
+        ready,
+        {n: jobs.get(n) for n in ready},
+    )
     there = {
         number for number, record in jobs.items() if record[13:14] in b"-x" and numbers and int(number) >= numbers[0]
     }

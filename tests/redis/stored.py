@@ -9,6 +9,7 @@ import http.client
 import io
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import tarfile
@@ -201,7 +202,7 @@ class Builder:
 
     def do_retry_dead(self, queue: str) -> None:
         dead = [job["id"] for job in self.ask.json("GET", f"/v1/queues/{queue}/jobs?state=dead").get("jobs", ())]
-        body = self.chance.choice(({"all": True}, {"limit": 1}, {"ids": dead[1:2]}))
+        body = self.chance.choice(({"limit": 100}, {"limit": 1}, {"ids": dead[1:2]}))
         self.ask("POST", f"/v1/queues/{queue}/retry-dead", body)
 
     def do_work(self, queue: str) -> None:
@@ -265,6 +266,9 @@ def _receipts(redis: Redis) -> list[bytes]:
 
 def copy_of(programs: Programs, redis: Redis) -> Redis:
     """Another Redis with the same data, which does not change any more."""
+    if redis.process is not None:
+        redis.signal(signal.SIGTERM)  # it writes all to its file first
+        redis.process.wait()
     redis.kill()
     other = programs.redis(*redis.options)
     other.kill()

@@ -1,26 +1,34 @@
-"""Stores of data model 2 are converted when they are first used: whatever was in them is there afterwards, once, whenever
-the conversion was interrupted. The stores are made by the releases that had that model.
+"""Stores of data model 2 are converted when they are first used: whatever was in them is there afterwards, once,
+whenever the conversion was interrupted. The stores are made by the releases that had that model.
 
 CONVERSION_SEED repeats a run; it is printed by each test that fails.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import random
+import re
+import time
 from dataclasses import replace
 from hashlib import sha1
 
+import hiredis
 import pytest
+from logs import logged
 from programs import Programs
 from pytest_twisted import ensureDeferred as awaiting
-from reading import check, dump_of, read_new, read_old
+from reading import check, dump_of, own_keys, read_new, read_old
 from servers import eventually
-from stored import FIRST, LAST, STATES, Requests, copy_of, make, tree_of
+from stored import FIRST, LAST, QUEUES, STATES, Requests, copy_of, make, tree_of
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
+from twisted.logger import formatEvent
 
 from presque.jobs.policy import lua_parts
+from presque.redis.connection import gather
 from presque.redis.conversion import Conversion
 from presque.redis.record import Record
 from presque.redis.scripts import load
@@ -224,3 +232,219 @@ async def test_a_conversion_that_is_killed_a_hundred_times_loses_nothing(program
         assert list(differences(before, read_new(after))) == []
         assert b"converting" not in after["presque:store"]
         redis.kill()
+
+
+def spoil(command, chance, queue):
+    """Leave in a queue what scripts that fail half way, or other programs, may leave."""
+
+    def key(name):
+        return f"presque:{{0}}:{queue}:{name}"
+
+    numbers = command("HKEYS", key("jobs")) or [b"1"]
+    a, b, c, d, e, f, g, h = (chance.choice(numbers) for _ in range(8))
+    padded = f"{int(a):016}"
+    every = [
+        ("HDEL", key("jobs"), a, b),
+        ("LREM", key("ready"), 0, c),
+        ("LREM", key("ready"), 0, d),
+        ("ZREM", key("leased"), *command("ZRANGE", key("leased"), 0, 1), "x"),
+        ("HDEL", key("receipts"), *command("HKEYS", key("receipts"))[:2], "x"),
+        ("HSET", key("receipts"), e, "lost", f, ""),
+        ("ZADD", key("leased"), 1e15, f),
+        ("ZADD", key("dead"), 1, f, 2, "none", 3, "0x10", 4, "007", 5, ""),
+        ("ZADD", key("delayed"), "inf", padded, "-inf", f"{10**14:016}", 7, "word", 8, "9" * 40),
+        ("ZADD", key("front"), "inf", f"{int(g):016}", "-inf", f"{int(h):016}", 1, "1.5"),
+        ("RPUSH", key("ready"), g, "abc", "", " 7", "1e3", h, "-4", 10**17),
+        ("LPUSH", key("ready"), b"99999", "two words"),
+        ("HSET", key("history"), a, b"\xc1", b, b"\x93", c, b"\x01", d, "text"),
+        ("HSET", key("attempts"), e, "many", f, ""),
+        ("HSET", key("limits"), g, "few", h, "7"),
+        ("HSET", key("holders"), e, "lost", f, "lost w\n0"),
+        ("HSET", key("kept"), "w7", "1 k-1 2", "w8", ""),
+        ("HSET", key("jobs"), "word", "x", "98765", "short", "98764", "", "98763", b"\xff" * 30),
+        ("SREM", "presque:{0}/paused", queue),
+        ("SADD", "presque:{0}/paused", "only-paused", "no name", b"\xff"),
+        ("ZADD", "presque:{0}/queues", 0, "only-listed", 0, "no name", 0, b"\xff"),
+        ("ZADD", "presque:{0}/due", 5, "only-due", 6, b"\xff"),
+        ("HSET", "presque:{0}/processed", queue, "many"),
+        ("HSET", key("settings"), "lease", "soon", "unknown", "1"),
+        *(("DEL", key(name)) for name in ("receipts", "settings", "acked")),
+    ]
+    for name in chance.sample(("front", "limits", "dead", "uniq", "kept", "run_outs", "acked_by", "holders"), 2):
+        every += [("DEL", key(name)), ("SET", key(name), "of another program")]
+    chance.shuffle(every)
+    for each in every[: chance.randrange(1, len(every))]:
+        with contextlib.suppress(hiredis.ReplyError):  # a key of a wrong type by then
+            command(*each)
+
+
+@pytest.mark.parametrize("number", range(3))
+@awaiting
+async def test_whatever_stands_in_a_store_every_record_is_in_one_place_afterwards(programs, trees, chance, number):
+    original = programs.redis()
+    make(programs, original, chance, trees[FIRST], steps=200)
+    for _ in range(5):
+        redis = copy_of(programs, original)
+        for queue in QUEUES:
+            spoil(redis.session(), chance, queue)
+        before = {queue: own.get("jobs", {}) for (_, queue), own in own_keys(dump_of(redis)).items()}
+        await convert(redis, jobs=chance.choice((1, 10, 1000)))
+        after = dump_of(redis)
+        check(after)
+        jobs = {queue: queue_read["jobs"] for queue, queue_read in read_new(after).items()}
+        for queue, records in before.items():
+            there = {number: record for number, record in records.items() if re.fullmatch(b"[1-9][0-9]{0,14}", number)}
+            assert set(jobs.get(queue, {})) == set(there), queue
+            for each, record in there.items():
+                is_ours = re.match(rb"\d{13}[-u]", record)
+                assert jobs[queue][each]["payload"] == (record[14:] if is_ours else record)
+        redis.kill()
+
+
+def plain_store(programs, trees, revision=FIRST, count=2000, queue="plain"):
+    """A Redis with so many plain jobs, and the requests to the daemon that made them."""
+    redis = programs.redis()
+    daemon = programs.daemon(redis.url, root=trees[revision])
+    ask = Requests(daemon.port)
+    for first in range(0, count, 1000):
+        jobs = [{"n": n} for n in range(first, min(first + 1000, count))]
+        assert ask("POST", f"/qb/{queue}", {"jobs": jobs})[0] == 201
+    return redis, daemon, ask
+
+
+@awaiting
+async def test_plain_ready_jobs_stay_as_they_are(programs, trees):
+    redis, daemon, _ = plain_store(programs, trees, count=20_000)
+    daemon.kill()
+    names = [f"presque:{{0}}:plain:{name}" for name in ("ready", "jobs")]
+    before = dump_of(redis)
+    began = time.monotonic()
+    await convert(redis)
+    took = time.monotonic() - began
+    after = dump_of(redis)
+    assert [after[name] for name in names] == [before[name] for name in names]
+    check(after)
+    assert took < 5, "a million take less than that on a machine that does nothing else"
+
+
+@awaiting
+async def test_jobs_that_were_made_ready_again_keep_their_place(programs, trees):
+    """The first release put them at the end of `ready`, so the numbers there are not in order."""
+    redis, daemon, ask = plain_store(programs, trees, count=50)
+    ask("PATCH", "/v1/queues/plain", {"max_attempts": 1})
+    for job in ask.json("POST", "/v1/queues/plain/reservations", {"max": 5})["jobs"]:
+        ask("POST", f"/v1/jobs/{job['id']}/nack", {"receipt": job["receipt"], "error": f"of {job['id']}"})
+    assert ask.json("POST", "/v1/queues/plain/retry-dead", {"ids": ["plain:4", "plain:2"]}) == {"moved": 2}
+    ask("POST", "/qb/plain", {"jobs": [{"n": n} for n in range(50, 60)]})
+    assert ask.json("POST", "/v1/queues/plain/retry-dead", {"limit": 9}) == {"moved": 3}
+    ask("POST", "/qb/plain", {"jobs": [{"n": n} for n in range(60, 70)]})
+    daemon.kill()
+    before = read_old(dump_of(redis))
+    await convert(redis, jobs=7)
+    after = dump_of(redis)
+    check(after)
+    assert list(differences(before, read_new(after))) == []
+    assert after["presque:{0}:plain:ready"] == [b"%d" % n for n in range(61, 71)]
+    later = Requests(programs.daemon(redis.url).port)
+    later("POST", "/q/plain", {"n": 70})
+    expected = [*range(5, 50), 3, 1, *range(50, 60), 0, 2, 4, *range(60, 71)]
+    assert [json.loads(text)["n"] for text in later.json("GET", "/qb/plain?batch_size=1000")] == expected
+
+
+@pytest.mark.parametrize("revision", [FIRST, LAST])
+@awaiting
+async def test_an_earlier_release_refuses_the_store_at_every_stage(programs, trees, revision):
+    redis, daemon, _ = plain_store(programs, trees, revision)
+    daemon.kill()
+    for calls in (1, 2, 1, 3):
+        assert not await interrupt(redis, "1", 200, calls, kills_redis=False)
+        with pytest.raises(RuntimeError, match="this store has data model 3, this presque reads and writes 2"):
+            programs.daemon(redis.url, root=trees[revision])
+    await convert(redis)
+    with pytest.raises(RuntimeError, match="this store has data model 3, this presque reads and writes 2") as raised:
+        programs.daemon(redis.url, root=trees[revision])
+    assert "Traceback" not in str(raised.value)
+    check(dump_of(redis))
+
+
+@pytest.mark.parametrize("revision", [FIRST, LAST])
+@awaiting
+async def test_a_daemon_of_an_earlier_release_that_still_runs_ends(programs, trees, revision):
+    redis, daemon, _ = plain_store(programs, trees, revision)
+    await convert(redis)
+
+    async def ended():
+        return daemon.process.poll() is not None
+
+    await eventually(ended, "the end of the daemon")
+    assert "this store has data model 3" in daemon.log
+    after = dump_of(redis)
+    check(after)
+    assert len(after["presque:{0}:plain:ready"]) == 2000
+
+
+@awaiting
+async def test_several_daemons_convert_a_store_at_once(programs, trees, chance):
+    redis = programs.redis()
+    make(programs, redis, chance, trees[FIRST])
+    before = read_old(dump_of(redis))
+    await gather(ensureDeferred(convert(redis, jobs=1)) for _ in range(4))
+    after = dump_of(redis)
+    check(after)
+    assert list(differences(before, read_new(after))) == []
+
+
+@awaiting
+async def test_a_full_redis_makes_the_conversion_wait(programs, trees, chance):
+    redis = programs.redis()
+    make(programs, redis, chance, trees[FIRST])
+    before = read_old(dump_of(redis))
+    redis.command("CONFIG", "SET", "maxmemory", "1")
+    store = store_on(redis, jobs=3)
+    store.checks.append(Conversion(1, reactor).check)
+    words = "goes on when there is space"
+    with logged(lambda event: words in (formatEvent(event) or "") or None) as said:
+        store.start()
+        for memory in ("0", "1", "0", "1", "0"):  # it gets on a little each time
+            said.clear()
+
+            async def waits_or_is_up():
+                return said or store.is_up
+
+            await eventually(waits_or_is_up, "the words about it")
+            redis.command("CONFIG", "SET", "maxmemory", memory)
+
+        async def is_up():
+            return store.is_up
+
+        await eventually(is_up, "the conversion")
+    await store.stop()
+    after = dump_of(redis)
+    check(after)
+    assert list(differences(before, read_new(after))) == []
+
+
+@awaiting
+async def test_a_running_daemon_converts_a_store_that_takes_the_place_of_its_own(programs, trees):
+    old, daemon, _ = plain_store(programs, trees)
+    daemon.kill()
+    old.kill()
+    redis = programs.redis()
+    running = programs.daemon(redis.url)
+    ask = Requests(running.port)
+    assert ask("POST", "/q/plain", {"n": "before"})[0] == 201
+    redis.kill()
+    for path in redis.folder.glob("appendonly*"):
+        path.unlink()
+    (old.folder / "appendonly.aof").rename(redis.folder / "appendonly.aof")
+    redis.start()
+
+    async def has_them():
+        status, body = ask("GET", "/status/plain")
+        assert (status, body) == (503, body) or json.loads(body)["size"] == 2000, "it answered for a store in between"
+        return status == 200
+
+    await eventually(has_them, "the conversion")
+    assert "converted this store" in running.log
+    assert "Traceback" not in running.log
+    check(dump_of(redis))

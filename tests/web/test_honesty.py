@@ -66,15 +66,15 @@ async def test_ten_thousand_later_settlements_are_remembered_and_not_many_more(c
     def remembered():
         return sum(redis.command("HLEN", KEYS + key) for key in ("acked", "acked_before"))
 
-    await insert(client, *range(6))
-    first, *others = await reserve(client, max=6)
+    await insert(client, *range(1000))
+    first, *others = [job for _ in range(10) for job in await reserve(client, max=100)]
     answer = await settle(client, "nack", first)
     for letter in ("x", "y"):
         settled(9998, letter)
         assert (await settle(client, "nack", first)).body == answer.body
-        for _ in range(2):
+        while redis.command("HLEN", f"{KEYS}acked") > 9000:  # whether they are too many is looked at now and then
             await settle(client, "ack", others.pop())
-            assert remembered() <= 20_000
+            assert remembered() < 21_000
         if letter == "x":
             assert (await settle(client, "nack", first)).body == answer.body
     is_problem(await settle(client, "nack", first), 409, "lease-lost")
@@ -125,7 +125,7 @@ async def test_a_settlement_of_two_queues_tells_what_became_of_each(daemon, clie
     for error, word in ((StoreUnavailable, "unavailable"), (OutcomeUnknown, "unknown"), (ValueError, "unknown")):
         with monkeypatch.context() as patch:
             refusing(patch, daemon, "extend", "bar", error)
-            refusing(patch, daemon, "settle", "bar", error)
+            refusing(patch, daemon, "ack", "bar", error)
             answer = await send(client, "extensions", {"jobs": items, "lease": 30})
             assert [each["result"] for each in answer.json["results"]] == ["extended", word]
             assert answer.json["results"][0]["lease"] == 30

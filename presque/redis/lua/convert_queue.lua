@@ -22,13 +22,13 @@ end
 if redis.call('EXISTS', conversion) == 0 then
   begin_conversion()
 end
-local FIGURES = { unread = 0, following = 2 ^ 53, gone = 0, placed = 0, moved = 0 }
+local FIGURES = { unread = 0, following = 2 ^ 53, stay = 0, gone = 0, placed = 0, moved = 0 }
 local state = { phase = redis.call('HGET', conversion, 'phase') }
 for name, first in pairs(FIGURES) do
   state[name] = tonumber(redis.call('HGET', conversion, name) or first)
 end
 redis.call('HSET', conversion, 'phase', state.phase) -- first: a full Redis refuses it, and nothing has changed
-local before = state.placed
+local before = state.placed + state.stay
 read_ready(state)
 empty_ready(state)
 name_keepers(state)
@@ -36,10 +36,10 @@ convert_places(state)
 local cursor = find_lost(state, ARGV[3])
 if state.phase == 'end' then
   end_conversion(queue, state)
-  return { state.placed - before, '0', 0 }
+  return { state.placed + state.stay - before, '0', 0 }
 end
 redis.call('HSET', conversion, 'phase', state.phase)
 for name in pairs(FIGURES) do
   redis.call('HSET', conversion, name, string.format('%.0f', state[name]))
 end
-return { state.placed - before, cursor, 1 }
+return { state.placed + state.stay - before, cursor, 1 }

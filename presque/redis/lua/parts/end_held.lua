@@ -1,5 +1,5 @@
 -- Ends the jobs of a member that was removed from `held`, and counts them as delivered. Returns how many there were. If that fails
--- it puts the member back, to run out at once.
+-- it puts the member back, to run out when the queue is moved next.
 local function end_held(member)
   local ids = { member:match('^%S+ (%d+)$') } -- the usual one
   if #ids == 0 then
@@ -11,7 +11,7 @@ local function end_held(member)
     ended = redis.pcall('HDEL', jobs, unpack(ids))
   end
   if type(ended) == 'table' then
-    redis.call('ZADD', held, 0, member)
+    redis.call('ZADD', held, redis.call('HGET', q, 'at') or 0, member) -- by then the mover comes
     error(ended.err, 0)
   end
   redis.call('HINCRBY', q, 'delivered', ended)

@@ -1,5 +1,5 @@
--- Finds jobs that stand nowhere, as after a script that failed half way, and puts them in front; only if there are not as many
--- records as jobs were put somewhere. First it counts the holes in `ready` anew, because a job may have stood there twice.
+-- Finds jobs that stand nowhere, as after a script that failed half way, and puts them in front; only if there are more records
+-- than jobs that were put somewhere. If jobs have left `ready`, it first counts the holes there anew: one may have stood there twice.
 
 --@include convert_record
 --@include is_number
@@ -23,6 +23,11 @@ local function stands_in_ready(id)
   return false
 end
 
+-- Whether each record has its job.
+local function is_whole(state)
+  return redis.call('HLEN', jobs) == state.placed + redis.call('LLEN', ready) - state.gone
+end
+
 local function count_holes(state)
   while state.phase == 'holes' and left() > 0 do
     local ids = redis.call('LRANGE', ready, state.unread, state.unread + left() - 1)
@@ -37,7 +42,7 @@ local function count_holes(state)
       spend(1, #record)
     end
     if #ids == 0 then
-      state.phase = 'scan'
+      state.phase = is_whole(state) and 'end' or 'scan'
     end
   end
 end
@@ -68,8 +73,11 @@ end
 
 local function find_lost(state, cursor)
   if state.phase == 'lost' and left() > 0 then
-    local is_whole = redis.call('HLEN', jobs) == state.placed
-    state.phase, state.unread, state.gone = is_whole and 'end' or 'holes', 0, is_whole and state.gone or 0
+    if state.moved == 0 and is_whole(state) then
+      state.phase = 'end'
+    else
+      state.phase, state.unread, state.gone = 'holes', 0, 0
+    end
   end
   count_holes(state)
   return scan(state, cursor)

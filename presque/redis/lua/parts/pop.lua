@@ -61,4 +61,8 @@ local function pop()
     end
     some = math.max(1, math.min(1000, math.floor((MOST_BYTES - bytes) * #ids / math.max(bytes, 1))))
   end
+  if mark == 'x' then -- what waits_no_more touches afterwards must not fail then
+    redis.call('HLEN', uniq)
+    redis.call('ZCARD', expiring)
+  end
 end

@@ -38,7 +38,7 @@ local function read_page(state)
     if options then
       write_options(id, options)
     end
-    local count = stands and 'placed' or 'gone'
+    local count = stands and 'stay' or 'gone'
     state[count] = state[count] + 1
     state.unread, state.following, following = start + i - 1, number, number
     if options and left() == 0 then
