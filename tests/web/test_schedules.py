@@ -253,7 +253,8 @@ async def test_no_fields_of_any_kind_give_a_500(client, failures):
         body = {**chance.choice([OFTEN, DAILY]), "job": {"payload": 1}}
         body.update({name: chance.choice(ODD) for name in chance.sample(names, chance.randint(0, 2))})
         if isinstance(body["job"], dict):
-            body["job"] |= {name: chance.choice(ODD) for name in chance.sample(inside, chance.randint(0, 2))}
+            odd = {name: chance.choice(ODD) for name in chance.sample(inside, chance.randint(0, 2))}
+            body["job"] = {**body["job"], **odd}
         answer = await client.put(path(), json.dumps(body).encode())
         assert answer.status in (200, 201, 400), (body, answer.body)
         statuses[answer.status] += 1
