@@ -14,7 +14,7 @@ from programs import Redis
 from servers import Client, DaemonProcess, daemon_on, port_of
 from twisted.internet.defer import maybeDeferred
 
-pytest.register_assert_rewrite("compare", "model", "run", "stored")  # what test_model.py is made of
+pytest.register_assert_rewrite("chance", "compare", "model", "run", "stored")  # what test_model.py is made of
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import strategies as st
+from chance import command, each_of, several
 from model import Job, Model, Whole
 from stored import Hold, Record
 
@@ -22,41 +22,26 @@ if TYPE_CHECKING:
 
     from presque.redis.store import Store
 
-COMMANDS: list[st.SearchStrategy[tuple[str, dict[str, Any]]]] = []
-
-names = st.sampled_from("aaab")
-workers = st.sampled_from(["v", "v", "w", ""])
-uniqs = st.sampled_from([b"", b"", b"", b"k", b"l"])
-dues = st.sampled_from([None, None, None, 1.0, 2.0, 3.0, 4e9, 4e9 + 1])
-which = st.integers(0, 30)  # one of what there is, counted round
-some = st.integers(1, 4)
-mostly = st.sampled_from([True, True, True, False])
-delays = st.sampled_from([None, 0.0, 3600.0])
-priorities = st.sampled_from([None, None, None, 0, 4, 5, 6, 9])
-expiries = st.sampled_from([None, None, None, 1.0, 5e9, 5e9 + 1])
-options = st.fixed_dictionaries(
-    {
-        "due": dues,
-        "delay": delays,
-        "uniq": uniqs,
-        "max_attempts": st.sampled_from([None, None, 1, 2]),
-        "priority": priorities,
-        "expires": expiries,
-        "expires_in": st.sampled_from([None, None, None, 3600.0]),
-        "headers": st.sampled_from([None, None, {"traceparent": "00-1-2-3"}, {"a": "é\0", "b": ""}]),
-    }
-)
+# What arguments may be: see `pick`.
+names = "aaab"
+workers = ["v", "v", "w", ""]
+uniqs = [b"", b"", b"", b"k", b"l"]
+dues = [None] * 5 + [1.0, 2.0, 3.0, 4e9, 4e9 + 1]
+which = range(31)  # one of what there is, counted round
+some = range(1, 5)
+mostly = [True, True, True, False]
+delays = [None, 0.0, 3600.0]
+options = {
+    "due": dues,
+    "delay": [None, None, None, 0.0, 3600.0],
+    "uniq": uniqs,
+    "max_attempts": [None, None, 1, 2],
+    "priority": [None] * 5 + [0, 4, 5, 6, 9],
+    "expires": [None] * 6 + [1.0, 5e9, 5e9 + 1],
+    "expires_in": [None] * 6 + [3600.0],
+    "headers": [None, None, None, {"traceparent": "00-1-2-3"}, {"a": "é\0", "b": ""}],
+}
 ERRORS = ["", "é\0", "no such file"]
-
-
-def command(weight: int = 1, **arguments: st.SearchStrategy[Any]) -> Any:
-    """A method of Run that is a command; what it is called with."""
-
-    def add(method: Any) -> Any:
-        COMMANDS.extend([st.tuples(st.just(method.__name__), st.fixed_dictionaries(arguments))] * weight)
-        return method
-
-    return add
 
 
 async def outcome(deferred: Awaitable[Any]) -> Any:
@@ -92,13 +77,9 @@ class Hands:
         self.bodies = (b'{"n":%d}' % n for n in count(1))
         self.taken: list[Any] = []  # all that ever was, of which some is stale
 
-    @command()
-    async def nothing(self) -> None:
-        pass
-
     # Insertion
 
-    @command(9, name=names, jobs=some, due=dues, uniq=uniqs)
+    @command(16, name=names, jobs=range(1, 9), due=dues, uniq=uniqs)
     async def push(self, name: str, jobs: int, due: float | None, uniq: bytes) -> None:
         bodies = [next(self.bodies) for _ in range(1 if uniq else jobs)]
         got = await outcome(self.queues.push(name, bodies, due, uniq))
@@ -119,11 +100,11 @@ class Hands:
                 model.count(worker, failed=1)
 
     @command(
-        8,
+        12,
         name=names,
-        specs=st.lists(options, min_size=1, max_size=4),
-        key=st.sampled_from([b"", b"", b"", b"i"]),
-        fingerprint=st.sampled_from([b"f", b"g"]),
+        specs=several(options, 4),
+        key=[b"", b"", b"", b"i"],
+        fingerprint=[b"f", b"g"],
     )
     async def insert(self, name: str, specs: list[Any], key: bytes, fingerprint: bytes) -> None:
         model = self.models[name]
@@ -142,7 +123,7 @@ class Hands:
 
     # Fetch
 
-    @command(7, name=names, most=some, worker=workers)
+    @command(6, name=names, most=some, worker=workers)
     async def take(self, name: str, most: int, worker: str) -> None:
         model = self.models[name]
         got = await outcome(self.queues.take(name, most, worker))
@@ -154,12 +135,12 @@ class Hands:
         assert got.on_arrival == ("keep" if worker and "redeliver_after" in model.settings else "deliver")
 
     @command(
-        12,
+        9,
         name=names,
         most=some,
         worker=workers,
-        lease=st.sampled_from([None, 60.0, 3600.0]),
-        key=st.sampled_from([b"", b"", b"i", b"j"]),
+        lease=[None, 60.0, 3600.0],
+        key=[b"", b"", b"i", b"j"],
     )
     async def reserve(self, name: str, most: int, worker: str, lease: float | None, key: bytes) -> None:
         model = self.models[name]
@@ -286,16 +267,15 @@ class Hands:
     @command(
         16,
         at=which,
-        items=st.lists(
-            st.tuples(
+        items=several(
+            each_of(
                 which,
-                st.sampled_from(["ack", "nack", "nack", "release", "final"]),
+                ["ack", "nack", "nack", "release", "final"],
                 delays,
                 mostly,
-                st.sampled_from(ERRORS),
+                ERRORS,
             ),
-            min_size=1,
-            max_size=4,
+            4,
         ),
     )
     async def settle(self, at: int, items: list[Any]) -> None:
@@ -335,7 +315,7 @@ class Hands:
             assert -1 <= due_at - before - wait <= passed + 1
             model.delay(job, due_at)
 
-    @command(2, at=which, index=which, lease=st.sampled_from([None, 60.0]), is_right=mostly)
+    @command(2, at=which, index=which, lease=[None, 60.0], is_right=mostly)
     async def extend(self, at: int, index: int, lease: float | None, is_right: bool) -> None:
         leases = [taken for taken in self.taken if taken.on_arrival == "nothing"]
         if not leases:
@@ -373,7 +353,7 @@ class Hands:
         record = Record(**{**record.__dict__, **changes})
         self.redis("HSET", key, number, record.stored())
 
-    @command(3, name=names, at=which, due=st.sampled_from([1000, 1500, 2000, 3000]))
+    @command(3, name=names, at=which, due=[1000, 1500, 2000, 3000])
     async def come_due(self, name: str, at: int, due: int) -> None:
         """The time of a delayed job comes."""
         if delayed := self.models[name].of("delayed"):
@@ -401,7 +381,7 @@ class Hands:
         for job in jobs:
             job.run_out = True
 
-    @command(3, name=names, at=which, when=st.sampled_from([1000, 2000]))
+    @command(3, name=names, at=which, when=[1000, 2000])
     async def expire(self, name: str, at: int, when: int) -> None:
         """The time after which a job is not handed out comes; nobody has noticed yet."""
         jobs = [job for job in self.models[name].jobs.values() if job.expires]
@@ -415,7 +395,7 @@ class Hands:
             self.redis("ZADD", f"presque:{{0}}:{name}:expiring", "XX", when, str(job.number))
             self._sooner(name, when)
 
-    @command(2, name=names, at=which, created=st.sampled_from([1_000_000, 2_000_000]))
+    @command(2, name=names, at=which, created=[1_000_000, 2_000_000])
     async def grow_old(self, name: str, at: int, created: int) -> None:
         """A job was inserted long ago."""
         if jobs := list(self.models[name].jobs.values()):
