@@ -44,7 +44,10 @@ end
 -- Writes what `live` has of the job at `i`, which is leased under that receipt, or not leased if it is empty.
 local function convert_live(old, i, id, receipt)
   local map = { attempts = tonumber(old.attempts[i] or nil), run_outs = tonumber(old.run_outs[i] or nil) }
-  local was_read, failures = pcall(cmsgpack.unpack, old.failures[i] or '')
+  local was_read, failures = false, nil
+  if old.failures[i] then
+    was_read, failures = pcall(cmsgpack.unpack, old.failures[i])
+  end
   if was_read and type(failures) == 'table' and #failures > 0 then
     map.failures = failures
   end
