@@ -23,7 +23,7 @@ from presque.errors import (
     QueuePaused,
 )
 from presque.jobs import policy
-from presque.jobs.records import packed_options, payload_of
+from presque.jobs.records import DEFAULT_PRIORITY, packed_options, payload_of
 from presque.redis import keys
 from presque.redis.store import NO_LIMIT
 from presque.redis.units import milliseconds, seconds
@@ -76,6 +76,20 @@ class NewJob(msgspec.Struct, frozen=True):
     expires: float | None = None
     expires_in: float | None = None
     headers: dict[str, str] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has no options, and is due at once."""
+        return (
+            self.due is None
+            and not self.delay
+            and not self.uniq
+            and self.max_attempts is None
+            and self.priority in (None, DEFAULT_PRIORITY)
+            and self.expires is None
+            and self.expires_in is None
+            and not self.headers
+        )
 
     def to_store(self) -> tuple[bytes, bytes, bytes]:
         """The job as `insert.lua` takes it: when it is due, its options, its payload."""
@@ -149,6 +163,9 @@ class Queues:
         With an idempotency `key` only the first call inserts. A later call whose request has the same fingerprint fires
         with what the first call did; a call with another fingerprint fails with IdempotencyMismatch.
         """
+        if not key and all(job.is_plain for job in jobs):
+            pushed = self.push(queue, [job.payload for job in jobs])
+            return pushed.addCallback(lambda ids: [(job_id, "ready") for job_id in ids])
         args = [fingerprint if key else b"", _REMEMBERED]
         for job in jobs:
             args += job.to_store()

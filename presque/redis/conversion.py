@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from presque.errors import InvalidName, StoreFull, StoreUnavailable
 from presque.redis import keys
-from presque.redis.connection import bulk, gather
+from presque.redis.connection import bulk, gather, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -30,7 +30,8 @@ PAGE = 1000  # names read at a time
 TELL = 5.0  # seconds between log lines
 
 FULL = "it is full; the conversion to another data model goes on when there is space"
-_KEPT_FROM_OTHERS = b"fenced"  # what `converting` says once no daemon of an earlier release is connected any more
+_BEGUN = b"2"  # what `converting` says: the data model that is converted
+_KEPT_FROM_OTHERS = b"fenced"  # and once no daemon of an earlier release is connected any more
 
 
 @inlineCallbacks
@@ -53,7 +54,7 @@ class Conversion:
         self.partitions = partitions
         self._clock = clock
         self._queues = self._jobs = 0  # converted by this daemon
-        self._told = 0.0  # when it was logged last
+        self._began = self._told = 0.0  # when it began, 0 while nothing is converted; when it was logged last
 
     @inlineCallbacks
     def check(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
@@ -61,9 +62,9 @@ class Conversion:
         state = yield connection.execute_command("HGET", keys.STORE, "converting")
         if state is None:
             return
-        began = self._told = self._clock.seconds()
-        self._queues = self._jobs = 0
-        self._log.info("converting this store from data model 2 to {model}", model=keys.MODEL)
+        if not self._began:
+            self._began = self._told = self._clock.seconds()
+            self._log.info("converting this store from data model 2 to {model}", model=keys.MODEL)
         try:
             if state != _KEPT_FROM_OTHERS:
                 yield self._disconnect_others(connection)
@@ -71,22 +72,27 @@ class Conversion:
                 some = range(first, min(first + PARTITIONS_AT_ONCE, self.partitions))
                 yield self._convert_partitions(connection, some)
             yield connection.execute_command("HDEL", keys.STORE, "converting")
-        except StoreFull:
-            raise StoreUnavailable(FULL) from None
-        took = self._clock.seconds() - began
+        except Exception as refusal:
+            if isinstance(refusal, StoreFull) or word_of(refusal) == "OOM":
+                raise StoreUnavailable(FULL) from None
+            raise
+        took, self._began = self._clock.seconds() - self._began, 0.0
         done = "converted this store to data model {model}: {queues} queues, {jobs} jobs, {took:.1f} s"
         self._log.info(done, model=keys.MODEL, queues=self._queues, jobs=self._jobs, took=took)
+        self._queues = self._jobs = 0
 
     @inlineCallbacks
     def _disconnect_others(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
         """Have daemons of an earlier release that still run connect again: then they read the record, and end."""
+        yield connection.execute_command("HSET", keys.STORE, "converting", _BEGUN)  # a full Redis refuses it
         try:
             yield connection.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            yield connection.execute_command("HSET", keys.STORE, "converting", _KEPT_FROM_OTHERS)
         except Exception as refusal:
             if not connection.connected:
                 raise
-            self._log.info("could not disconnect other clients ({refusal})", refusal=str(refusal))
+            what = "could not disconnect daemons of earlier releases, which must not run any more ({refusal})"
+            self._log.info(what, refusal=str(refusal))
+        yield connection.execute_command("HSET", keys.STORE, "converting", _KEPT_FROM_OTHERS)
 
     @inlineCallbacks
     def _convert_partitions(self, connection: Connection, some: range) -> Generator[Deferred[Any], Any, None]:

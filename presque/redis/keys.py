@@ -79,7 +79,7 @@ A partition's own keys, `presque:{<partition>}/<name>`:
                                reservation was repeated; expires after a day
 
 One key belongs to the whole store, `presque:store`: HASH, partitions -> their number, model -> MODEL, id -> a random
-id, workers -> 2 once workers are stored as above.
+id, workers -> 2 once workers are stored as above, converting -> 2 or "fenced" while the store is converted.
 
 The channel on which a daemon is told that a queue may have a job now is named after the queue's `ready` key and the
 daemon's id: `<ready>/<id>`.
@@ -92,6 +92,12 @@ INVARIANTS. The model test asserts them after each step.
    search.
 3. LLEN ready - gone is the number of records that stand in it.
 4. The mark of a record says whether the job's end touches anything but `jobs`, and whether it ever stood in `ready`.
+
+A store of data model 2 is converted when it is first connected to: presque.redis.conversion. There, a queue had the
+hashes receipts, uniq_of, attempts, limits, history, run_outs and holders by number, and settings; all taken jobs were
+in `leased`; a put-back job's rank was number - 2^53, one's that had come due its time; the mark u, else -, said that
+there was a uniq key; settlements were in acked_by. A partition had last_id, paused, processed and failed. Until a queue
+has `q`, its HASH `conversion` says how far it is. Workers had another form too: presque.background.conversion.
 """
 
 from __future__ import annotations

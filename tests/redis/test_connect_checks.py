@@ -25,20 +25,52 @@ async def test_a_redis_that_may_lose_jobs_is_warned_of(processes, redises, optio
     assert warning is None or warning in warnings[0]
 
 
-@pytest.mark.parametrize("store", [("SADD", "presque:{0}/queues", "foo"), ("HSET", "presque:store", "model", "3")])
+@pytest.mark.parametrize(
+    ("store", "model"),
+    [
+        (("SADD", "presque:{0}/queues", "foo"), "1"),
+        (("HSET", "presque:store", "model", "1"), "1"),
+        (("HSET", "presque:store", "model", "4"), "4"),
+        (("HSET", "presque:store", "model", "x y"), "x y"),
+    ],
+)
 @awaiting
-async def test_a_store_of_another_data_model_is_not_touched(processes, redises, store):
+async def test_a_store_of_another_data_model_is_not_touched(processes, redises, store, model):
     redis = redises("--appendfsync", "always")
     redis.command(*store)
+    before = redis.command("KEYS", "*")
     daemon = processes("--redis", redis.url)
     with pytest.raises(AssertionError, match="ended before it listened"):
         await daemon.listening
     await daemon.end()
     assert daemon.status == 1
-    model = 1 if store[0] == "SADD" else 3
-    said = f"presque ends: this store has data model {model}, this presque reads and writes 2"
+    said = f"presque ends: this store has data model {model}, this presque reads and writes 3"
     assert [line for line in daemon.log.splitlines() if said in line]
     assert "Traceback" not in daemon.log
+    assert redis.command("KEYS", "*") == before
+
+
+@awaiting
+async def test_a_store_of_data_model_2_with_other_partitions_is_not_touched(processes, redises):
+    redis = redises()
+    redis.command("HSET", "presque:store", "partitions", "4", "model", "2")
+    redis.command("SET", "presque:{3}/last_id", "7")
+    daemon = processes("--redis", redis.url, "--partitions", "3")
+    with pytest.raises(AssertionError, match="ended before it listened"):
+        await daemon.listening
+    assert "--partitions is 3, but this store was made with 4: start presque with that number" in daemon.log
+    assert redis.command("HGETALL", "presque:store") == [b"partitions", b"4", b"model", b"2"]
+
+
+@awaiting
+async def test_a_store_of_data_model_2_whose_record_is_gone_is_converted(processes, redises):
+    redis = redises()
+    redis.command("SET", "presque:{1}/last_id", "7")
+    daemon = processes("--redis", redis.url, "--partitions", "3")
+    await daemon.listening
+    assert "converted this store to data model 3" in daemon.log
+    assert redis.command("KEYS", "presque:{*}/last_id") == []
+    assert redis.command("GET", "presque:{1}/floor") == b"7"
 
 
 @awaiting
@@ -52,5 +84,5 @@ async def test_a_new_store_notes_its_data_model(processes, redises):
             return redis.command("HGET", "presque:store", "model")
 
         # A daemon whose Redis is not ready within ten seconds listens all the same.
-        assert await eventually(noted, "the note of the data model") == b"2"
+        assert await eventually(noted, "the note of the data model") == b"3"
         await daemon.stop()

@@ -17,12 +17,13 @@ from hashlib import sha1
 
 import hiredis
 import pytest
+from data_models import check, dump_of, own_keys, read_new, read_old
 from logs import logged
+from old_stores import FIRST, LAST, QUEUES, STATES, Requests, copy_of, make, tree_of
 from programs import Programs
 from pytest_twisted import ensureDeferred as awaiting
-from reading import check, dump_of, own_keys, read_new, read_old
 from servers import eventually
-from stored import FIRST, LAST, QUEUES, STATES, Requests, copy_of, make, tree_of
+from stored import Stored
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks
 from twisted.logger import formatEvent
@@ -169,6 +170,17 @@ def differences(old, new, where=""):
         yield where, old, new
 
 
+def check_all(redis, partitions):
+    """The invariants of data model 3, by two readers that do not know each other."""
+    dump = dump_of(redis)
+    check(dump)
+    if partitions == "1":
+        stored = Stored(redis.session())
+        for queue in stored.queues():
+            stored.of(queue).check()
+    return dump
+
+
 def drain(ask, queue):
     """The jobs of a queue in the order in which they are handed out."""
     ask("POST", f"/v1/queues/{queue}/resume")
@@ -187,8 +199,7 @@ async def test_a_converted_store_gives_the_same_answers_and_jobs(programs, trees
     converted = copy_of(programs, original)
     flags = ("--partitions", partitions, "--tick", "60", "--max-body", "2000000")
     await convert(converted, partitions)
-    after = dump_of(converted)
-    check(after)
+    after = check_all(converted, partitions)
     assert list(differences(before, read_new(after))) == []
     old = Requests(programs.daemon(original.url, *flags, root=trees[revision]).port)
     new = Requests(programs.daemon(converted.url, *flags).port)
@@ -227,8 +238,7 @@ async def test_a_conversion_that_is_killed_a_hundred_times_loses_nothing(program
         redis = copy_of(programs, original)
         while not await interrupt(redis, partitions, 1, chance.randrange(1, 20), killed % 20 == 19):
             killed += 1
-        after = dump_of(redis)
-        check(after)
+        after = check_all(redis, partitions)
         assert list(differences(before, read_new(after))) == []
         assert b"converting" not in after["presque:store"]
         redis.kill()

@@ -1,7 +1,9 @@
 """The routes of schedules: what they take, what they answer, and what is refused."""
 
 import json
+import random
 import time
+from collections import Counter
 from datetime import datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -234,6 +236,30 @@ async def test_what_is_no_schedule_is_refused_and_nothing_is_stored(client, redi
 @awaiting
 async def test_what_is_no_json_is_refused(client, body):
     is_problem(await client.put(path(), body), 400, "bad-request")
+
+
+ODD = [None, True, 0, -1, 1, 1.5, 1e15, 1e308, 2**70, "", "x", "\ud800", "\0", "*" * 600, "UTC", "* * * * *", [], {}]
+ODD += ["*/61 * * * *", "0-59/0 * * * *", "* * L * 5L", "0 0 LW 2 MON#5", "0 0 31 2 *", "all", "skip", {"payload": [1]}]
+
+
+@awaiting
+async def test_no_fields_of_any_kind_give_a_500(client, failures):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance, statuses = random.Random(seed), Counter()
+    names = ["cron", "every", "timezone", "misfire", "overlap", "paused", "job"]
+    inside = ["payload", "delay", "unique", "max_attempts", "priority", "expires_in", "headers"]
+    for _ in range(600):
+        body = {**chance.choice([OFTEN, DAILY]), "job": {"payload": 1}}
+        body.update({name: chance.choice(ODD) for name in chance.sample(names, chance.randint(0, 2))})
+        if isinstance(body["job"], dict):
+            odd = {name: chance.choice(ODD) for name in chance.sample(inside, chance.randint(0, 2))}
+            body["job"] = {**body["job"], **odd}
+        answer = await client.put(path(), json.dumps(body).encode())
+        assert answer.status in (200, 201, 400), (body, answer.body)
+        statuses[answer.status] += 1
+    assert statuses[200] > 10 < statuses[400]
+    assert failures == []
 
 
 @awaiting

@@ -4,16 +4,24 @@
 local q, leased, jobs, live, acked, acked_before = unpack(KEYS)
 --@include now
 --@include acknowledge
---@include leased_text
-local reply = {}
+--@include is_under
+local asked, ids, notes, reply = {}, {}, {}, {}
 for at = 3, #ARGV, 2 do
-  local id, receipt = ARGV[at], ARGV[at + 1]
-  if leased_text(id, receipt) then
-    acknowledge(id, receipt)
-    reply[#reply + 1] = 'acked'
+  asked[#asked + 1] = ARGV[at]
+end
+local texts, ends_at = redis.call('HMGET', live, unpack(asked)), redis.call('ZMSCORE', leased, unpack(asked))
+for i, id in ipairs(asked) do
+  local receipt = ARGV[2 * i + 2]
+  if is_under(texts[i], receipt) and tonumber(ends_at[i] or 0) > now then
+    ids[#ids + 1] = id
+    notes[#notes + 1], notes[#notes + 2] = id, receipt
+    reply[i] = 'acked'
   else
     --@include settled_before
-    reply[#reply + 1] = (settled_before(id, receipt, 'ack'))
+    reply[i] = (settled_before(id, receipt, 'ack'))
   end
+end
+if #ids > 0 then
+  acknowledge(ids, notes)
 end
 return reply

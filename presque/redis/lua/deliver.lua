@@ -4,10 +4,5 @@
 -- Reply  how many jobs it ended
 local q, held, jobs, live = unpack(KEYS)
 --@include end_held
-local ended = 0
-for i = 3, #ARGV do
-  if redis.call('ZREM', held, ARGV[i]) == 1 then
-    ended = ended + end_held(ARGV[i])
-  end
-end
-return ended
+--@include still_held
+return end_held(still_held({ unpack(ARGV, 3) }))

@@ -3,8 +3,8 @@
 -- ARGV   given up at (epoch ms), queue, fingerprint of the request ('' without an idempotency key), how long to remember it
 --        (ms), worker (or ''), then due, options and payload as in insert.lua
 -- Reply  as insert; nothing is counted when nothing was inserted
-local q, queues, due, floor, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting,
-  last_seen, worker_failed, kept, remembered = unpack(KEYS)
+local q, queues, due, floor, ready, front, behind, delayed, held, jobs, live, uniq, expiring, waiting, last_seen,
+  worker_failed, kept, remembered = unpack(KEYS)
 --@include now
 --@include acknowledge_kept
 --@include count_worker

@@ -3,7 +3,7 @@
 -- ARGV   given up at (epoch ms), queue, name, the time that has come (epoch ms), the definition that the caller has read, its next
 --        time (epoch ms; '' if there is none), 1 to insert, 0 to let the time pass
 -- Reply  1 when a job was inserted, 0 when none was, -1 when the schedule is not, or no longer, as the caller has read it
-local q, queues, due, floor, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting, schedules,
+local q, queues, due, floor, ready, front, behind, delayed, dead, jobs, uniq, expiring, waiting, schedules,
   schedule_due, schedule_state = unpack(KEYS)
 --@include now
 --@include insert_scheduled

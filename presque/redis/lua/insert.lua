@@ -4,8 +4,7 @@
 --        `expires_in` (ms from now) in the place of `expires`), payload
 -- Reply  {'inserted', 'fingerprint first-number letter-for-each-job'}, with letters r(eady) or d(elayed); for a repeated
 --        key, what the first request got. Or {'duplicate', number}, {'full'}, or {'closed'}
-local q, queues, due, floor, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting,
-  remembered = unpack(KEYS)
+local q, queues, due, floor, ready, front, behind, delayed, jobs, uniq, expiring, waiting, remembered = unpack(KEYS)
 --@include now
 --@include insert
 --@include remember

@@ -6,22 +6,24 @@ local q, due, held, jobs, live, kept = unpack(KEYS)
 --@include now
 --@include end_held
 --@include numbers_of
+--@include still_held
 --@include visit_by
 local queue, worker = ARGV[2], ARGV[3]
-local redeliver_after = redis.call('HGET', q, 'redeliver_after')
-redis.call('HLEN', kept) -- fails before anything is written if the key has a wrong type
-local count = 0
-for i = 4, #ARGV do
-  if redis.call('ZREM', held, ARGV[i]) == 1 then
-    if not redeliver_after then
-      count = count + end_held(ARGV[i])
-    else
-      local member = 'k' .. ARGV[i]:sub(2) .. '\n' .. worker
-      redis.call('ZADD', held, now + redeliver_after, member)
-      visit_by(queue, now + redeliver_after)
-      redis.call('HSET', kept, worker, (redis.call('HGET', kept, worker) or '') .. member .. '\0')
-      count = count + #numbers_of(member)
-    end
-  end
+local redeliver_after, members = redis.call('HGET', q, 'redeliver_after'), still_held({ unpack(ARGV, 4) })
+if not redeliver_after then
+  return end_held(members)
+end
+local count, deadline = 0, now + redeliver_after
+local mine = redis.call('HGET', kept, worker) or ''
+for _, member in ipairs(members) do
+  local kept_member = 'k' .. member:sub(2) .. '\n' .. worker
+  redis.call('ZREM', held, member)
+  redis.call('ZADD', held, deadline, kept_member)
+  mine = mine .. kept_member .. '\0'
+  count = count + #numbers_of(member)
+end
+if count > 0 then
+  redis.call('HSET', kept, worker, mine)
+  visit_by(queue, deadline)
 end
 return count

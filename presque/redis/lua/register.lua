@@ -8,9 +8,9 @@ local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uni
 --@include check_keys
 --@include count_attempt
 --@include die
+--@include kept_members
 --@include numbers_of
 --@include options_of
---@include release_kept
 --@include to_front
 --@include wake
 local queue, worker = ARGV[2], ARGV[3]
@@ -22,7 +22,8 @@ redis.call('ZADD', last_seen, now, worker)
 redis.call('ZADD', queues_of, 0, worker .. '\0' .. queue)
 redis.call('ZADD', workers_of, 0, queue .. '\0' .. worker)
 local unfinished, again, marks = 0, {}, {}
-for _, member in ipairs(release_kept(worker)) do
+for _, member in ipairs(kept_members(worker)) do
+  redis.call('ZREM', held, member)
   for _, id in ipairs(numbers_of(member)) do
     local record = redis.call('HGET', jobs, id)
     if record then

@@ -22,7 +22,7 @@ for at = 3, #ARGV, 6 do
   if not text then
     became, due_at, due_in = settled_before(id, receipt, outcome)
   elseif outcome == 'ack' then
-    acknowledge(id, receipt)
+    acknowledge({ id }, { id, receipt })
   else
     became, due_at, due_in, is_ready = end_attempt(queue, id, receipt, text, outcome, unpack(ARGV, at + 3, at + 5))
   end

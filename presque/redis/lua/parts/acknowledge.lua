@@ -1,11 +1,11 @@
--- Ends a leased job. The first command fails, before anything is written, if the key has a wrong type; the script has read the
--- others.
+-- Ends leased jobs; `notes` has for each its number and its receipt. What it does first fails, before anything is written, if the key
+-- has a wrong type; the script has read the others.
 
 --@include note_settlement
-local function acknowledge(id, receipt)
-  redis.call('HDEL', jobs, id)
-  redis.call('ZREM', leased, id)
-  redis.call('HDEL', live, id)
-  redis.call('HINCRBY', q, 'acked', 1)
-  note_settlement(id, receipt)
+local function acknowledge(ids, notes)
+  local ended = redis.call('HDEL', jobs, unpack(ids))
+  redis.call('ZREM', leased, unpack(ids))
+  redis.call('HDEL', live, unpack(ids))
+  redis.call('HINCRBY', q, 'acked', ended)
+  note_settlement(unpack(notes))
 end

@@ -1,9 +1,9 @@
 -- Ends the jobs that the queue keeps for a worker.
 
 --@include end_held
---@include release_kept
+--@include kept_members
 local function acknowledge_kept(worker)
-  for _, member in ipairs(release_kept(worker)) do
-    end_held(member)
-  end
+  redis.call('HLEN', jobs) -- fails before anything is written if the key has a wrong type
+  redis.call('HLEN', live)
+  end_held(kept_members(worker))
 end

@@ -1,19 +1,38 @@
--- Ends the jobs of a member that was removed from `held`, and counts them as delivered. Returns how many there were. If that fails
--- it puts the member back, to run out when the queue is moved next.
-local function end_held(member)
-  local ids = { member:match('^%S+ (%d+)$') } -- the usual one
-  if #ids == 0 then
-    --@include numbers_of
-    ids = numbers_of(member)
+-- Ends the jobs of members of `held`, and counts them as delivered. Returns how many there were. The script has read `held`; what it
+-- does first fails, before anything is written, if a key has a wrong type.
+local MOST_AT_ONCE = 1000
+
+local function end_some(members, ids, has_live)
+  if has_live then
+    redis.call('HLEN', live)
   end
-  local ended = member:byte(2) ~= 45 and redis.pcall('HDEL', live, unpack(ids)) -- '-': they have nothing but their records
-  if type(ended) ~= 'table' then
-    ended = redis.pcall('HDEL', jobs, unpack(ids))
-  end
-  if type(ended) == 'table' then
-    redis.call('ZADD', held, redis.call('HGET', q, 'at') or 0, member) -- by then the mover comes
-    error(ended.err, 0)
+  local ended = redis.call('HDEL', jobs, unpack(ids))
+  redis.call('ZREM', held, unpack(members))
+  if has_live then
+    redis.call('HDEL', live, unpack(ids))
   end
   redis.call('HINCRBY', q, 'delivered', ended)
+  return ended
+end
+
+local function end_held(members)
+  local some, ids, has_live, ended = {}, {}, false, 0
+  for i, member in ipairs(members) do
+    local number = member:match('^%S+ (%d+)$') -- the usual one has one job
+    if number then
+      ids[#ids + 1] = number
+    else
+      --@include numbers_of
+      for _, id in ipairs(numbers_of(member)) do
+        ids[#ids + 1] = id
+      end
+    end
+    some[#some + 1] = member
+    has_live = has_live or member:byte(2) ~= 45 -- '-': they have nothing but their records
+    if i == #members or #ids >= MOST_AT_ONCE then
+      ended = ended + end_some(some, ids, has_live)
+      some, ids, has_live = {}, {}, false
+    end
+  end
   return ended
 end

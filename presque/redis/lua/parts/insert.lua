@@ -3,7 +3,6 @@
 -- follow, and a letter for each: r(eady) or d(elayed). Or, if nothing was inserted, {'duplicate', the job that has the uniq key
 -- already, or 0 if it is one of these}, {'full'}, or {'closed'} if the queue accepts none.
 
---@include check_keys
 --@include in_bulk
 --@include make_record
 --@include next_numbers
@@ -11,81 +10,95 @@
 --@include rank
 --@include visit_by
 --@include wake
-local function duplicate(specs)
-  local seen = {}
-  for _, spec in ipairs(specs) do
-    local key = spec.options and spec.options.unique
-    if key then
-      local existing = redis.call('HGET', uniq, key) or seen[key]
-      if existing then
-        return { 'duplicate', existing }
-      end
+local specs, seen -- of each job; uniq keys
+local values = {} -- what is to be written: key -> values for its command
+local has_priorities, visit = false, math.huge
+
+-- Reads the specifications. Returns a refusal if a uniq key is taken.
+local function read_specs(count, spec)
+  specs, seen = {}, {}
+  for i = 1, count do
+    local due_at, options, payload = spec(i)
+    specs[i] = { due_at, options or {}, payload }
+    local key = options and options.unique
+    local existing = key and (redis.call('HGET', uniq, key) or seen[key])
+    if existing then
+      return { 'duplicate', existing }
+    elseif key then
       seen[key] = 0
     end
   end
 end
 
+local function to_write(key, field, value)
+  local those = values[key] or {}
+  those[#those + 1], those[#those + 2] = field, value
+  values[key] = those
+end
+
 -- Adds one job to what is to be written. Returns its letter.
-local function add_job(new, id, spec)
-  local options, priority = spec.options or {}, spec.options and spec.options.priority or DEFAULT_PRIORITY
-  local is_in_ready = spec.due_at == '' and priority == DEFAULT_PRIORITY
-  local function add(key, ...)
-    local values = new[key] or {}
-    for _, value in ipairs({ ... }) do
-      values[#values + 1] = value
-    end
-    new[key] = values
-  end
-  add(jobs, id, make_record(string.format('%013d', now), is_in_ready, spec.options, spec.payload))
+local function add_job(id, due_at, options, payload)
+  local priority = options.priority or DEFAULT_PRIORITY
+  local is_in_ready = due_at == '' and priority == DEFAULT_PRIORITY
+  to_write(jobs, id, make_record(string.format('%013d', now), is_in_ready, options, payload))
   if options.unique then
-    add(uniq, options.unique, id)
+    to_write(uniq, options.unique, id)
   end
   if options.expires then
-    add(expiring, options.expires, id)
-    new.visit = math.min(new.visit, options.expires)
+    to_write(expiring, options.expires, id)
+    visit = math.min(visit, options.expires)
   end
-  new.has_priorities = new.has_priorities or priority ~= DEFAULT_PRIORITY
+  has_priorities = has_priorities or priority ~= DEFAULT_PRIORITY
   if is_in_ready then
-    add(ready, id)
-  elseif spec.due_at ~= '' and tonumber(spec.due_at) > now then
-    add(delayed, spec.due_at, padded(id))
-    new.visit = math.min(new.visit, tonumber(spec.due_at))
+    to_write(ready, id)
+  elseif due_at ~= '' and tonumber(due_at) > now then
+    to_write(delayed, due_at, padded(id))
+    visit = math.min(visit, tonumber(due_at))
     return 'd'
   else
-    local place = spec.due_at == '' and WAITING + id or CAME_DUE + spec.due_at
-    add(priority < DEFAULT_PRIORITY and behind or front, string.format('%.0f', rank(priority, place)), padded(id))
+    local place = due_at == '' and WAITING + id or CAME_DUE + due_at
+    to_write(priority < DEFAULT_PRIORITY and behind or front, rank(priority, place), padded(id))
   end
   return 'r'
 end
 
-local function insert(queue, count, spec)
-  local specs, new, letters, at_once = {}, { visit = math.huge }, {}, 0
-  for i = 1, count do
-    local due_at, options, payload = spec(i)
-    specs[i] = { due_at = due_at, options = options, payload = payload }
+-- Fails, before anything is written, if a key that is written to has a wrong type.
+local function check_types()
+  for key in pairs(values) do
+    local command = key == ready and 'LLEN' or (key == jobs or key == uniq) and 'HLEN' or 'ZCARD'
+    redis.call(command, key)
   end
-  check_keys()
-  local first = duplicate(specs) or next_numbers(queue, count)
+  redis.call('ZCARD', due)
+end
+
+local function write(queue)
+  if has_priorities then
+    redis.call('HSET', q, 'classes', 1)
+  end
+  for key, those in pairs(values) do
+    in_bulk(key == ready and 'RPUSH' or (key == jobs or key == uniq) and 'HSET' or 'ZADD', key, those)
+  end
+  if visit < math.huge then
+    visit_by(queue, visit)
+  end
+end
+
+local function insert(queue, count, spec)
+  local first = read_specs(count, spec) or next_numbers(queue, count)
   if type(first) == 'table' then
     return first
   end
+  local letters, at_once = {}, 0
   for i, each in ipairs(specs) do
-    letters[i] = add_job(new, first + i - 1, each)
+    letters[i] = add_job(first + i - 1, unpack(each))
     at_once = at_once + (letters[i] == 'r' and 1 or 0)
   end
-  if new.has_priorities then
-    redis.call('HSET', q, 'classes', 1)
+  local is_sound, why = pcall(check_types)
+  if not is_sound then
+    redis.call('HINCRBY', q, 'n', -count)
+    error(why, 0)
   end
-  for _, key in ipairs({ jobs, uniq }) do
-    in_bulk('HSET', key, new[key] or {})
-  end
-  for _, key in ipairs({ expiring, delayed, front, behind }) do
-    in_bulk('ZADD', key, new[key] or {})
-  end
-  in_bulk('RPUSH', ready, new[ready] or {})
-  if new.visit < math.huge then
-    visit_by(queue, new.visit)
-  end
+  write(queue)
   wake(at_once)
   return first, table.concat(letters)
 end

@@ -1,9 +1,7 @@
--- Remembers a settlement, so that it can be repeated: see `acked` in presque.redis.keys. An ack is recorded by the job's number (a
--- job has only one), a nack or a release by number and receipt, with its result: delayed, dead or release, when the job is due
--- (epoch ms) and in how long (ms).
+-- Remembers settlements, so that they can be repeated: pairs as `acked` has them in presque.redis.keys.
 local is_noting = false -- whether `acked` is that for the settlements of this script
 
-local function note_settlement(member, said)
+local function note_settlement(...)
   local is_new = false
   if not is_noting then
     local left = redis.call('PTTL', acked) -- ms; -2 if there is none
@@ -14,7 +12,7 @@ local function note_settlement(member, said)
     end
     is_noting = true
   end
-  redis.call('HSET', acked, member, said)
+  redis.call('HSET', acked, ...)
   if is_new then
     redis.call('PEXPIRE', acked, 7200000) -- and when half of that has passed, the next one begins
   end

@@ -12,41 +12,38 @@ local function write_options(id, options)
   spend(0, #record)
 end
 
--- The numbers, false for what is none. Most pages have nothing else, which one look at the whole shows.
-local function to_numbers(ids)
-  local text, numbers = ' ' .. table.concat(ids, ' '), {}
-  local has_others = text:find('[^%d ]') or text:find(' 0', 1, true) or text:find('  ', 1, true) or text:sub(-1) == ' '
-  for i, id in ipairs(ids) do
-    numbers[i] = (not has_others or is_number(id)) and tonumber(id)
-  end
-  return numbers
+-- Whether all of these are numbers, as on nearly every page.
+local function are_numbers(ids)
+  local text = ' ' .. table.concat(ids, ' ') .. ' '
+  return not (text:find('[^%d ]') or text:find(' 0', 1, true) or text:find('  ', 1, true))
 end
 
--- Reads up to a thousand of them; without other data than numbers, they count half. Returns whether all that it read stay.
+-- Reads up to a thousand; if there is nothing but numbers, they count half. Returns whether all that it read stay.
 local function read_page(state)
   local start = math.max(0, state.unread - left())
   local ids = redis.call('LRANGE', ready, start, state.unread - 1)
-  local old, elsewhere, numbers = old_jobs(ids), old_places(ids), to_numbers(ids)
-  local is_plain, following = not old.exist and not next(elsewhere), state.following
-  for i = #ids, 1, -1 do
-    local id, number = ids[i], numbers[i]
+  local old, elsewhere, is_usual = old_jobs(ids), old_places(ids), are_numbers(ids)
+  local is_plain, all_stay, at = not old.exist and not next(elsewhere), true, #ids
+  local following, gone = state.following, 0
+  while at > 0 and left() > 0 do
+    local id = ids[at]
+    local number = (is_usual or is_number(id)) and tonumber(id)
     local stands = redis.call('HEXISTS', jobs, id) == 1 and (is_plain or not elsewhere[id])
-    if not number or number >= following or stands and not is_plain and has_failed(old, i) then
-      return false
+    if not number or number >= following or stands and not is_plain and has_failed(old, at) then
+      all_stay = false
+      break
     end
-    local options = stands and not is_plain and old_options(old, i)
-    if options then
-      write_options(id, options)
+    if not stands then
+      gone = gone + 1
+    elseif not is_plain and old_options(old, at) then
+      write_options(id, old_options(old, at))
     end
-    local count = stands and 'stay' or 'gone'
-    state[count] = state[count] + 1
-    state.unread, state.following, following = start + i - 1, number, number
-    if options and left() == 0 then
-      return true
-    end
+    following, at = number, at - 1
   end
+  state.stay, state.gone = state.stay + #ids - at - gone, state.gone + gone
+  state.unread, state.following = start + at, following
   spend(is_plain and #ids / 2 or #ids, 0)
-  return true
+  return all_stay
 end
 
 local function read_ready(state)

@@ -187,7 +187,7 @@ def _read_new(own: Dump) -> dict[str, Any]:
             plain = b"%d" % int(number)
             jobs[plain] = _place(jobs[plain], (key, at))
     order = [b"%d" % int(number) for number in own.get("front", {})]
-    order += [number for number in own.get("ready", []) if own["jobs"].get(number, b"")[13:14] in (b"-", b"x")]
+    order += [number for number in own.get("ready", []) if own.get("jobs", {}).get(number, b"")[13:14] in (b"-", b"x")]
     order += [b"%d" % int(number) for number in own.get("behind", {})]
     for number in order:
         jobs[number] = _place(jobs[number], ("ready",))
