@@ -395,6 +395,12 @@ class Hands:
             self.redis("ZADD", f"presque:{{0}}:{name}:expiring", "XX", when, str(job.number))
             self._sooner(name, when)
 
+    @command(2, name=names)
+    async def next_time(self, name: str) -> None:
+        """Settlements are remembered for an hour at least, and it has passed."""
+        if self.redis("PEXPIRE", f"presque:{{0}}:{name}:acked", 3_590_000):
+            self.models[name].is_next_time = True
+
     @command(2, name=names, at=which, created=[1_000_000, 2_000_000])
     async def grow_old(self, name: str, at: int, created: int) -> None:
         """A job was inserted long ago."""
