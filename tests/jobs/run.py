@@ -174,6 +174,9 @@ class Hands:
         """What was reserved with the key before comes again, from the first of two queues that has any."""
         if not key:
             return
+        for model in self.models.values() if name == "a" else [self.models[name]]:
+            if not self._live(model, key):  # then it is forgotten that it was asked for
+                model.again.discard(model.reserved.get(key, (b"", []))[0])
         found = await self.leases.reserved(["b", name] if name == "a" else [name], worker, key)
         elsewhere = name == "a" and self._live(self.models["b"], key)
         assert (found is not None) == bool(live or elsewhere)
