@@ -129,9 +129,9 @@ async def test_a_client_that_left_does_not_make_an_insertion_fail(daemon, client
 
 
 def test_scripts_use_no_clock_but_redis_own_and_no_forbidden_command():
-    for script in SCRIPTS.values():
+    for name, script in SCRIPTS.items():
         source = script.source.decode()
-        assert "redis.call('TIME')" in source
+        assert ("redis.call('TIME')" in source) == (name != "deliver")  # which is right whenever it comes
         for word in ("os.", "cjson", "'KEYS'", "'EXPIRE'", "math.random", "redis.replicate_commands"):
             assert word not in source, (script.name, word)
 
