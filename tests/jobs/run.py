@@ -174,6 +174,9 @@ class Hands:
         """What was reserved with the key before comes again, from the first of two queues that has any."""
         if not key:
             return
+        for model in self.models.values() if name == "a" else [self.models[name]]:
+            if not self._live(model, key):  # then it is forgotten that it was asked for
+                model.again.discard(model.reserved.get(key, (b"", []))[0])
         found = await self.leases.reserved(["b", name] if name == "a" else [name], worker, key)
         elsewhere = name == "a" and self._live(self.models["b"], key)
         assert (found is not None) == bool(live or elsewhere)
@@ -394,6 +397,12 @@ class Hands:
         if job.waits():
             self.redis("ZADD", f"presque:{{0}}:{name}:expiring", "XX", when, str(job.number))
             self._sooner(name, when)
+
+    @command(2, name=names)
+    async def next_time(self, name: str) -> None:
+        """Settlements are remembered for an hour at least, and it has passed."""
+        if self.redis("PEXPIRE", f"presque:{{0}}:{name}:acked", 3_590_000):
+            self.models[name].is_next_time = True
 
     @command(2, name=names, at=which, created=[1_000_000, 2_000_000])
     async def grow_old(self, name: str, at: int, created: int) -> None:
