@@ -144,6 +144,11 @@ class Model:
     # Insertion
 
     def insert(self, specs: list[NewJob]) -> list[Job] | PresqueError:
+        if self.settings.get("accepting") is False:
+            return NotAccepting()
+        waiting = sum(job.waits() for job in self.jobs.values())
+        if waiting + len(specs) > int(self.settings.get("max_length", 1_000_000)):
+            return QueueFull()
         seen = set()
         for spec in specs:
             if spec.uniq in self.uniq:
@@ -151,11 +156,6 @@ class Model:
             if spec.uniq in seen:
                 return Duplicate("")
             seen |= {spec.uniq} - {b""}
-        if self.settings.get("accepting") is False:
-            return NotAccepting()
-        waiting = sum(job.waits() for job in self.jobs.values())
-        if waiting + len(specs) > int(self.settings.get("max_length", 1_000_000)):
-            return QueueFull()
         self.exist()
         return [self._insert(spec) for spec in specs]
 
