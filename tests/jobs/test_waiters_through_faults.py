@@ -109,7 +109,7 @@ async def test_keys_of_a_wrong_type_are_told_to_who_waits_logged_once_and_forgot
     kinds = [str(failure) for failure in failures]
     assert len(kinds) == len(set(kinds)) in (1, 2, 3), (
         kinds
-    )  # by the two scripts that take; one takes a batch otherwise
+    )  # by each way of taking
     again = begin(client.get("/q/foo?wait=40"))
     await waiters(daemon, 1)
     assert (await client.post("/q/foo", JOB)).status == 201
