@@ -30,7 +30,7 @@ dues = [None] * 5 + [1.0, 2.0, 3.0, 4e9, 4e9 + 1]
 which = range(31)  # one of what there is, counted round
 some = range(1, 5)
 mostly = [True, True, True, False]
-delays = [None, 0.0, 3600.0]
+delays = [None, 0.0, 0.0, 3600.0]
 options = {
     "due": dues,
     "delay": [None, None, None, 0.0, 3600.0],
@@ -268,12 +268,12 @@ class Hands:
     # Settlement
 
     @command(
-        16,
+        18,
         at=which,
         items=several(
             each_of(
                 which,
-                ["ack", "nack", "nack", "release", "final"],
+                ["ack", "nack", "nack", "nack", "release", "final"],
                 delays,
                 mostly,
                 ERRORS,
@@ -297,10 +297,9 @@ class Hands:
         before = time.time() * 1000
         got = await self.leases.settle(name, settlements)
         passed = time.time() * 1000 - before
-        died = model.counts["died"]
         for each, result in zip(settlements, got, strict=True):
             self._settled(model, each, result, before, passed)
-        if model.counts["died"] > died:
+        if any(result.became == "dead" for result in got):
             model.trim_dead()
 
     def _settled(self, model: Model, each: Settlement, result: Any, before: float, passed: float) -> None:
@@ -365,7 +364,7 @@ class Hands:
             self._sooner(name, due)
             job.state, job.place = "ready", (1, due, job.number)
 
-    @command(5, name=names, at=which)
+    @command(9, name=names, at=which)
     async def run_out(self, name: str, at: int) -> None:
         """The lease of a job runs out, or the hold of a fetch; nobody has noticed yet."""
         model = self.models[name]
