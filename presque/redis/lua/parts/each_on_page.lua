@@ -1,6 +1,6 @@
 -- Calls `visit(id, record, place, at)` for jobs of a state that match (see parts/matches.lua), from a cursor on (see parts/page.lua):
--- up to `count` of them, out of about 1,000 that this looks at, and of about 8 MiB. Returns the cursor for what follows, '' if that
--- was all.
+-- up to `count` of them, out of about 1,000 that this looks at, and of about 8 MiB, together with the bytes that `visit` returns.
+-- Returns the cursor for what follows, '' if that was all.
 
 --@include locate
 --@include matches
@@ -34,7 +34,7 @@ local function each_on_page(state, cursor, count, wanted, older_than, visit)
       place, at = place_in(id, record, each[3], score)
     end
     if place and matches(id, record, wanted, older_than) then
-      visit(id, record, place, tonumber(at))
+      bytes = bytes + (visit(id, record, place, tonumber(at)) or 0)
       visited = visited + 1
     end
     bytes = bytes + #(record or '')
