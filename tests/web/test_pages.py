@@ -422,3 +422,28 @@ async def test_a_list_of_jobs_that_are_kept_for_many_workers_takes_no_long_scrip
     assert [job["id"] for job in jobs] == ids
     assert {job["worker"] for job in jobs} <= {f"w{n}" for n in range(500)}
     assert not slow
+
+
+@awaiting
+async def test_after_a_purge_with_a_hole_in_the_middle_the_next_job_is_found_at_once(client, redis):
+    ids = [each for _ in range(30) for each in await insert(client, *[{}] * 1000)]
+    for number in (1000, 17000):
+        assert (await client.request("DELETE", f"/v1/jobs/{ids[number]}")).status == 204
+    assert (await send(client, "queues/foo/purge", {"state": "ready"})).json == {"purged": len(ids) - 2}
+    assert redis.command("LLEN", "presque:{0}:foo:ready") < 2000
+    (last,) = await insert(client, "last")
+    assert [job["id"] for job in await reserve(client)] == [last]
+
+
+@awaiting
+async def test_an_expired_job_cannot_be_changed(client, redis):
+    (job_id,) = await insert(client, 1, expires_in=0.001)
+
+    async def refused():
+        answer = await client.request(
+            "PATCH", f"/v1/jobs/{job_id}", b'{"expires_at":null}', Content_Type="application/json"
+        )
+        return answer.status in (404, 409)
+
+    await eventually(refused, "the expiry")
+    assert await reserve(client) == []

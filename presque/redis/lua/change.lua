@@ -1,7 +1,7 @@
 -- Changes when a ready or delayed job is due, its priority, or when it expires.
 -- ARGV   given up at (epoch ms), queue, number, due (epoch ms, +ms from now, or '' to leave it), priority ('' to leave it), expires
 --        (epoch ms, '' to leave it, - for never)
--- Reply  <as look_up>, the job as it is then; {} if it does not exist; 0 if it is leased or dead
+-- Reply  <as look_up>, the job as it is then; {} if it does not exist; 0 if it is leased or dead, or has expired
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting = unpack(KEYS)
 --@include now
 --@include check_keys
@@ -26,6 +26,9 @@ if place == 'leased' or place == 'held' or place == 'dead' then
   return 0
 end
 local options, payload = split_record(record)
+if options.expires and options.expires <= now then -- the mover has not ended it yet
+  return 0
+end
 priority = tonumber(priority) or options.priority or DEFAULT_PRIORITY
 options.priority = priority ~= DEFAULT_PRIORITY and priority or nil
 if expires ~= '' then

@@ -7,6 +7,7 @@ local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uni
 --@include check_keys
 --@include each_on_page
 --@include move_if_due
+--@include skip_holes
 --@include delete_job
 if redis.call('HEXISTS', q, 'n') == 0 then
   return 0
@@ -19,6 +20,7 @@ local following = each_on_page(ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARG
   delete_job(id, record, place)
   count = count + 1
 end)
+skip_holes(2000)
 if count > 0 then
   redis.call('HINCRBY', q, 'deleted', count)
 end

@@ -9,8 +9,8 @@ local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uni
 --@include count_attempt
 --@include die
 --@include kept_members
+--@include mark_of
 --@include numbers_of
---@include options_of
 --@include to_front
 --@include wake
 local queue, worker = ARGV[2], ARGV[3]
@@ -26,9 +26,8 @@ local members, has_more = kept_members(worker, 1000)
 for _, member in ipairs(members) do
   redis.call('ZREM', held, member)
   for _, id in ipairs(numbers_of(member)) do
-    local record = redis.call('HGET', jobs, id)
-    if record then
-      local mark = options_of(record) and 'x' or '-'
+    local mark = mark_of(id, member:sub(2, 2))
+    if mark then
       unfinished = unfinished + 1
       if count_attempt(id, redis.call('HGET', live, id) or mark, 'the worker registered again') then
         again[#again + 1], marks[#marks + 1] = id, mark

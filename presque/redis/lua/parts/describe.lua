@@ -5,7 +5,7 @@
 --@include locate
 --@include numbers_of
 --@include setting
-local MOST_HELD = 20000 -- jobs of takes that are looked through
+local MOST_HELD = 5000 -- jobs of takes that are looked through
 local holds -- number -> {end of the hold, worker that the job is kept for or ''}
 
 local function hold_of(id)

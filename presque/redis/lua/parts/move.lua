@@ -17,7 +17,7 @@ local function move(queue, limit)
   local expired = expire_waiting(limit)
   local came_due = move_due(limit)
   local trimmed = trim_dead()
-  local skipped, has_more_holes = skip_holes(limit)
+  local skipped, has_more_holes = skip_holes(20000)
   local at = has_more_holes and now or trim_dead_at()
   for _, key in ipairs({ delayed, leased, held, expiring }) do
     at = math.min(at, tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or at))

@@ -4,9 +4,9 @@
 --@include back_off
 --@include count_attempt
 --@include forget_kept
+--@include mark_of
 --@include may_read
 --@include numbers_of
---@include options_of
 --@include read_live
 --@include to_front
 --@include wait_until
@@ -52,9 +52,8 @@ local function run_out_hold(queue, member)
   local ids, again, mark = numbers_of(member), {}, member:sub(2, 2)
   if member:byte() == 107 then -- 'k': it was an attempt
     for _, id in ipairs(ids) do
-      local record = redis.call('HGET', jobs, id)
-      local own = record and options_of(record) and 'x' or '-'
-      if record and run_out_lease(queue, id, own, redis.call('HGET', live, id) or own) then
+      local own = mark_of(id, mark)
+      if own and run_out_lease(queue, id, own, redis.call('HGET', live, id) or own) then
         again[#again + 1] = id
       end
     end

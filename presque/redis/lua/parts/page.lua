@@ -88,7 +88,12 @@ local function next_leased_above(number)
 end
 
 local function page_of_leased(number, count)
-  local is_sortable = redis.call('ZCARD', leased) + redis.call('ZCARD', held) <= MOST_SORTED
+  -- What is not elsewhere is leased, or held by a take.
+  local count_of_all = redis.call('HLEN', jobs) - redis.call('LLEN', ready) + (redis.call('HGET', q, 'gone') or 0)
+  for _, key in ipairs({ front, behind, delayed, dead }) do
+    count_of_all = count_of_all - redis.call('ZCARD', key)
+  end
+  local is_sortable = count_of_all <= MOST_SORTED
   local numbers, page = is_sortable and all_leased_above(number) or next_leased_above(number), {}
   for i = 1, math.min(count, #numbers) do
     page[i] = { string.format('%d', numbers[i]), '0', 'leased' }

@@ -4,7 +4,8 @@
 
 --@include expire
 --@include options_of
-local MOST_BYTES, MOST_DROPPED = 8388608, 5000
+--@include skip_holes
+local MOST_BYTES, MOST_DROPPED = 8388608, 20000
 
 local function pop_ranked(key, count)
   local ranked = redis.call('ZPOPMIN', key, count)
@@ -12,6 +13,8 @@ local function pop_ranked(key, count)
     popped[#popped + 1], popped_ranks[#popped + 1] = string.format('%d', ranked[i]), ranked[i + 1]
   end
 end
+
+local has_holes = false -- whether this round met any
 
 -- Returns how many numbers it popped. The first one may be popped already.
 local function pop_numbers(count)
@@ -38,6 +41,7 @@ local function look_at(id, its_rank, record, text)
   local its_options = record and options_of(record) or false
   if not record or not its_rank and (its_mark == 100 or its_mark == 88) then -- 'd', 'X': it stands elsewhere, this is a hole
     redis.call('HINCRBY', q, 'gone', -1)
+    has_holes = true
   elseif its_options and its_options.expires and its_options.expires <= now then
     has_died = expire(id, its_options) or has_died
   else
@@ -58,6 +62,9 @@ local function pop()
     for i, record in ipairs(found) do
       bytes = bytes + look_at(popped[i], popped_ranks[i], record, texts[i] or false)
       done = i
+    end
+    if has_holes then
+      dropped, has_holes = dropped + skip_holes(MOST_DROPPED), false
     end
     some = math.max(1, math.min(1000, math.floor((MOST_BYTES - bytes) * #ids / math.max(bytes, 1))))
   end

@@ -1,17 +1,24 @@
--- Removes up to `limit` holes from the head of `ready`, if there are more than a take skips. Returns how many, and whether there
--- may be more.
+-- Removes about `limit` holes, at the most, from the head of `ready`. Returns how many, and whether there may be more.
+local function stands_here(id)
+  local mark = redis.call('HEXISTS', jobs, id) == 1 and redis.call('HGET', jobs, id):byte(14)
+  return mark == 45 or mark == 120 -- '-', 'x'
+end
+
 local function skip_holes(limit)
-  if tonumber(redis.call('HGET', q, 'gone') or 0) <= limit then
-    return 0, false
-  end
-  for skipped = 0, limit - 1 do
-    local id = redis.call('LINDEX', ready, 0)
-    local mark = id and (redis.call('HGET', jobs, id) or 'a job without'):byte(14)
-    if not id or mark == 45 or mark == 120 then -- '-', 'x': the job stands here
+  local skipped = 0
+  while skipped < limit and tonumber(redis.call('HGET', q, 'gone') or 0) > 0 do
+    local ids, holes = redis.call('LRANGE', ready, 0, 999), 0
+    while ids[holes + 1] and not stands_here(ids[holes + 1]) do
+      holes = holes + 1
+    end
+    if holes > 0 then
+      redis.call('LTRIM', ready, holes, -1)
+      redis.call('HINCRBY', q, 'gone', -holes)
+    end
+    skipped = skipped + holes
+    if holes < #ids or holes == 0 then
       return skipped, false
     end
-    redis.call('LPOP', ready)
-    redis.call('HINCRBY', q, 'gone', -1)
   end
-  return limit, true
+  return skipped, skipped >= limit
 end

@@ -56,7 +56,7 @@ if dropped > 0 then
   if has_died then
     bury(queue)
   end
-  if dropped >= 5000 then -- so many that there may be more
+  if dropped >= 20000 then -- so many that there may be more
     visit_at(queue, now)
   end
 end
