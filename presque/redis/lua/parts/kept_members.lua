@@ -6,7 +6,7 @@ local function kept_members(worker)
   if listed then
     for member in listed:gmatch('[^%z]+') do
       members[#members + 1] = member
-      if #members == 1000 then -- more than a worker that is in its senses has
+      if #members == 1000 then -- no sane worker has more; the holds of the rest run out
         break
       end
     end

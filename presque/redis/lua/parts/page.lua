@@ -1,6 +1,7 @@
--- Pages of a queue's jobs in one state. Their order does not change while they are in that state, and a page begins after a job, not
--- after a count; so whatever is taken, deleted or added meanwhile, a job that stays in the state is on exactly one page. The order
--- is that in which jobs are taken, come due or died; leased ones, whose leases are extended, are in the order of their numbers.
+-- Pages of a queue's jobs in one state. Their order does not change while they are in that state (unless change.lua changes it), and
+-- a page begins after a job, not after a count; so whatever is taken, deleted or added meanwhile, a job that stays in the state is on
+-- exactly one page. The order is that in which jobs are taken, come due or died; leased ones, whose leases may be extended, are in
+-- the order of their numbers.
 
 --@include index_in_ready
 --@include numbers_of

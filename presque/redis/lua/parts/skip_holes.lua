@@ -6,7 +6,7 @@ local function skip_holes(limit)
   end
   for skipped = 0, limit - 1 do
     local id = redis.call('LINDEX', ready, 0)
-    local mark = id and (redis.call('HGET', jobs, id) or 'a job without'):byte(14)
+    local mark = id and (redis.call('HGET', jobs, id) or ''):byte(14)
     if not id or mark == 45 or mark == 120 then -- '-', 'x': the job stands here
       return skipped, false
     end
