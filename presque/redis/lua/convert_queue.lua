@@ -1,5 +1,5 @@
--- Converts a queue of data model 2, while the store's record says that this is under way: about 1,000 jobs, or 4 MiB of records. A
--- call goes on where the last one ended, whoever made it. Its phases, in this order: read (`ready`, which stays as it is but for jobs
+-- Converts a part of a queue of data model 2 (see parts/spend.lua), while the store's record says that this is under way. A call
+-- goes on where the last one ended, whoever made it. Its phases, in this order: read (`ready`, which stays as it is but for jobs
 -- that were taken before), empty (those leave it), kept (who keeps which job), places (the jobs that are elsewhere), lost, holes and
 -- scan (jobs that are nowhere), and end (the facts of the queue).
 -- ARGV   given up at (epoch ms), queue, cursor from the last reply ('0' on a new connection)

@@ -24,7 +24,7 @@ local function each_on_page(state, cursor, count, wanted, older_than, visit)
   if wanted == '' and older_than == '' then -- one more tells whether there is more
     most = math.min(most, count + 1 + (redis.call('HGET', q, 'gone') or 0))
   end
-  local found = page(state, cursor, most)
+  local found, has_more = page(state, cursor, most)
   local visited, bytes = 0, 0
   for i, each in ipairs(found) do
     local id, score = each[1], each[2]
@@ -39,8 +39,8 @@ local function each_on_page(state, cursor, count, wanted, older_than, visit)
     end
     bytes = bytes + #(record or '')
     if visited == count or bytes >= LARGEST_PAGE then
-      return (i < #found or #found == most) and score .. ' ' .. id or ''
+      return (i < #found or has_more) and score .. ' ' .. id or ''
     end
   end
-  return #found == most and found[#found][2] .. ' ' .. found[#found][1] or ''
+  return has_more and #found > 0 and found[#found][2] .. ' ' .. found[#found][1] or ''
 end
