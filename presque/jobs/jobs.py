@@ -169,7 +169,7 @@ class Jobs:
 
     async def purge(self, queue: str, states: Iterable[str] = PURGED, match: Match = ALL) -> int:
         """Delete the jobs in these states that match; the queue stays. Returns how many. Raises UnknownQueue, or
-        PartlyDone when the store went away after it had deleted some.
+        PartlyDone when the store went away and some may be deleted.
         """
         purged = 0
         for state in states:
@@ -187,7 +187,7 @@ class Jobs:
     ) -> tuple[int, list[bytes]]:
         """Make dead jobs ready again, with no attempts counted: those of `numbers`, or up to `limit` that match, or all
         that match and are dead now. Returns how many, and which of `numbers` were not dead. Raises UnknownQueue, or
-        PartlyDone when the store went away after it had moved some.
+        PartlyDone when the store went away and some may be ready.
         """
         if numbers is not None:
             moved, _, _, *missing = _known(await self._store.on_queue("retry_dead", queue, b"", *numbers))
