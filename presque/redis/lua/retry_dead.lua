@@ -20,6 +20,7 @@ if ARGV[3] ~= '' then
   following = each_on_page('dead', ARGV[4], math.min(tonumber(ARGV[3]), 250), ARGV[5], ARGV[6], function(id)
     revive(ARGV[2], id, line)
     moved = moved + 1
+    return 3 * redis.call('HSTRLEN', live, id) -- it was read and written
   end)
 else
   for i = 4, #ARGV do

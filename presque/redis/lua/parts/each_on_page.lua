@@ -1,11 +1,11 @@
 -- Calls `visit(id, record, place, at)` for jobs of a state that match (see parts/matches.lua), from a cursor on (see parts/page.lua),
--- with what `locate` would return: for up to `count` of them, out of about 1,000 that this reads, or 8 MiB. Returns the cursor for
--- what follows, '' if that was all.
+-- with what `locate` would return: for up to `count` of them, out of about 1,000 that this reads, or 8 MiB of records and of what
+-- `visit` counts, by returning a number of bytes. Returns the cursor for what follows, '' if that was all.
 
 --@include locate
 --@include matches
 --@include page
-local LARGEST_PAGE = 8388608 -- bytes of records
+local LARGEST_PAGE = 8388608 -- bytes
 
 -- Where the job is, if it is in that state at all.
 local function place_in(id, record, place, score)
@@ -34,7 +34,7 @@ local function each_on_page(state, cursor, count, wanted, older_than, visit)
       place, at = place_in(id, record, each[3], score)
     end
     if place and matches(id, record, wanted, older_than) then
-      visit(id, record, place, tonumber(at))
+      bytes = bytes + (visit(id, record, place, tonumber(at)) or 0)
       visited = visited + 1
     end
     bytes = bytes + #(record or '')
