@@ -1,5 +1,5 @@
-"""Redis' share of the work: its CPU time a job, by that of another checkout, beside a queue with every option, and on a
-long queue.
+"""Redis' share of the work: its CPU time per job, relative to another checkout, beside a queue with every option, and
+on a long queue.
 
 Each comparison alternates between its two sides, and a figure is the median of the ratios, round by round.
 """

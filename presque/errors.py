@@ -8,7 +8,7 @@
       Duplicate            duplicate              a job with this uniq key is waiting already
       QueueFull            queue-full             the queue has reached its max_length
       IdempotencyMismatch  idempotency-mismatch   the idempotency key belongs to another request
-      InvalidCursor        bad-request            not the cursor of a page of jobs
+      InvalidCursor        bad-request            not the cursor of a page
       QueuePaused          wrong-state            the queue is stopped: it hands nothing out
       NotAccepting         wrong-state            the queue accepts no insertions
       WrongState           wrong-state            the job is in a state that does not allow this
@@ -17,7 +17,7 @@
       UnknownJob           not-found              the job does not exist
       UnknownQueue         not-found              the queue does not exist
       UnknownSchedule      not-found              the schedule does not exist
-      LaterSchedule        wrong-state            the schedule was made by a later release, and has what this one lacks
+      LaterSchedule        wrong-state            the schedule needs what this release or its time zones lack
       StoreError
         StoreUnavailable   store-unavailable      nothing was done
           OutcomeUnknown   store-outcome-unknown  the reply never came: it may or may not have been done
@@ -93,9 +93,9 @@ class IdempotencyMismatch(PresqueError):
 
 
 class InvalidCursor(PresqueError):
-    """Not the cursor of a page of jobs."""
+    """Not the cursor of a page of jobs or schedules."""
 
-    message = "cursor must be the next of the page before"
+    message = "cursor must be the next of the previous page"
 
 
 class LeaseLost(PresqueError):
@@ -127,10 +127,10 @@ class UnknownSchedule(PresqueError):
 
 
 class LaterSchedule(PresqueError):
-    """The schedule was made by a later release, and has what this one lacks; or in a time zone that is unknown here."""
+    """The schedule was made by a later release and needs what this one lacks, or a time zone that is unknown here."""
 
     code = "wrong-state"
-    message = "the schedule has what this release or its time zones lack"
+    message = "the schedule needs something that this release or its time zone data lacks"
 
 
 class QueuePaused(PresqueError):

@@ -1,4 +1,5 @@
-"""The mover: moves delayed jobs that have come due, and jobs whose hold or lease has run out, to the front.
+"""The mover: moves delayed jobs that have come due, and jobs whose hold or lease has run out, to the front, and ends
+expired ones.
 
 Taking jobs does the same for the queue taken from, so correctness does not depend on the mover. It makes due jobs
 prompt, wakes consumers that wait for them, and maintains queues from which nobody takes.

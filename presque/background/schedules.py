@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from presque.jobs.schedules import Due, Schedules
 
-SCHEDULES_AT_ONCE = 1000  # looked at in one turn
+SCHEDULES_AT_ONCE = 1000  # read in one turn
 PARTITIONS_AT_ONCE = 64  # visited in one turn; further ones are visited in later turns
 TOGETHER = 25  # schedules of a partition that are fired at the same time
 MOST_REMEMBERED = 1000  # schedules that cannot be read, of which each is logged once
@@ -35,8 +35,8 @@ class Firing:
         self._unreadable: dict[tuple[str, str], bytes] = {}  # queue and name -> the definition that was logged
 
     async def run_once(self) -> int:
-        """One turn: fire each schedule that is due. Returns how many times were done with, in the partition where it is
-        largest. Raises the error of the first partition or schedule that failed.
+        """One turn: fire the schedules that are due. Returns how many times fired or were skipped, in the partition
+        with the most. Raises the error of the first partition or schedule that failed.
         """
         count = min(self._schedules.partitions, PARTITIONS_AT_ONCE)
         some = [(self._next + n) % self._schedules.partitions for n in range(count)]
@@ -49,7 +49,7 @@ class Firing:
         return max(int(fired) for _, fired in answers)
 
     async def _fire_in(self, partition: int, limit: int) -> int:
-        """Fire up to `limit` schedules of a partition. Returns how many times were done with."""
+        """Fire up to `limit` schedules of a partition. Returns how many times fired or were skipped."""
         done = left = 0
         wrong: Failure | None = None
         is_last = False
@@ -69,7 +69,9 @@ class Firing:
         return done
 
     async def _fire(self, due: Due) -> int | None:
-        """Fire one; None if this release cannot read it: then it stays as it is."""
+        """Fire one. Returns how many times fired or were skipped; None if this release cannot read it: then it stays as
+        it is.
+        """
         try:
             return await self._schedules.fire(due)
         except LaterSchedule:

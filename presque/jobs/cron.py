@@ -1,4 +1,4 @@
-"""Times of day by the clock of a place: a five-field cron expression in an IANA time zone.
+"""Times by the local clock of a place: a five-field cron expression in an IANA time zone.
 
 `cronsim` parses an expression and finds dates and times that match it, as Debian's cron does. What a change of the
 clock does to them is decided here, because cronsim's own rules go by the minute field too, miss times after changes of
@@ -48,7 +48,7 @@ class Cron:
         if len(fields) != 5:
             raise InvalidSchedule("cron must have five fields: minute, hour, day of month, month, day of week")
         self._expression = expression
-        self._goes_on = "*" in fields[1] or "/" in fields[1]
+        self._is_wildcard = "*" in fields[1] or "/" in fields[1]  # of the hour, as cron calls it
         try:
             CronSim(expression, datetime(2000, 1, 1))  # a time on the clock of the zone
         except CronSimError as wrong:
@@ -57,7 +57,7 @@ class Cron:
     def after(self, time: float) -> float | None:
         """The first time after `time`; None if there is none within 50 years."""
         moment = _EPOCH + timedelta(seconds=time)
-        found = self._moment_after(moment) if self._goes_on else self._time_after(moment)
+        found = self._moment_after(moment) if self._is_wildcard else self._time_after(moment)
         return None if found is None else (found - _EPOCH).total_seconds()
 
     def _moment_after(self, moment: datetime) -> datetime | None:

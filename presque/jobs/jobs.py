@@ -1,4 +1,4 @@
-"""Jobs in any state: looked up, listed, deleted, and dead ones made ready again.
+"""Jobs in any state: looked up, listed, changed, deleted, and delayed or dead ones made ready.
 
 A method calls one script; a method that concerns any number of jobs calls it for each 1,000. Errors are those of
 `presque.jobs.queues`.
@@ -33,12 +33,7 @@ if TYPE_CHECKING:
     from presque.redis.store import Store
 
 STATES = ("ready", "delayed", "leased", "dead")
-PURGED = (
-    "leased",
-    "delayed",
-    "ready",
-    "dead",
-)  # in this order, so that a job that changes its state meanwhile is found later
+PURGED = ("leased", "delayed", "ready", "dead")  # in this order: a job that changes its state meanwhile is found later
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Why:
-    """Why a job is not being done: a code of the contract, and a sentence. `before` is how many jobs will be handed out
+    """Why a job is where it is: a code of the contract, and a sentence. `before` is how many jobs will be handed out
     before a ready one, as things stand.
     """
 
@@ -100,13 +95,13 @@ class Job:
 
 
 class Never:
-    """The time at which a job expires that does not."""
+    """The expiry of a job that does not expire."""
 
 
 NEVER = Never()
 ALL = Match()
 
-LAST_DATE = 253402300799  # epoch seconds: that has a year of four digits
+LAST_DATE = 253402300799  # epoch seconds: the last one whose year has four digits
 
 _CURSOR = re.compile(r"[0-9]{1,17}:[0-9]{1,17}", re.ASCII)
 _MOST = b"%d" % MOST_AT_ONCE
@@ -152,7 +147,7 @@ class Jobs:
         """A page of the jobs in a state: up to `limit` (1,000) that match, from a `cursor` on, "" for the first page.
         Returns the jobs, and the cursor of the next page, None after the last. A page may have fewer jobs, or none,
         and not be the last: the store looks at a bounded number. Whatever is taken, deleted or added meanwhile, a job
-        that is in the state all the time is on exactly one page. Raises UnknownQueue or InvalidCursor.
+        that stays in the state, and is not changed, is on exactly one page. Raises UnknownQueue or InvalidCursor.
         """
         if cursor and not _CURSOR.fullmatch(cursor):
             raise InvalidCursor
@@ -174,7 +169,7 @@ class Jobs:
 
     async def purge(self, queue: str, states: Iterable[str] = PURGED, match: Match = ALL) -> int:
         """Delete the jobs in these states that match; the queue stays. Returns how many. Raises UnknownQueue, or
-        PartlyDone when the store went away in between.
+        PartlyDone when the store went away and some may be deleted.
         """
         purged = 0
         for state in states:
@@ -192,7 +187,7 @@ class Jobs:
     ) -> tuple[int, list[bytes]]:
         """Make dead jobs ready again, with no attempts counted: those of `numbers`, or up to `limit` that match, or all
         that match and are dead now. Returns how many, and which of `numbers` were not dead. Raises UnknownQueue, or
-        PartlyDone when the store went away in between.
+        PartlyDone when the store went away and some may be ready.
         """
         if numbers is not None:
             moved, _, _, *missing = _known(await self._store.on_queue("retry_dead", queue, b"", *numbers))
@@ -227,7 +222,7 @@ def _found(reply: Reply, queue: str) -> Job:
 
 
 def _why(job: Job, off: str, before: int) -> Why | None:
-    """Why the job is not being done. `off` is why the queue hands nothing out, `before` how many jobs are before it."""
+    """Why the job is where it is. `off` is why the queue hands nothing out, `before` how many jobs are before it."""
     last = job.failures[-1].error if job.failures else ""
     at = "" if job.at is None else _clock(job.at)
     until = f" until {at}" if at else ""

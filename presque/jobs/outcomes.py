@@ -1,7 +1,7 @@
 """The outcomes of settlements and extensions, in the words of the contract.
 
 The scripts reply with these words, the methods of `presque.jobs.leases` fire with them, and the answers of `/v1`
-contain them, without translation. Only the record of a release in the store has a word of its own: see `acked_by` in
+contain them, without translation. Only the record of a release in the store has a word of its own: see `acked` in
 `presque.redis.keys`.
 """
 

@@ -29,9 +29,9 @@ Value = float | bool | str | None  # of a setting: a number in its unit, a flag,
 class Setting:
     """A setting of a queue.
 
-    Clients call it `name`, or `group.name` within a group; in the store it is the field `stored` of the hash
-    `q`. `kind` is float, int, bool or str. A number has a `unit` and lies between `minimum` and `maximum`; seconds
-    here are milliseconds in the store. A str is one of `choices`. With a `default` of None nothing is in force until
+    Clients call it `name`, or `group.name` within a group; in the store it is the field `stored` of the hash `q`.
+    `kind` is float, int, bool or str. A number has a `unit` and lies between `minimum` and `maximum`; seconds here are
+    milliseconds in the store. A str is one of `choices`. With a `default` of None nothing is in force until
     the setting is set. The default of a bool or str is not stored, and the scripts do not know it.
     """
 

@@ -193,7 +193,7 @@ class Queues:
         return failed.addCallback(_inserted, queue, print_).addCallback(lambda jobs: [job_id for job_id, _ in jobs])
 
     def take(self, queue: str, limit: int = 1, worker: str = "", daemon: bytes = b"") -> Deferred[Taken]:
-        """Take up to `limit` (1,000) jobs for good: those that came due first, then the oldest. They are held for HOLD
+        """Take up to `limit` (1,000) jobs for good, in the order that `parts/rank.lua` defines. They are held for HOLD
         seconds, and must be delivered or given back, or kept where the queue has `redeliver_after` and a worker took
         them. Acknowledges jobs that the queue kept for that worker. When there is no job, `daemon` will be woken for
         the next. Fails with QueuePaused.
@@ -273,7 +273,7 @@ class Queues:
 
     def move(self, queue: str, limit: int = MOST_AT_ONCE) -> Deferred[int]:
         """Move up to `limit` (1,000) delayed jobs that are due, and as many jobs whose hold or lease ran out, to the
-        front. Fires with how many were moved or forgotten.
+        front; end as many that have expired; forget dead ones. Fires with how many that were.
         """
         return self._store.on_queue("move", queue, b"%d" % limit)
 

@@ -32,8 +32,8 @@ class Options(msgspec.Struct):
 
 
 class Live(msgspec.Struct):
-    """What is kept of a job that is leased or has failed: failed attempts, of which the last ones are noted (number,
-    epoch ms, error), and the worker that holds its lease.
+    """What is kept of a job that is leased or has failed: the number of failed attempts, the last of them (number,
+    epoch ms, error), and the worker that holds its lease, if its name is known.
     """
 
     attempts: int = 0
@@ -89,7 +89,9 @@ def packed_options(
     expires_in: float | None = None,
     headers: dict[str, str] | None = None,
 ) -> bytes:
-    """Options as `insert.lua` takes them; empty if there are none. `expires` is epoch seconds, `expires_in` seconds."""
+    """Options as `insert.lua` takes them; empty if there are none. `expires` is epoch seconds, `expires_in` seconds
+    from now.
+    """
     options = {
         "unique": _string(uniq) if uniq else None,
         "limit": max_attempts,

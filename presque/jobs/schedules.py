@@ -1,8 +1,8 @@
 """Schedules: jobs that are inserted again and again, at the times of a cron expression or after equal intervals.
 
-The store has the next time of each schedule. Any daemon fires those that have come: it computes the time that follows,
-and one script inserts the job and sets that time, if the time that has come is still the one that the daemon has read.
-So no daemon leads, and each time fires once. The clock that counts is Redis' alone.
+The store has the next time of each schedule. Any daemon fires those whose time has come: it computes the time that
+follows, and one script inserts the job and sets that time, if the time that has come is still the one that the daemon
+has read. So there is no leader, and each time fires once. Only the Redis clock counts.
 
 Times are epoch seconds. Errors are those of `presque.jobs.queues`.
 """
@@ -101,8 +101,9 @@ class Schedules:
         self.partitions = store.partitions
 
     async def put(self, queue: str, name: str, definition: Definition, job: NewJob) -> tuple[Schedule, bool]:
-        """Make a schedule, or change it: that, and whether it is new. `job` is due at once or after a delay. Its times
-        begin now; if they were the same before, they go on. Raises InvalidSchedule or InvalidScheduleName.
+        """Create a schedule, or change it. Returns it, and whether it is new. `job` is due at once or after a delay.
+        Its times begin now; if `cron`, `every` and `timezone` were the same before, they go on. Raises InvalidSchedule
+        or InvalidScheduleName.
         """
         _check_name(name)
         check(definition)
@@ -139,7 +140,7 @@ class Schedules:
 
     async def list_schedules(self, cursor: str, limit: int) -> tuple[list[Schedule], str | None, list[int]]:
         """Up to `limit` schedules, sorted by "<queue>/<name>", after `cursor`, which is "" for the first page; the
-        cursor of the next page, None on the last; and the partitions that did not answer. Those that this release
+        cursor of the next page, None on the last; and the partitions that did not answer. Schedules that this release
         cannot read are left out. Raises InvalidCursor.
         """
         if cursor:
@@ -151,13 +152,13 @@ class Schedules:
             found += list(zip(rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True))
             if more:
                 ends.append(rows[-4])
-        # A partition that ended early may have more before what others told.
+        # A partition that ended early may have more, which come before the last ones of the others.
         page = sorted(row for row in found if not ends or row[0] <= min(ends))[:limit]
         is_last = len(page) == len(found) and not ends
         return list(_readable(page)), None if is_last else page[-1][0].decode(), missing
 
     async def next_times(self, queue: str, name: str, count: int) -> list[float]:
-        """The next `count` times; those that it would have, if it is paused. Raises as `get`."""
+        """The next `count` times, or those that it would have if it is paused (epoch seconds). Raises as `get`."""
         now, schedule = await self._read(queue, name)
         first = schedule.next_at or after(schedule.definition, now)
         times: list[float] = []
@@ -167,8 +168,8 @@ class Schedules:
         return times
 
     async def run_now(self, queue: str, name: str) -> tuple[str, Literal["ready", "delayed"]]:
-        """Insert its job now; the id of the job and its state. The times go on as they were, also if it is paused.
-        Raises as `get`, and Duplicate, QueueFull or NotAccepting.
+        """Insert its job now, even if it is paused; its times go on as they were. Returns the id of the job and its
+        state. Raises as `get`, and Duplicate, QueueFull or NotAccepting.
         """
         _check_name(name)
         reply = await self._store.on_queue("run_schedule", queue, name.encode(), *_KNOWN)
@@ -194,7 +195,7 @@ class Schedules:
         return self._store.in_partition("due_schedules", partition, b"%d" % skip, b"%d" % limit).addCallback(read)
 
     async def fire(self, due: Due) -> int:
-        """Do what is to be done at the time that has come. Returns how many jobs were inserted or skipped: none if the
+        """Do what is to be done at the time that has come. Returns how many times fired or were skipped: 0 if the
         schedule has changed, or another daemon was first. Raises LaterSchedule.
         """
         at, done = due.at, 0

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 SHORTEST, LONGEST = 1, 366 * 86400  # seconds between two times of a schedule with `every`
 GRACE = 60.0  # seconds after which a time counts as missed, where missed ones are skipped
 MOST_MADE_UP = 100  # missed times for which jobs are inserted afterwards; the last ones
-_WIDER = 3  # by what the search for those times goes further back
+_WIDER = 3  # factor by which the search for those times goes further back each time
 
 _cron = lru_cache(maxsize=1024)(Cron)
 
 
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """When a schedule fires: at the times of `cron` in `timezone`, or `every` so many seconds. `misfire` says what
-    becomes of times at which no daemon or no store was there, `overlap` whether a job is inserted while the last one is
-    not done.
+    """When a schedule fires: at the times of `cron` in `timezone`, or at intervals of `every` seconds. `misfire` says
+    what becomes of times at which no daemon ran or the store was away, `overlap` whether a job is inserted while the
+    last one is unfinished.
     """
 
     cron: str | None = None
@@ -50,12 +50,12 @@ class Step(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def check(definition: Definition) -> None:
-    """Raise InvalidSchedule unless there can be such a schedule."""
+    """Raise InvalidSchedule unless the definition is valid."""
     if (definition.cron is None) == (definition.every is None):
         raise InvalidSchedule("give exactly one of cron and every")
     zone_of(definition.timezone)
     if definition.cron is not None and Cron(definition.cron, definition.timezone).after(0) is None:
-        raise InvalidSchedule("cron never comes")
+        raise InvalidSchedule("cron never matches")
     if definition.every is not None and not SHORTEST <= definition.every <= LONGEST:
         raise InvalidSchedule(f"every must be from {SHORTEST} to {LONGEST} seconds")
 
@@ -71,7 +71,7 @@ def after(definition: Definition, time: float, at: float | None = None) -> float
 
 
 def pending(definition: Definition, at: float, now: float, limit: int) -> list[float]:
-    """The times from `at`, which is one, to `now`; the last ones if there are more than `limit`."""
+    """The times from `at`, which is one of them, to `now`; the last `limit` if there are more."""
     if definition.cron is None:
         every, first = _step(definition), _ms(at)
         count = (_ms(now) - first) // every + 1
@@ -93,8 +93,8 @@ def _between(definition: Definition, time: float, last: float) -> Iterator[float
 
 
 def plan(definition: Definition, at: float, now: float) -> list[Step]:
-    """What becomes of the time `at`, which has come, and of those that have come since: one or several steps, one after
-    another. When several have come, `once` fires once for all of them.
+    """What becomes of the time `at`, which has come, and of those that have come since: one or more steps, in order.
+    When several times have come, `once` fires once for all of them.
     """
     following = after(definition, at, at)
     if definition.misfire == "all" and following is not None and following <= now:

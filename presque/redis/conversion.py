@@ -31,12 +31,14 @@ TELL = 5.0  # seconds between log lines
 
 FULL = "it is full; the conversion to another data model goes on when there is space"
 _BEGUN = b"2"  # what `converting` says: the data model that is converted
-_KEPT_FROM_OTHERS = b"fenced"  # and once no daemon of an earlier release is connected any more
+_KEPT_FROM_OTHERS = b"fenced"  # the same, once no daemon of an earlier release is connected any more
 
 
 @inlineCallbacks
 def begin(connection: Connection, recorded: bytes) -> Generator[Deferred[Any], Any, None]:
-    """Record that the store is being converted, unless its record does not say the data model `recorded` any more."""
+    """Record that the store is being converted, unless its record no longer has the data model `recorded` (b"" for
+    none). Fails with StoreUnavailable when the store is full.
+    """
     script = connection.factory.scripts["convert_store"]
     names = keys.partition_keys(script.keys, 0)
     try:
@@ -58,7 +60,9 @@ class Conversion:
 
     @inlineCallbacks
     def check(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
-        """Convert the store if its record says that this is under way. A check for `Store.checks`."""
+        """Convert the store if its record says that this is under way. A check for `Store.checks`. Fails with
+        StoreUnavailable when the store is full.
+        """
         state = yield connection.execute_command("HGET", keys.STORE, "converting")
         if state is None:
             return
@@ -83,7 +87,7 @@ class Conversion:
 
     @inlineCallbacks
     def _disconnect_others(self, connection: Connection) -> Generator[Deferred[Any], Any, None]:
-        """Have daemons of an earlier release that still run connect again: then they read the record, and end."""
+        """Make daemons of an earlier release that still run connect again: then they read the record, and exit."""
         yield connection.execute_command("HSET", keys.STORE, "converting", _BEGUN)  # a full Redis refuses it
         try:
             yield connection.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
@@ -126,7 +130,7 @@ class Conversion:
 
     @inlineCallbacks
     def _names(self, connection: Connection, partition: int) -> Generator[Deferred[Any], Any, list[str]]:
-        """The names of a partition's queues: those that are listed, and of which a part may be there."""
+        """The names of a partition's queues: those that are listed, and others of which something may be left."""
         found: set[bytes] = set()
         for command, key in (("ZSCAN", "queues"), ("SSCAN", "old_paused"), ("ZSCAN", "due")):
             kind = yield connection.execute_command("TYPE", keys.partition_key(key, partition))

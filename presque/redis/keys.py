@@ -18,7 +18,7 @@ queue's name and two queues can never share a key.
                          classes    1 once a job had another priority than the default
                          gone       holes in `ready`
                          delivered, acked, failed, died, expired, deleted
-                                    how many jobs, or attempts in the case of `failed`, ended so
+                                    how many jobs, or attempts in the case of `failed`, ended this way
                          and each setting that was set; `presque.jobs.policy` defines names, units, bounds and defaults
     ready      LIST  numbers, ascending, of jobs of the default priority that were never taken. A number whose record is
                      gone, or has the mark of a job that stands elsewhere, is a hole
@@ -35,11 +35,12 @@ queue's name and two queues can never share a key.
                      and d the payload follows, after x and X two bytes with the length (big endian) of a MessagePack
                      map, that map, and the payload. The map has `unique` (the uniq key), `limit` (own max_attempts),
                      `priority` (unless the default), `expires` (epoch ms), `headers` (a map); unknown names are kept.
-                     Jobs with - and x stand in `ready` or were taken from it, those with d and X never stood there
-    live       HASH  number -> mark (- or x, as that of the record says), receipt of the lease, and, if there is one, a
-                     space and a MessagePack map: `attempts` (failed ones), `failures` (the last ones:
+                     Jobs with - and x stand in `ready` or were taken from there; with d and X they do not belong
+                     there, and if their number is there, it is a hole
+    live       HASH  number -> mark (x if the record has options, else -), receipt of the lease, and, if there is one,
+                     a space and a MessagePack map: `attempts` (failed ones), `failures` (the last ones:
                      [[attempt, time (epoch ms), error], …]), `run_outs` (of its lease), `worker` (that holds it). Only
-                     of jobs that are leased, and without a receipt of others that failed or died
+                     jobs that are leased, or have failed or expired before, have it; the latter without a receipt
     uniq       HASH  uniq key -> number, while that job waits (ready or delayed)
     expiring   ZSET  number -> when it expires (epoch ms), while it waits
     acked      HASH  settlements, so that each can be repeated. number -> the receipt that acknowledged it;
@@ -91,9 +92,9 @@ INVARIANTS. The model test asserts them after each step.
    mark - or x stands in it exactly if its number is not below the first, and how many are before a job is a binary
    search.
 3. LLEN ready - gone is the number of records that stand in it.
-4. The mark of a record says whether the job's end touches anything but `jobs`, and whether it ever stood in `ready`.
+4. The mark of a record says whether it has options, and whether its number, if it is in `ready`, is the job or a hole.
 
-A store of data model 2 is converted when it is first connected to: presque.redis.conversion. There, a queue had the
+A store of data model 2 is converted when it is first connected to: see presque.redis.conversion. In it, a queue had the
 hashes receipts, uniq_of, attempts, limits, history, run_outs and holders by number, and settings; all taken jobs were
 in `leased`; a put-back job's rank was number - 2^53, one's that had come due its time; the mark u, else -, said that
 there was a uniq key; settlements were in acked_by. A partition had last_id, paused, processed and failed. Until a queue
@@ -143,7 +144,7 @@ def partition_of(queue: str, partitions: int) -> int:
 
 
 def queue_key(name: str, queue: str, partitions: int) -> bytes:
-    """The Redis key `name`, from either list above, for `queue`. Raises KeyError for an unknown name."""
+    """The Redis key `name`, from any list above, for `queue`. Raises KeyError for an unknown name."""
     partition = partition_of(queue, partitions)
     if name in QUEUE_KEYS:
         return b"presque:{%d}:%b:%b" % (partition, queue.encode(), name.encode())

@@ -117,8 +117,8 @@ class Record:
     async def keep(self, store: Store) -> int:
         """Create the record again when it is gone. Returns 1 if it was, else 0. The calling loop logs exceptions.
 
-        When it is that of another data model, or of a store that is being converted, connect again: that begins with a
-        check.
+        If it is the record of another data model, or of a store that is being converted, connect again, because a
+        connection begins with a check.
         """
         connection = next(iter(store.topology.connections), None)
         if connection is None:

@@ -3,10 +3,11 @@
 A script's first statement, `local ready, front = unpack(KEYS)`, names the keys that it needs; `presque.redis.keys`
 describes them. A line `--@include <name>` is replaced by the text of `lua/parts/<name>.lua`, or of the part of that
 name that was passed to `load`. A part may include others; each is included once, where it is first named.
+Lines that are comments are left out, so line numbers in errors of Redis are those of the text that remains.
 
-Redis runs the whole text at each call, and to define a function takes as long as half a command: so what is seldom
-needed is included, indented, in the branch that needs it. Such a part, with those that it includes, is known there
-alone.
+Redis runs the whole text at each call, and defining a function takes half as long as a command: so what is seldom
+needed is included, indented, in the branch that needs it. Such a part, and those that it includes, are known only
+there.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ _VIEW: dict[str, Any] = {
 }
 _LOOKED_UP: dict[str, Any] = {
     **_VIEW,
-    "why": {"code": "waiting-turn", "text": "2 jobs are handed out before it", "before": 2},
+    "why": {"code": "waiting-turn", "text": "2 jobs before it", "before": 2},
 }
 _RESERVED: dict[str, Any] = {
     "id": "mail:17",

@@ -23,7 +23,7 @@ DEFAULT_BATCH = 10  # jobs
 LARGEST_BATCH = 1000  # jobs fetched by one request
 
 _WORKER, _IDEMPOTENCY_KEY = WORKER.lower().encode(), IDEMPOTENCY_KEY.lower().encode()
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # a byte that is not, in `text`
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # as which `text` decodes a byte that is not UTF-8
 _NUMBER = re.compile(rb"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})")
 
 

@@ -29,7 +29,7 @@ PROBLEMS = {
     "wrong-state": (
         "Wrong state",
         409,
-        "Check the job or queue: its state does not allow this; for example, the queue accepts no jobs.",
+        "Check the job, queue or schedule: its state does not allow this; for example, the queue accepts no jobs.",
     ),
     "unauthorized": ("Authentication required", 401, "Send a valid token."),
     "forbidden": ("Forbidden", 403, "Use a token that allows this, and not another site's page."),

@@ -125,7 +125,7 @@ async def test_what_overlaps_is_skipped_while_the_job_hangs(client, redis):
     for skipped in (1, 2):  # while it is ready
         make_due(redis)
         view = await shown(client, lambda view, skipped=skipped: view["skipped"] == skipped)
-        assert view["last_error"] == "the job before is not done"
+        assert view["last_error"] == "the previous job is unfinished"
     (job,) = await reserve(client, lease=900)
     make_due(redis)
     await shown(client, lambda view: view["skipped"] == 3)  # while it is leased

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 Dump = dict[str, Any]
 
-PUT_BACK, CAME_DUE, BEHIND_DUE, CLASS = 2.0**53, 2**47, 2**47 + 2**46, 4 * 2**49
 _NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}")  # of a queue
 _READS = {
     b"string": lambda command, key: command("GET", key),

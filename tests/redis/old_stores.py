@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 FIRST, LAST = "78e9326", "7a9586e"  # the first and the last release with data model 2 of which stores are made here
 QUEUES = ("mail", "a:b", "front", "x:jobs", "Q.2-3@x", "_")
-PUT_BACK, CAME_DUE, BEHIND_DUE, CLASS = 2**53, 2**47, 2**47 + 2**46, 4 * 2**49
 
 
 def tree_of(revision: str, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 -- Changes when a ready or delayed job is due, its priority, or when it expires.
 -- ARGV   given up at (epoch ms), queue, number, due (epoch ms, +ms from now, or '' to leave it), priority ('' to leave it), expires
 --        (epoch ms, '' to leave it, - for never)
--- Reply  <as look_up>, the job as it is then; {} if it does not exist; 0 if it is leased or dead, or has expired
+-- Reply  as look_up, the job as it is then; {} if it does not exist; 0 if it is leased or dead, or has expired
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting = unpack(KEYS)
 --@include now
 --@include check_keys

@@ -1,4 +1,4 @@
--- Ends the conversion of a partition, once its queues are converted: removes what data model 2 had of it.
+-- Ends the conversion of a partition, once its queues are converted: removes the keys that only data model 2 had.
 -- ARGV   given up at (epoch ms)
 -- Reply  1
 local store_record, floor, old_last_id, old_paused, old_processed, old_failed = unpack(KEYS)

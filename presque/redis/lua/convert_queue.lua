@@ -1,6 +1,7 @@
--- Converts a queue of data model 2, while the store's record says that this is under way: about 1,000 jobs, or 4 MiB of records. A
--- call goes on where the last one ended, whoever made it. In this order: `ready`, which stays as it is except for jobs that were
--- taken before; the jobs that are elsewhere; jobs that are nowhere; the facts of the queue.
+-- Converts a part of a queue of data model 2 (see parts/spend.lua), while the store's record says that this is under way. A call
+-- goes on where the last one ended, whoever made it. Its phases, in this order: read (`ready`, which stays as it is but for jobs
+-- that were taken before), empty (those leave it), kept (who keeps which job), places (the jobs that are elsewhere), lost, holes and
+-- scan (jobs that are nowhere), and end (the facts of the queue).
 -- ARGV   given up at (epoch ms), queue, cursor from the last reply ('0' on a new connection)
 -- Reply  {how many jobs it converted, cursor, 1 if there is more to do, else 0}
 local store_record, queues, due, q, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, acked, acked_before,
@@ -22,6 +23,8 @@ end
 if redis.call('EXISTS', conversion) == 0 then
   begin_conversion()
 end
+-- unread: how many numbers of `ready` are still to be read, in `holes` how many were; following: the number that was read last; stay:
+-- jobs that stay in `ready`; gone: holes there; placed: jobs that were put elsewhere, of which so many were moved to the front.
 local FIGURES = { unread = 0, following = 2 ^ 53, stay = 0, gone = 0, placed = 0, moved = 0 }
 local state = { phase = redis.call('HGET', conversion, 'phase') }
 for name, first in pairs(FIGURES) do

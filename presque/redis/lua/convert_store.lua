@@ -1,4 +1,5 @@
--- Begins to convert a store of data model 2: from now on no earlier release uses it, and no script of this one until it is done.
+-- Begins to convert a store of data model 2: from now on no earlier release uses it, and this one runs only the scripts of the
+-- conversion until that is done.
 -- ARGV   given up at (epoch ms), the data model that was read ('' if none is recorded)
 -- Reply  1
 local store_record = unpack(KEYS)

@@ -1,4 +1,4 @@
--- Fires a schedule, once: unless its time is still the one that the caller has read, another caller was first, and nothing is done.
+-- Fires a schedule, once: if its time is no longer the one that the caller has read, another caller was first, and nothing is done.
 -- Inserts its job, and sets its next time. A job that the queue refuses, or that would overlap with the last one, is skipped.
 -- ARGV   given up at (epoch ms), queue, name, the time that has come (epoch ms), the definition that the caller has read, its next
 --        time (epoch ms; '' if there is none), 1 to insert, 0 to let the time pass

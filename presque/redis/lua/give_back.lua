@@ -24,7 +24,7 @@ for i = 6, #ARGV, 2 do
   local text = redis.call('HGET', live, ARGV[i])
   if text and select(2, read_live(text)) == ARGV[i + 1] then
     redis.call('ZREM', leased, ARGV[i])
-    count = count + to_front(queue, { ARGV[i] }, (end_lease(ARGV[i], text)))
+    count = count + to_front(queue, { ARGV[i] }, end_lease(ARGV[i], text))
   end
 end
 if count > 0 then

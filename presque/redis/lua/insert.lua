@@ -1,4 +1,4 @@
--- Inserts jobs with options of their own, all or nothing, and once per idempotency key.
+-- Inserts jobs, with or without options, all or nothing, and once per idempotency key.
 -- ARGV   given up at (epoch ms), queue, fingerprint of the request ('' without an idempotency key), how long to remember it
 --        (ms), then for each job: due (epoch ms, +ms from now, or ''), its options (a MessagePack map as in a record, or ''; with
 --        `expires_in` (ms from now) in the place of `expires`), payload

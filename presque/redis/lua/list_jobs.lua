@@ -1,8 +1,8 @@
--- Reads a page of a queue's jobs in one state: see parts/page.lua. A page ends after about 8 MiB.
+-- Reads a page of a queue's jobs in one state: see parts/page.lua. A page ends after about 8 MiB of records.
 -- ARGV   given up at (epoch ms), queue, state, cursor ('' for the first page), maximum number (up to 1000), part of the last error
 --        (or ''), age of the jobs (ms, or '')
--- Reply  {cursor of the next page, '' on the last, {<see parts/describe.lua>}, …}; 0 when the queue does not exist, 1 when the call
---        must be repeated because more jobs have come due than one script moves
+-- Reply  {cursor of the next page, '' on the last, <see parts/describe.lua>, …}; 0 when the queue does not exist, 1 when the
+--        call must be repeated because more jobs have come due than one script moves
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting = unpack(KEYS)
 --@include now
 --@include describe

@@ -1,7 +1,7 @@
--- Reads schedules of a partition, sorted by "<queue>/<name>". A page ends after about 8 MiB.
+-- Reads schedules of a partition, sorted by "<queue>/<name>". A page ends after about 8 MiB of them.
 -- ARGV   given up at (epoch ms), the member to start after ('' for the first page), maximum number
--- Reply  {1 if there are more, else 0, then for each: "<queue>/<name>", its next time (epoch ms) or '', its state, the schedule}: see
---        `schedule_state` and `schedules` in presque.redis.keys
+-- Reply  {1 if there are more, else 0, then for each: "<queue>/<name>", its next time (epoch ms) or '', its state, the
+--        schedule}: see `schedule_state` and `schedules` in presque.redis.keys
 local schedules, schedule_due, schedule_names, schedule_state = unpack(KEYS)
 --@include now
 local first, count = ARGV[2] == '' and '-' or '(' .. ARGV[2], tonumber(ARGV[3])

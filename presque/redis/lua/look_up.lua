@@ -1,6 +1,6 @@
 -- Reads everything known about one job.
 -- ARGV   given up at (epoch ms), queue, number
--- Reply  {<see parts/describe.lua>, <see parts/waits_for.lua>}, or {}
+-- Reply  see parts/describe_whole.lua, or {} if it does not exist
 local q, ready, front, behind, delayed, leased, dead, held, jobs, live = unpack(KEYS)
 --@include now
 --@include describe_whole

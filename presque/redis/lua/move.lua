@@ -1,4 +1,5 @@
--- Moves a queue's due delayed jobs and run-out leases to its front, ends expired jobs, and forgets dead ones that are too old.
+-- Moves delayed jobs that have come due, and jobs whose lease or hold has run out, to the front, ends expired jobs, and forgets
+-- dead ones that are too old or too many: see parts/move.lua.
 -- ARGV   given up at (epoch ms), queue, maximum number of each (up to 1000)
 -- Reply  how many jobs were moved, ended or forgotten: that maximum or more when there is more to do
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting = unpack(KEYS)

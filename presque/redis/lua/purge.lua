@@ -1,14 +1,15 @@
 -- Deletes some of a queue's jobs in one state, in order: see parts/page.lua.
 -- ARGV   given up at (epoch ms), queue, state, cursor ('' for the beginning), maximum number (up to 1000), part of the last error
 --        (or ''), age of the jobs (ms, or '')
--- Reply  {how many it deleted, the cursor for what follows, '' if that was all}; 0 when the queue does not exist
+-- Reply  {how many it deleted, the cursor for what follows, '' if that was all}; 0 when the queue does not exist. It deletes none
+--        when more jobs have come due than one script moves
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting = unpack(KEYS)
 --@include now
 --@include check_keys
+--@include delete_job
 --@include each_on_page
 --@include move_if_due
 --@include skip_holes
---@include delete_job
 if redis.call('HEXISTS', q, 'n') == 0 then
   return 0
 elseif move_if_due(ARGV[2]) then

@@ -2,8 +2,8 @@
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or ''),
 --        how long to remember the idempotency key (ms, or '' without one), daemon (or '') to wake later if there is
 --        no job, other queues of the same reservation …
--- Reply  {now, lease ends at (both epoch ms), number, record, attempt, max_attempts, number, …}; 0 when the queue is stopped; what
---        parts/reserved_before.lua returns; or {'elsewhere', queue}, from which something was leased with the idempotency key
+-- Reply  {now, lease ends at (both epoch ms), number, record, attempt, max_attempts, number, …}; 0 when the queue is stopped;
+--        what parts/reserved_before.lua returns; or {'elsewhere', queue}, from which something was leased with the idempotency key
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting, last_seen,
   worker_processed, remembered = unpack(KEYS)
 --@include now

@@ -2,8 +2,8 @@
 -- `max_length` does not apply.
 -- ARGV   given up at (epoch ms), queue, maximum number, cursor, part of the last error, age as in purge.lua: longest dead first; or
 --        '' and then numbers
--- Reply  {how many it moved, how many are still dead, the cursor for what follows, '' if that was all, numbers that were not dead …},
---        or 0 when the queue does not exist
+-- Reply  {how many it moved, how many are still dead, the cursor for what follows, '' if that was all, numbers that were not
+--        dead …}, or 0 when the queue does not exist
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting = unpack(KEYS)
 --@include now
 --@include check_keys

@@ -1,6 +1,6 @@
 -- Makes a delayed or dead job ready, in front as if it had come due now; a dead one with no attempts counted.
 -- ARGV   given up at (epoch ms), queue, number
--- Reply  <as look_up>, the job as it is then; {} if it does not exist; 0 if it is in another state
+-- Reply  as look_up, the job as it is then; {} if it does not exist; 0 if it is in another state
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, waiting = unpack(KEYS)
 --@include now
 --@include check_keys

@@ -1,7 +1,7 @@
 -- Inserts the job of a schedule now; its times go on as they were.
 -- ARGV   given up at (epoch ms), queue, name, names of a definition that the caller knows
--- Reply  {number, r(eady) or d(elayed)}; as in insert.lua when it was refused; 0 when there is no such schedule, 1 when its definition
---        has other names
+-- Reply  {number, r(eady) or d(elayed)}; as in insert.lua when it was refused; 0 when there is no such schedule, 1 when its
+--        definition has other names
 local q, queues, due, floor, ready, front, behind, delayed, jobs, uniq, expiring, waiting, schedules, schedule_state = unpack(KEYS)
 --@include now
 --@include insert_scheduled

@@ -1,4 +1,4 @@
-"""The headers of a job: what its producer says beside the payload, and the trace to which the insertion belongs."""
+"""The headers of a job: what its producer adds to the payload, and the trace to which the insertion belongs."""
 
 from __future__ import annotations
 

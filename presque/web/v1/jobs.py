@@ -61,7 +61,7 @@ class JobView(Struct, omit_defaults=True):
 
 
 class JobChange(Struct, forbid_unknown_fields=True):
-    """What to change of a job; not both of `delay` and `run_at`. With null in `expires_at` it never expires."""
+    """What to change in a job; not both of `delay` and `run_at`. With null in `expires_at` it never expires."""
 
     run_at: Epoch | UnsetType = UNSET
     delay: Seconds | UnsetType = UNSET

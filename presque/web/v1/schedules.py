@@ -1,4 +1,4 @@
-"""Schedules under `/v1`: made, changed, looked at, listed, run at once, deleted."""
+"""Schedules under `/v1`: created, changed, shown, listed, run at once, deleted."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Zone = Annotated[str, Meta(max_length=cron.LONGEST_ZONE)]
 
 # Why a schedule inserted no job: see `State` in presque.jobs.schedules.
 REASONS = {
-    "missed": "the time was missed: no daemon or no store was there",
-    "overlap": "the job before is not done",
+    "missed": "the time was missed: no daemon was running, or the store was away",
+    "overlap": "the previous job is unfinished",
     "duplicate": Duplicate.message,
     "full": QueueFull.message,
     "closed": NotAccepting.message,
@@ -37,8 +37,9 @@ REASONS = {
 
 
 class NewSchedule(Struct, forbid_unknown_fields=True):
-    """When to insert which job: either at the times of `cron`, five fields, in `timezone`, or `every` so many seconds.
-    `job` is as on insertion, without `run_at` and `expires_at`; `delay` and `expires_in` count from the insertion.
+    """When to insert which job: either at the times of `cron`, five fields, in `timezone`, or at intervals of `every`
+    seconds. `job` is as on insertion, without `run_at` and `expires_at`; `delay` and `expires_in` count from the
+    insertion.
     """
 
     job: NewJob
@@ -63,8 +64,8 @@ class ScheduledJob(Struct, omit_defaults=True):
 
 
 class ScheduleView(Struct, omit_defaults=True):
-    """A schedule and what it has done: how many jobs it `fired`, when the last one and which; how many were `skipped`,
-    and why the last of those. `next_at` is null if it is paused.
+    """A schedule and what it has done: how many jobs it inserted (`fired`), and which one last (`last_job`) and when
+    (`last_at`); how many times were `skipped`, and why and when the last of them. `next_at` is null if it is paused.
     """
 
     queue: str
@@ -113,7 +114,7 @@ def _add_change(routes: Routes, schedules: Schedules) -> None:
     @routes.at(
         "PUT",
         PATH,
-        summary="Make a schedule, or change it; that never fires it.",
+        summary="Create a schedule, or change it; this never fires it.",
         name="putSchedule",
         body=NewSchedule,
         answers={200: ScheduleView, 201: ScheduleView},
@@ -167,7 +168,7 @@ def _add_look(routes: Routes, schedules: Schedules) -> None:
     @routes.at(
         "GET",
         PATH + "/next",
-        summary="Tell the next times of a schedule; those that it would have, if it is paused.",
+        summary="List the next times of a schedule, or those that it would have if it is paused.",
         name="nextTimes",
         answers={200: Times},
         refuses=(404, 409),
@@ -181,7 +182,7 @@ def _add_run(routes: Routes, schedules: Schedules) -> None:
     @routes.at(
         "POST",
         PATH + "/run-now",
-        summary="Insert the job of a schedule now, also if the schedule is paused; its times go on as they were.",
+        summary="Insert the job of a schedule now, even if the schedule is paused; its times go on as they were.",
         name="runSchedule",
         answers={201: JobRef},
         refuses=(404, 409, 429),

@@ -1,5 +1,5 @@
--- Ends leased jobs; `notes` has for each its number and its receipt. What it does first fails, before anything is written, if the key
--- has a wrong type; the script has read the others.
+-- Ends leased jobs; `notes` has for each its number and its receipt. Its first command fails, before anything is written, if `jobs`
+-- has a wrong type; the script has read `leased` and `live` before.
 
 --@include note_settlement
 local function acknowledge(ids, notes)

@@ -1,42 +1,18 @@
 -- Puts the jobs that do not stand in `ready` where they are in data model 3: taken, dead, delayed, and in front.
 
 --@include convert_record
+--@include hold_job
 --@include is
 --@include old_jobs
 --@include padded
 --@include rank
 --@include spend
+-- A job that was put back, or of whose take nothing is known.
 local function to_front_again(old, i, id)
   convert_live(old, i, id, '')
   redis.call('ZADD', front, rank(DEFAULT_PRIORITY, tonumber(id)), padded(id))
   if old.unique[i] and is(uniq, 'hash') then
     redis.call('HSETNX', uniq, old.unique[i], id)
-  end
-end
-
--- Adds a job to those that are held under the same receipt.
-local function hold_job(holds, old, i, id, deadline)
-  local receipt = old.receipt[i]
-  local worker = receipt:byte() == 107 and (old_holder(old, i) or '') -- 'k'
-  local name = table.concat({ receipt, deadline, worker or '' }, ' ')
-  local under = holds[name] or { receipt = receipt, worker = worker, deadline = deadline, mark = '-', ids = {} }
-  convert_live(old, i, id, '')
-  if old_options(old, i) or has_failed(old, i) then
-    under.mark = 'x'
-  end
-  under.ids[#under.ids + 1] = id
-  holds[name] = under
-end
-
-local function store_holds(holds)
-  for _, under in pairs(holds) do
-    local receipt = under.receipt
-    local member = receipt:sub(1, 1) .. under.mark .. receipt:sub(2) .. ' ' .. table.concat(under.ids, ' ')
-    if under.worker then
-      member = member .. '\n' .. under.worker
-      redis.call('HSET', kept, under.worker, (redis.call('HGET', kept, under.worker) or '') .. member .. '\0')
-    end
-    redis.call('ZADD', held, under.deadline, member)
   end
 end
 

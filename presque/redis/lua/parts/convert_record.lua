@@ -20,7 +20,7 @@ local function convert_record(state, id, options)
   end
   state.placed = state.placed + 1
   if state.placed % 400 == 0 then
-    collectgarbage() -- Lua finds equal strings by few of their bytes: the more records there are at a time, the longer it looks
+    collectgarbage() -- Lua hashes few bytes of a long string, so similar records collide: the fewer there are at a time the better
   end
   return true
 end

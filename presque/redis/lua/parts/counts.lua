@@ -1,6 +1,6 @@
 -- The counts of a queue: {ready, delayed, leased, dead, 1 if stopped else 0, 1 if it exists else 0, age of the oldest ready job
--- (ms, -1 if none), {inserted, handed out, delivered, acked, failed, died, expired, deleted}, {setting, …} as texts in the order of
--- `setting_names`, '' for unset}. A due job counts as ready, moved or not.
+-- (ms, -1 if none), {inserted, handed out, delivered, acked, failed, died, expired, deleted}, {setting, …} as texts in the order
+-- of `setting_names`; for one that is not set its default, else ''}. A due job counts as ready, moved or not.
 
 --@include padded
 --@include setting_defaults

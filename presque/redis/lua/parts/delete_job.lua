@@ -1,4 +1,4 @@
--- Deletes a job from the place that `locate` told.
+-- Deletes a job, whose place `locate` returned.
 
 --@include leave
 --@include options_of

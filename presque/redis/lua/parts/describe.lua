@@ -1,11 +1,10 @@
 -- Everything known about a job: {number, state, record, what `live` has of it or '', time, max_attempts of the queue, worker}. The
--- time (epoch ms) is when it is due, its lease or hold ends or it died, '' if it is ready. The worker is the one that it is kept
--- for, or ''. `place` and `at` are what `locate` told; without them it looks. Also returns the place.
+-- time (epoch ms) is when it is due, its lease or hold ends or it died, '' if it is ready or not known. The worker is the one that it
+-- is kept for, or ''. `place` and `at` are what `locate` returned.
 
---@include locate
 --@include numbers_of
 --@include setting
-local MOST_HELD = 5000 -- jobs of takes that are looked through
+local MOST_HELD = 5000 -- jobs in `held` that are searched for one
 local holds -- number -> {end of the hold, worker that the job is kept for or ''}
 
 local function hold_of(id)
@@ -23,9 +22,6 @@ local function hold_of(id)
 end
 
 local function describe(id, record, place, at)
-  if not place then
-    place, at = locate(id, record)
-  end
   local state, worker = 'ready', ''
   if place == 'held' then
     state = 'leased'
@@ -38,5 +34,5 @@ local function describe(id, record, place, at)
   elseif at ~= '' then
     at = string.format('%.0f', at)
   end
-  return { id, state, record, redis.call('HGET', live, id) or '', at, setting('max_attempts'), worker }, place
+  return { id, state, record, redis.call('HGET', live, id) or '', at, setting('max_attempts'), worker }
 end

@@ -1,11 +1,11 @@
--- Calls `visit(id, record, place, at)` for jobs of a state that match (see parts/matches.lua), from a cursor on (see parts/page.lua):
--- up to `count` of them, out of about 1,000 that this looks at, and of about 8 MiB, together with the bytes that `visit` returns.
--- Returns the cursor for what follows, '' if that was all.
+-- Calls `visit(id, record, place, at)` for jobs of a state that match (see parts/matches.lua), from a cursor on (see parts/page.lua),
+-- with what `locate` would return: for up to `count` of them, out of about 1,000 that this reads, or 8 MiB of records and of what
+-- `visit` counts, by returning a number of bytes. Returns the cursor for what follows, '' if that was all.
 
 --@include locate
 --@include matches
 --@include page
-local LARGEST_PAGE = 8388608
+local LARGEST_PAGE = 8388608 -- bytes
 
 -- Where the job is, if it is in that state at all.
 local function place_in(id, record, place, score)

@@ -1,5 +1,5 @@
--- Settles a leased job by a nack, final nack or release: see settle.lua. Returns the result, two times, and whether the job is ready
--- again. A script calls `check_keys` before the first, and `bury` once if a job died.
+-- Settles a leased job by a nack, final nack or release: see settle.lua. Returns the three values of its reply, and whether the job
+-- is ready again. A script calls `check_keys` before the first job, and `bury` once if a job died.
 
 --@include back_off
 --@include count_attempt

@@ -2,7 +2,7 @@
 
 --@include is
 --@include visit_by
--- Those of a hash, unless it has too many to be settings.
+-- The settings that were set; none if the hash has too many fields to be settings.
 local function old_facts()
   local set = is(old_settings, 'hash') and redis.call('HLEN', old_settings) <= 100 and redis.call('HGETALL', old_settings)
   return set or {}

@@ -1,5 +1,5 @@
--- Ends the jobs of members of `held`, and counts them as delivered. Returns how many there were. The script has read `held`; what it
--- does first fails, before anything is written, if a key has a wrong type.
+-- Ends the jobs of members of `held`, and counts them as delivered. Returns how many there were. Its first command fails, before
+-- anything is written, if `live` or `jobs` has a wrong type; the script has read `held` before.
 local MOST_AT_ONCE = 1000
 
 local function end_some(members, ids, has_live)

@@ -1,4 +1,4 @@
--- Ends a job whose time to be done has passed, and that was removed from its place. With the setting on_expiry it is dead, and the
+-- Ends a job that has expired and was removed from its place. With the setting on_expiry it is dead, and the
 -- function returns true; a script that calls it must call `bury` then.
 
 --@include die

@@ -1,26 +1,16 @@
 -- Finds jobs that stand nowhere, as after a script that failed half way, and puts them in front; only if there are more records
--- than jobs that were put somewhere. If jobs have left `ready`, it first counts the holes there anew: one may have stood there twice.
+-- than jobs that were put somewhere. Before that it counts the holes in `ready` anew, also if jobs have left it: one may have stood
+-- there twice.
 
 --@include convert_record
+--@include index_in_ready
 --@include is_number
 --@include old_jobs
 --@include padded
 --@include rank
 --@include spend
 local function stands_in_ready(id)
-  local number, low, high = tonumber(id), 0, redis.call('LLEN', ready) - 1
-  while low <= high do
-    local middle = math.floor((low + high) / 2)
-    local there = tonumber(redis.call('LINDEX', ready, middle))
-    if there == number then
-      return true
-    elseif there < number then
-      low = middle + 1
-    else
-      high = middle - 1
-    end
-  end
-  return false
+  return redis.call('LINDEX', ready, index_in_ready(tonumber(id))) == id
 end
 
 -- Whether each record has its job.

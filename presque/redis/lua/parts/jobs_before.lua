@@ -1,5 +1,5 @@
 -- How many jobs will be handed out before a ready one, as things stand. If more than 5,000 numbers in `ready` are before it and
--- some of them are holes, these are taken as spread evenly.
+-- some of them are holes, these are assumed to be spread evenly.
 
 --@include index_in_ready
 --@include padded
@@ -16,7 +16,7 @@ local function before_in_ready(number)
   end
   local count = 0
   for _, id in ipairs(redis.call('LRANGE', ready, 0, low - 1)) do
-    local mark = (redis.call('HGET', jobs, id) or 'a job without'):byte(14)
+    local mark = (redis.call('HGET', jobs, id) or ''):byte(14)
     count = count + ((mark == 45 or mark == 120) and 1 or 0) -- '-', 'x'
   end
   return count

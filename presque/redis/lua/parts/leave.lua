@@ -1,4 +1,4 @@
--- Takes a job out of the place that `locate` told. One that is held has none.
+-- Takes a job out of the place that `locate` returned. The number of a held job stays in its member of `held`.
 
 --@include padded
 local function leave(id, place)

@@ -1,4 +1,4 @@
--- Writes down who keeps a job: the first releases with data model 2 had it in `kept` alone.
+-- Records for which worker each job is kept: the first releases with data model 2 had that in `kept` alone.
 
 --@include is
 --@include spend

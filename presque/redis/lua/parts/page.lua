@@ -1,13 +1,12 @@
--- Pages of a queue's jobs in one state. Their order does not change while they are in that state, and a page begins after a job, not
--- after a count; so whatever is taken, deleted or added meanwhile, a job that stays in the state is on exactly one page. The order
--- is that in which jobs are taken, come due or died; leased ones, whose leases are extended, are in the order of their numbers.
+-- Pages of a queue's jobs in one state. Their order does not change while they are in that state (unless change.lua changes it), and
+-- a page begins after a job, not after a count; so whatever is taken, deleted or added meanwhile, a job that stays in the state is on
+-- exactly one page. The order is that in which jobs are taken, come due or died; leased ones, whose leases may be extended, are in
+-- the order of their numbers.
 
 --@include index_in_ready
---@include numbers_of
 --@include padded
+--@include page_of_leased
 --@include rank
-local MOST_SORTED = 20000
-
 -- The index of the first member of a sorted set that comes after this one, present or not.
 local function index_after(key, score, member)
   local low = redis.call('ZCOUNT', key, '-inf', string.format('(%.0f', score)) -- `..` keeps 14 digits
@@ -46,60 +45,6 @@ local function page_of_ready(after, number, count)
     add_ranked(page, 'behind', behind, after, padded(number), count)
   end
   return page
-end
-
--- The numbers above this one, sorted, of all leased and held jobs.
-local function all_leased_above(number)
-  local numbers = {}
-  local function collect(ids)
-    for _, id in ipairs(ids) do
-      if tonumber(id) > number then
-        numbers[#numbers + 1] = tonumber(id)
-      end
-    end
-  end
-  collect(redis.call('ZRANGE', leased, 0, -1))
-  for _, member in ipairs(redis.call('ZRANGE', held, 0, -1)) do
-    collect(numbers_of(member))
-  end
-  table.sort(numbers)
-  return numbers
-end
-
--- The same for so many that to sort them takes long: out of the next 10,000 numbers, and the last of these.
-local function next_leased_above(number)
-  local first = math.max(number, tonumber(redis.call('HGET', q, 'base'))) + 1
-  local last, numbers = math.min(first + 9999, tonumber(redis.call('HGET', q, 'n'))), {}
-  for from = first, last, 1000 do
-    local ids = {}
-    for id = from, math.min(from + 999, last) do
-      ids[#ids + 1] = id
-    end
-    for i, ends_at in ipairs(redis.call('ZMSCORE', leased, unpack(ids))) do
-      if ends_at or redis.call('HEXISTS', jobs, ids[i]) == 1 then -- it may be held
-        numbers[#numbers + 1] = ids[i]
-      end
-    end
-  end
-  if last >= first and numbers[#numbers] ~= last then
-    numbers[#numbers + 1] = last
-  end
-  return numbers
-end
-
-local function page_of_leased(number, count)
-  -- What is not elsewhere is leased, or held by a take.
-  local count_of_all = redis.call('HLEN', jobs) - redis.call('LLEN', ready) + (redis.call('HGET', q, 'gone') or 0)
-  for _, key in ipairs({ front, behind, delayed, dead }) do
-    count_of_all = count_of_all - redis.call('ZCARD', key)
-  end
-  local is_sortable = count_of_all <= MOST_SORTED
-  local numbers, page = is_sortable and all_leased_above(number) or next_leased_above(number), {}
-  for i = 1, math.min(count, #numbers) do
-    page[i] = { string.format('%d', numbers[i]), '0', 'leased' }
-  end
-  local last = page[#page] and tonumber(page[#page][1]) or number
-  return page, #numbers > #page or not is_sortable and last < tonumber(redis.call('HGET', q, 'n'))
 end
 
 -- Up to `count` jobs of a state after the cursor "score number", from the beginning if that is '': {{number, score, place}, …}; and

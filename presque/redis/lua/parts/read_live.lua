@@ -24,10 +24,10 @@ local function keep_live(id, text)
   end
 end
 
--- Takes the receipt from a job whose lease has ended. Returns its mark and its map.
+-- Takes the receipt from a job whose lease has ended. Returns its mark.
 local function end_lease(id, text)
   local mark, _, map = read_live(text)
   map.worker = nil
   keep_live(id, live_text(mark, '', map))
-  return mark, map
+  return mark
 end

@@ -1,5 +1,5 @@
--- The result of a settlement that cannot be made, as settle.lua replies it: that of the same settlement, if it was made before, else
--- lease-lost or not-found.
+-- The result of a settlement that cannot be made, as in settle.lua's reply: that of the same settlement, if it was made before,
+-- else lease-lost or not-found.
 local function noted(member)
   return redis.call('HGET', acked, member) or redis.call('HGET', acked_before, member)
 end

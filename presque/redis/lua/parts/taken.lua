@@ -1,8 +1,8 @@
 -- Takes up to `want` jobs for `length` ms, or for the queue's lease (statements, not a function). What it got is in parallel lists:
 -- `ids`, `records`; and unless `mark` is -, `options` (a map or false) and `lives` (what `live` has, or false). `taken` is how many
--- there are. The script stores them by `store(deadline, ids, records, mark, options, lives)`, if there are any; it must leave
--- nothing when it fails, but what its first ZADD did. Records that the worker ('' if unnamed) was seen, and if there was no job that
--- the daemon ('' for none) waits.
+-- there are. If there are any, this calls the script's `store(deadline, ids, records, mark, options, lives)`, which must leave
+-- nothing when it fails but members of `leased`, which `unpop` removes. Records that the worker ('' if unnamed) was seen, and if
+-- there was no job that the daemon ('' for none) waits.
 
 --@include moved
 --@include setting_defaults
@@ -10,7 +10,7 @@ local deadline = now + (length or tonumber(lease or setting_defaults.lease))
 local taken, ids, records, mark = 0, {}, {}, '-'
 local ranks, options, lives -- ranks: where they stood, false for `ready`
 local popped, popped_ranks, done -- numbers, and where they stood, of which the first `done` were looked at
-local dropped, has_died = 0, false -- jobs that have expired or were deleted before
+local dropped, has_died = 0, false -- jobs that have expired, and holes; whether any of the former is dead
 local is_done, why = true, nil
 
 -- The usual case first: one job, without options, from `ready`.

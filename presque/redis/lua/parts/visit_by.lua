@@ -9,7 +9,7 @@ local function visit_at(queue, at)
   end
 end
 
--- Has it moved at `at` (epoch ms) or earlier.
+-- Makes sure that it is moved at `at` (epoch ms) or earlier.
 local function visit_by(queue, at)
   local known = redis.call('HGET', q, 'at')
   if not known or tonumber(known) > at then

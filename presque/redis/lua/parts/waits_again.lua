@@ -1,5 +1,5 @@
 -- Gives a job that waits again what belongs to a waiting job: its uniq key, unless another job has it by now, and its expiry.
--- Returns its priority; nothing if the job was deleted meanwhile. `mark` (- or x) says whether its record has options.
+-- Returns its priority (5 by default); nothing if the job was deleted meanwhile. `mark` (- or x) says whether its record has options.
 
 --@include options_of
 --@include visit_by
