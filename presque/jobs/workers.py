@@ -57,7 +57,8 @@ class Workers:
         part of this was done.
         """
         check_worker(worker)
-        await self._store.on_queue("register", queue, worker.encode())
+        while await self._store.on_queue("register", queue, worker.encode()):
+            pass  # more jobs were kept for it than one script gives back
         if self._store.partitions > 1:
             try:
                 await self._store.everywhere("restart_worker", worker.encode())

@@ -257,7 +257,7 @@ def model(bench: Bench, figures: dict[str, Any]) -> bool:
     """model: a stateful property test of every verb; no difference from the model."""
     figures["runs"] = bench.size(2000, 20)
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/jobs/test_model.py"]
-    variables = {**os.environ, "MODEL_RUNS": str(figures["runs"])}
+    variables = {**os.environ, "MODEL_RUNS": str(figures["runs"]), "MODEL_SEED": str(bench.seed)}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=3600, check=False)
     figures["said"] = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
     if done.returncode:

@@ -94,6 +94,9 @@ class Model:
         self.settings: dict[str, Value] = {}
         self.acked: dict[int, bytes] = {}
         self.settled: dict[tuple[int, bytes], tuple[str, float, float]] = {}
+        self.noted: list[Any] = []  # keys of these two, of the time now
+        self.noted_before: list[Any] = []  # and of the time before
+        self.is_next_time = False  # whether the next settlement begins the next one
         self.kept: dict[str, list[bytes]] = {}  # worker -> receipts
         self.counts: Counter[str] = Counter()
         self.base = self.last = self.processed = 0
@@ -141,6 +144,11 @@ class Model:
     # Insertion
 
     def insert(self, specs: list[NewJob]) -> list[Job] | PresqueError:
+        if self.settings.get("accepting") is False:
+            return NotAccepting()
+        waiting = sum(job.waits() for job in self.jobs.values())
+        if waiting + len(specs) > int(self.settings.get("max_length", 1_000_000)):
+            return QueueFull()
         seen = set()
         for spec in specs:
             if spec.uniq in self.uniq:
@@ -148,11 +156,6 @@ class Model:
             if spec.uniq in seen:
                 return Duplicate("")
             seen |= {spec.uniq} - {b""}
-        if self.settings.get("accepting") is False:
-            return NotAccepting()
-        waiting = sum(job.waits() for job in self.jobs.values())
-        if waiting + len(specs) > int(self.settings.get("max_length", 1_000_000)):
-            return QueueFull()
         self.exist()
         return [self._insert(spec) for spec in specs]
 
@@ -320,9 +323,11 @@ class Model:
             return self._settled_before(number, receipt, outcome)
         if outcome == "ack":
             self.end(job, "acked")
+            self.note(number)
             self.acked[number] = receipt
             return "acked"
         if outcome == "release":
+            self.note((number, receipt))
             self.settled[number, receipt] = ("release", 0, 0)
             if delay:
                 self.delay(job, None)
@@ -330,8 +335,18 @@ class Model:
                 self.to_front(job)
             return "released"
         is_over = not self.count_attempt(job, error, outcome == "final")
+        self.note((number, receipt))
         self.settled[number, receipt] = ("dead" if is_over else "new", 0, 0)
         return "dead" if is_over else "new"
+
+    def note(self, settlement: Any) -> None:
+        """A settlement is remembered for this time and the next."""
+        if self.is_next_time:
+            for old in self.noted_before:
+                self.acked.pop(old, None)
+                self.settled.pop(old, None)
+            self.noted_before, self.noted, self.is_next_time = self.noted, [], False
+        self.noted.append(settlement)
 
     def _settled_before(self, number: int, receipt: bytes, outcome: str) -> str:
         if outcome == "ack" and self.acked.get(number) == receipt:

@@ -30,7 +30,7 @@ dues = [None] * 5 + [1.0, 2.0, 3.0, 4e9, 4e9 + 1]
 which = range(31)  # one of what there is, counted round
 some = range(1, 5)
 mostly = [True, True, True, False]
-delays = [None, 0.0, 3600.0]
+delays = [None, 0.0, 0.0, 3600.0]
 options = {
     "due": dues,
     "delay": [None, None, None, 0.0, 3600.0],
@@ -174,6 +174,9 @@ class Hands:
         """What was reserved with the key before comes again, from the first of two queues that has any."""
         if not key:
             return
+        for model in self.models.values() if name == "a" else [self.models[name]]:
+            if not self._live(model, key):  # then it is forgotten that it was asked for
+                model.again.discard(model.reserved.get(key, (b"", []))[0])
         found = await self.leases.reserved(["b", name] if name == "a" else [name], worker, key)
         elsewhere = name == "a" and self._live(self.models["b"], key)
         assert (found is not None) == bool(live or elsewhere)
@@ -265,12 +268,12 @@ class Hands:
     # Settlement
 
     @command(
-        16,
+        18,
         at=which,
         items=several(
             each_of(
                 which,
-                ["ack", "nack", "nack", "release", "final"],
+                ["ack", "nack", "nack", "nack", "release", "final"],
                 delays,
                 mostly,
                 ERRORS,
@@ -294,10 +297,9 @@ class Hands:
         before = time.time() * 1000
         got = await self.leases.settle(name, settlements)
         passed = time.time() * 1000 - before
-        died = model.counts["died"]
         for each, result in zip(settlements, got, strict=True):
             self._settled(model, each, result, before, passed)
-        if model.counts["died"] > died:
+        if any(result.became == "dead" for result in got):
             model.trim_dead()
 
     def _settled(self, model: Model, each: Settlement, result: Any, before: float, passed: float) -> None:
@@ -362,7 +364,7 @@ class Hands:
             self._sooner(name, due)
             job.state, job.place = "ready", (1, due, job.number)
 
-    @command(5, name=names, at=which)
+    @command(9, name=names, at=which)
     async def run_out(self, name: str, at: int) -> None:
         """The lease of a job runs out, or the hold of a fetch; nobody has noticed yet."""
         model = self.models[name]
@@ -394,6 +396,12 @@ class Hands:
         if job.waits():
             self.redis("ZADD", f"presque:{{0}}:{name}:expiring", "XX", when, str(job.number))
             self._sooner(name, when)
+
+    @command(2, name=names)
+    async def next_time(self, name: str) -> None:
+        """Settlements are remembered for an hour at least, and it has passed."""
+        if self.redis("PEXPIRE", f"presque:{{0}}:{name}:acked", 3_590_000):
+            self.models[name].is_next_time = True
 
     @command(2, name=names, at=which, created=[1_000_000, 2_000_000])
     async def grow_old(self, name: str, at: int, created: int) -> None:

@@ -1,4 +1,4 @@
-"""A script that fails in the middle, as on a key of a wrong type, leaves each job where somebody finds it."""
+"""A script that fails in the middle, on a key of a wrong type or a full memory, leaves each job where it is found."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import pytest
 from pytest_twisted import ensureDeferred as awaiting
 from stored import Stored
 
-from presque.errors import PresqueError, WrongState
+from presque.errors import PresqueError, StoreFull, WrongState
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases, Settlement
 from presque.jobs.queues import NewJob, Queues
@@ -247,9 +247,10 @@ def without_uniq(job):
 
 # Verbs that do another thing where nothing is due.
 CALM = ("take", "take_one", "take_again", "reserve", "move", "read")
+WAYS = [(verb, True) for verb in VERBS] + [(verb, False) for verb in CALM]
 
 
-@pytest.mark.parametrize(("verb", "is_due"), [(v, True) for v in VERBS] + [(v, False) for v in CALM])
+@pytest.mark.parametrize(("verb", "is_due"), WAYS)
 @pytest.mark.parametrize("name", [*QUEUE, *PARTITION])
 @awaiting
 async def test_a_job_is_in_one_state_after_a_script_that_failed(store, session, name, verb, is_due):
@@ -260,6 +261,32 @@ async def test_a_job_is_in_one_state_after_a_script_that_failed(store, session, 
     key = f"presque:{{0}}:foo:{name}" if name in QUEUE else f"presque:{{0}}/{name}"
     with Spoiled(session, key), contextlib.suppress(PresqueError):
         await getattr(world, verb)()
+    found = Stored(session).of("foo")
+    assert set(before) - set(found.jobs) <= world.ends, "nothing is lost"
+    found.check()
+
+
+# What must be done though memory is full: it frees some, or gives a job to its worker or back.
+NEVER_REFUSED = {"ack", "nack", "kill", "release", "release_later", "extend", "deliver", "keep", "hold", "give_back"}
+
+
+@pytest.mark.parametrize(("verb", "is_due"), WAYS)
+@awaiting
+async def test_a_job_is_in_one_state_after_a_script_that_a_full_memory_cut_short(store, session, verb, is_due):
+    session("FLUSHALL")
+    world = World(store, session)
+    await world.fill(is_due)
+    before = Stored(session).of("foo").jobs
+    session("CONFIG", "SET", "maxmemory", 1)
+    was_refused = False
+    try:
+        await getattr(world, verb)()
+    except StoreFull:
+        was_refused = True
+    finally:
+        session("CONFIG", "SET", "maxmemory", 0)
+    assert not (was_refused and verb in NEVER_REFUSED)
+    assert was_refused or verb not in ("push", "insert", "fail")
     found = Stored(session).of("foo")
     assert set(before) - set(found.jobs) <= world.ends, "nothing is lost"
     found.check()

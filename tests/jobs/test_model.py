@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 RUNS = int(os.environ.get("MODEL_RUNS", "60"))
 STEPS = 80
 
-matches = [ALL] * 4 + [
+matches = [ALL] * 3 + [
     Match("such"),
     Match("é"),
     Match("", 3600),
@@ -111,12 +111,12 @@ class Run(Hands):
         self._why(self.models[name], got, job)
 
     @command(
-        10,
+        14,
         name=names,
         at=which,
-        due=[None, None, None, None, 2.0, 4e9],
-        delay=[None, None, None, None, 0.0, 3600.0],
-        priority=[None, None, 0, 5, 5, 5, 9],
+        due=[None] * 8 + [2.0, 4e9],
+        delay=[None] * 8 + [0.0, 3600.0],
+        priority=[None, 0, 5, 5, 5, 9],
         expires=[None, None, None, 1.0, 5e9, 6e9, NEVER],
     )
     async def change(self, name: str, at: int, **changes: Any) -> None:

@@ -107,7 +107,7 @@ async def test_keys_of_a_wrong_type_are_told_to_who_waits_logged_once_and_forgot
     assert time.monotonic() - began < 6
     redis.command("DEL", "presque:{0}:foo:ready")
     kinds = [str(failure) for failure in failures]
-    assert len(kinds) == len(set(kinds)) in (1, 2, 3), kinds  # by the two scripts that take; one takes a batch otherwise
+    assert len(kinds) == len(set(kinds)) in (1, 2, 3), kinds  # by each way of taking
     again = begin(client.get("/q/foo?wait=40"))
     await waiters(daemon, 1)
     assert (await client.post("/q/foo", JOB)).status == 201

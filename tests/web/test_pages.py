@@ -391,3 +391,34 @@ async def test_a_queue_that_there_is_not_is_not_found_whatever_matches(client):
     for path, body in (("purge", {"state": "all"}), ("retry-dead", {"all": True})):
         answer = await send(client, f"queues/foo/{path}", {**body, "match": {"error": "x"}})
         is_problem(answer, 404, "not-found")
+
+
+@awaiting
+async def test_a_long_list_of_leased_jobs_is_whole_where_numbers_do_not_begin_at_one(client):
+    """More than a script sorts; a queue that was deleted before gave its numbers away."""
+    many = [{}] * 1000
+    await insert(client, *many, queue="gone")
+    await client.request("DELETE", "/v1/queues/gone")
+    ids = [each for _ in range(21) for each in await insert(client, *many)]
+    assert ids[0] == "foo:1001"
+    for _ in range(210):
+        await reserve(client, max=100)
+    assert await listed(client, "leased", limit=1000) == ids
+    assert (await send(client, "queues/foo/purge", {"state": "leased"})).json == {"purged": len(ids)}
+
+
+@awaiting
+async def test_a_list_of_jobs_that_are_kept_for_many_workers_takes_no_long_script(client, redis):
+    await client.request("PATCH", "/v1/queues/foo", b'{"redeliver_after":600}', Content_Type="application/json")
+    ids = await insert(client, *range(500))
+    for n in range(500):
+        assert (await client.get(f"/q/foo?worker_id=w{n}")).status == 200
+    before = redis.command("CONFIG", "GET", "slowlog-log-slower-than")[1]
+    redis.command("SLOWLOG", "RESET")
+    redis.command("CONFIG", "SET", "slowlog-log-slower-than", 300_000)  # it took ten times as long
+    jobs = (await page(client, "leased", limit=1000))["jobs"]
+    slow = [entry for entry in redis.command("SLOWLOG", "GET", 10) if entry[3][0] == b"EVALSHA"]
+    redis.command("CONFIG", "SET", "slowlog-log-slower-than", before)
+    assert [job["id"] for job in jobs] == ids
+    assert {job["worker"] for job in jobs} <= {f"w{n}" for n in range(500)}
+    assert not slow

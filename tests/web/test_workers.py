@@ -9,7 +9,7 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client, daemon_on, eventually, port_of
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import ensureDeferred, gatherResults, maybeDeferred
 
 from presque.redis.keys import partition_key, partition_of
 
@@ -332,6 +332,28 @@ async def kept_job(client):
     await client.request("PATCH", "/v1/queues/foo", KEEPS, Content_Type="application/json")
     await client.post("/q/foo", JOB)
     assert (await client.get("/q/foo?worker_id=w1")).body == JOB
+
+
+@awaiting
+async def test_a_worker_that_registers_anew_gets_back_more_jobs_than_one_script_moves(client, daemon):
+    settings = b'{"redeliver_after":600,"max_attempts":9}'
+    await client.request("PATCH", "/v1/queues/foo", settings, Content_Type="application/json")
+    for _ in range(5):
+        await client.post("/qb/foo", b'{"jobs":[%b]}' % b",".join([JOB] * 1000))
+    # At the same time, because each fetch acknowledges what was kept before.
+    fetches = [ensureDeferred(client.get("/qb/foo?batch_size=1000&worker_id=w1")) for _ in range(5)]
+    for answer in await gatherResults(fetches):
+        assert answer.status == 200
+
+    async def kept():
+        return not daemon.deliveries.pending
+
+    await eventually(kept, "the arrival")
+    left = (await client.get("/v1/queues/foo")).json["leased"]
+    assert (await client.post("/w/foo?worker_id=w1")).status == 201
+    counts = (await client.get("/v1/queues/foo")).json
+    assert (counts["ready"], counts["leased"], counts["failed"]) == (left, 0, left)
+    assert left >= 1000
 
 
 @awaiting

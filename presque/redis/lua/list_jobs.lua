@@ -15,6 +15,8 @@ elseif move_if_due(ARGV[2]) then
 end
 local reply = { '' }
 reply[1] = each_on_page(ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7], function(...)
-  reply[#reply + 1] = (describe(...))
+  local told = describe(...)
+  reply[#reply + 1] = told
+  return #told[4]
 end)
 return reply

@@ -1,7 +1,7 @@
 -- Registers a worker on a queue; its counters start at 0 and its time now. Jobs that the queue kept for it go to the front at
 -- once: the worker has restarted without finishing them. That is a failed attempt, and after the last one a job is dead.
 -- ARGV   given up at (epoch ms), queue, worker
--- Reply  how many jobs it gave back
+-- Reply  1 if more jobs are kept for the worker than one call gives back, so that it must be repeated, else 0
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting, last_seen,
   queues_of, workers_of, worker_started, worker_processed, worker_failed = unpack(KEYS)
 --@include now
@@ -22,7 +22,8 @@ redis.call('ZADD', last_seen, now, worker)
 redis.call('ZADD', queues_of, 0, worker .. '\0' .. queue)
 redis.call('ZADD', workers_of, 0, queue .. '\0' .. worker)
 local unfinished, again, marks = 0, {}, {}
-for _, member in ipairs(kept_members(worker)) do
+local members, has_more = kept_members(worker, 1000)
+for _, member in ipairs(members) do
   redis.call('ZREM', held, member)
   for _, id in ipairs(numbers_of(member)) do
     local record = redis.call('HGET', jobs, id)
@@ -42,4 +43,4 @@ end
 if unfinished > #again then
   bury(queue)
 end
-return unfinished
+return has_more and 1 or 0

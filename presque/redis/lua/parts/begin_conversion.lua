@@ -5,7 +5,7 @@
 local HASHES = { old_receipts, old_uniq_of, old_attempts, old_limits, old_history, old_run_outs, old_holders, old_settings }
 
 local function remove_unless(kind, keys)
-  for _, key in ipairs(keys) do
+  for _, key in ipairs(redis.call('EXISTS', unpack(keys)) > 0 and keys or {}) do
     if not is(key, kind) then
       redis.call('UNLINK', key)
     end
@@ -26,13 +26,15 @@ local function begin_conversion()
   remove_unless('hash', { jobs, live, uniq })
   remove_unless('zset', { due, held })
   remove_unless('list', { ready })
-  put_aside(front, old_front, 'zset')
-  put_aside(delayed, old_delayed, 'zset')
-  put_aside(leased, old_leased, 'zset')
-  put_aside(dead, old_dead, 'zset')
-  put_aside(kept, old_kept, 'hash')
-  redis.call('UNLINK', acked)
-  put_aside(old_acked_by, acked_before, 'hash')
-  redis.call('PEXPIRE', acked_before, 7200000) -- as the scripts of data model 3 do
+  if redis.call('EXISTS', front, delayed, leased, dead, kept, acked, old_acked_by) > 0 then
+    put_aside(front, old_front, 'zset')
+    put_aside(delayed, old_delayed, 'zset')
+    put_aside(leased, old_leased, 'zset')
+    put_aside(dead, old_dead, 'zset')
+    put_aside(kept, old_kept, 'hash')
+    redis.call('UNLINK', acked)
+    put_aside(old_acked_by, acked_before, 'hash')
+    redis.call('PEXPIRE', acked_before, 7200000) -- as the scripts of data model 3 do
+  end
   redis.call('HSET', conversion, 'unread', redis.call('LLEN', ready))
 end

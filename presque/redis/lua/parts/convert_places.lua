@@ -73,7 +73,7 @@ end
 
 -- Converts jobs of one such key. Returns whether it is empty now.
 local function convert_place(state, key, convert)
-  local found, ids = is(key, 'zset') and redis.call('ZRANGE', key, 0, left() - 1, 'WITHSCORES') or {}, {}
+  local found, ids = is(key, 'zset') and redis.call('ZRANGE', key, 0, math.ceil(left() / 2) - 1, 'WITHSCORES') or {}, {}
   for n = 1, #found, 2 do
     ids[#ids + 1] = found[n]:match('^0*(%d+)$') or found[n]
   end

@@ -7,15 +7,20 @@
 local function convert_record(state, id, options)
   local record = is_number(id) and redis.call('HGET', jobs, id)
   local mark = record and record:byte(14)
-  spend(1, record and #record or 0)
+  spend(2, record and #record or 0)
   if not record or mark == 100 or mark == 88 then -- 'd', 'X'
     return false
   end
-  local time, payload = record:match('^(%d%d%d%d%d%d%d%d%d%d%d%d%d).()')
-  if not time then -- another program's
-    time, payload = string.format('%013d', now), 1
+  local is_ours = record:find('^%d%d%d%d%d%d%d%d%d%d%d%d%d.') -- and not another program's
+  if is_ours and not options then
+    redis.call('HSET', jobs, id, (record:gsub('^(.............).', '%1d')))
+  else
+    local time = is_ours and record:sub(1, 13) or string.format('%013d', now)
+    redis.call('HSET', jobs, id, make_record(time, false, options, is_ours and record:sub(15) or record))
   end
-  redis.call('HSET', jobs, id, make_record(time, false, options, record:sub(payload)))
   state.placed = state.placed + 1
+  if state.placed % 400 == 0 then
+    collectgarbage() -- Lua finds equal strings by few of their bytes: the more records there are at a time, the longer it looks
+  end
   return true
 end

@@ -3,21 +3,16 @@
 -- has of it, or its mark. A script that calls it must call `bury` once if a job died.
 
 --@include die
+--@include note_failure
 --@include options_of
 --@include read_live
 --@include setting
-local MOST_NOTED = 10
-
 local function count_attempt(id, text, why, is_final)
   local mark, _, map = read_live(text)
   local record = mark ~= '-' and redis.call('HGET', jobs, id)
   local options = record and options_of(record) or {}
   map.attempts, map.worker = (map.attempts or 0) + 1, nil
-  map.failures = map.failures or {}
-  map.failures[#map.failures + 1] = { map.attempts, now, why }
-  if #map.failures > MOST_NOTED then
-    table.remove(map.failures, 1)
-  end
+  note_failure(map, map.attempts, why)
   keep_live(id, live_text(mark, '', map))
   if not is_final and map.attempts < (options.limit or setting('max_attempts')) then
     return map.attempts, map

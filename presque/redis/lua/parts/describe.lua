@@ -3,18 +3,23 @@
 -- for, or ''. `place` and `at` are what `locate` told; without them it looks. Also returns the place.
 
 --@include locate
+--@include numbers_of
 --@include setting
-local MOST_HOLDS = 1000 -- that are searched for a job
+local MOST_HELD = 20000 -- jobs of takes that are looked through
+local holds -- number -> {end of the hold, worker that the job is kept for or ''}
 
--- The end of the hold of a job, and the worker that it is kept for.
 local function hold_of(id)
-  local members = redis.call('ZRANGE', held, 0, MOST_HOLDS - 1, 'WITHSCORES')
-  for i = 1, #members, 2 do
-    if (members[i]:match('^[^\n]+') .. ' '):find(' ' .. id .. ' ', 1, true) then
-      return members[i + 1], members[i]:match('\n(.*)') or ''
+  if not holds then
+    local members, count = redis.call('ZRANGE', held, 0, 999, 'WITHSCORES'), 0
+    holds = {}
+    for i = 1, #members, 2 do
+      for _, number in ipairs(count < MOST_HELD and numbers_of(members[i]) or {}) do
+        holds[number] = { members[i + 1], members[i]:match('\n(.*)') or '' }
+        count = count + 1
+      end
     end
   end
-  return '', ''
+  return unpack(holds[id] or { '', '' })
 end
 
 local function describe(id, record, place, at)

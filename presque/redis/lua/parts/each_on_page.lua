@@ -1,6 +1,6 @@
 -- Calls `visit(id, record, place, at)` for jobs of a state that match (see parts/matches.lua), from a cursor on (see parts/page.lua):
--- up to `count` of them, out of about 1,000 that this looks at, and of about 8 MiB. Returns the cursor for what follows, '' if that
--- was all.
+-- up to `count` of them, out of about 1,000 that this looks at, and of about 8 MiB, together with the bytes that `visit` returns.
+-- Returns the cursor for what follows, '' if that was all.
 
 --@include locate
 --@include matches
@@ -24,7 +24,7 @@ local function each_on_page(state, cursor, count, wanted, older_than, visit)
   if wanted == '' and older_than == '' then -- one more tells whether there is more
     most = math.min(most, count + 1 + (redis.call('HGET', q, 'gone') or 0))
   end
-  local found = page(state, cursor, most)
+  local found, has_more = page(state, cursor, most)
   local visited, bytes = 0, 0
   for i, each in ipairs(found) do
     local id, score = each[1], each[2]
@@ -34,13 +34,13 @@ local function each_on_page(state, cursor, count, wanted, older_than, visit)
       place, at = place_in(id, record, each[3], score)
     end
     if place and matches(id, record, wanted, older_than) then
-      visit(id, record, place, tonumber(at))
+      bytes = bytes + (visit(id, record, place, tonumber(at)) or 0)
       visited = visited + 1
     end
     bytes = bytes + #(record or '')
     if visited == count or bytes >= LARGEST_PAGE then
-      return (i < #found or #found == most) and score .. ' ' .. id or ''
+      return (i < #found or has_more) and score .. ' ' .. id or ''
     end
   end
-  return #found == most and found[#found][2] .. ' ' .. found[#found][1] or ''
+  return has_more and #found > 0 and found[#found][2] .. ' ' .. found[#found][1] or ''
 end

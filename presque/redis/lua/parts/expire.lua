@@ -2,6 +2,7 @@
 -- function returns true; a script that calls it must call `bury` then.
 
 --@include die
+--@include note_failure
 --@include read_live
 --@include waits_no_more
 local function expire(id, options)
@@ -15,8 +16,7 @@ local function expire(id, options)
   local record, text = redis.call('HGET', jobs, id), redis.call('HGET', live, id)
   redis.call('HSET', jobs, id, record:sub(1, 13) .. 'X' .. record:sub(15)) -- its number may be in `ready` still, as a hole
   local map = text and select(3, read_live(text)) or {}
-  map.failures = map.failures or {}
-  map.failures[#map.failures + 1] = { map.attempts or 0, now, 'expired' }
+  note_failure(map, map.attempts or 0, 'expired')
   keep_live(id, live_text('x', '', map))
   die(id)
   return true

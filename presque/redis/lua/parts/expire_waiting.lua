@@ -1,4 +1,4 @@
--- Ends up to `limit` waiting jobs that have expired. Returns how many.
+-- Ends waiting jobs that have expired: up to `limit`, and no more than 200, because each takes a dozen commands. Returns how many.
 
 --@include expire
 --@include locate
@@ -7,7 +7,7 @@
 --@include options_of
 local function expire_waiting(limit)
   local count = 0
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', expiring, '-inf', now, 'LIMIT', 0, limit)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', expiring, '-inf', now, 'LIMIT', 0, math.min(limit, 200))) do
     if not may_read(id) then
       break
     end

@@ -10,17 +10,15 @@
 --@include rank
 --@include visit_by
 --@include wake
-local specs, seen -- of each job; uniq keys
+local specs = {} -- of each job: when it is due, options, payload
 local values = {} -- what is to be written: key -> values for its command
 local has_priorities, visit = false, math.huge
 
--- Reads the specifications. Returns a refusal if a uniq key is taken.
-local function read_specs(count, spec)
-  specs, seen = {}, {}
-  for i = 1, count do
-    local due_at, options, payload = spec(i)
-    specs[i] = { due_at, options or {}, payload }
-    local key = options and options.unique
+-- The refusal if a uniq key is taken.
+local function duplicate()
+  local seen = {}
+  for _, spec in ipairs(specs) do
+    local key = spec[2].unique
     local existing = key and (redis.call('HGET', uniq, key) or seen[key])
     if existing then
       return { 'duplicate', existing }
@@ -84,7 +82,11 @@ local function write(queue)
 end
 
 local function insert(queue, count, spec)
-  local first = read_specs(count, spec) or next_numbers(queue, count)
+  for i = 1, count do
+    local due_at, options, payload = spec(i)
+    specs[i] = { due_at, options or {}, payload }
+  end
+  local first = next_numbers(queue, count, duplicate)
   if type(first) == 'table' then
     return first
   end

@@ -1,17 +1,21 @@
--- Stops keeping jobs for a worker (see `kept` in presque.redis.keys). Returns those members of `held` that are still there.
+-- Stops keeping jobs for a worker (see `kept` in presque.redis.keys): of as many members as have about `most` jobs. Returns those that
+-- are still in `held`, and whether there are more.
 
+--@include numbers_of
 --@include still_held
-local function kept_members(worker)
-  local listed, members = redis.call('HGET', kept, worker), {}
-  if listed then
-    for member in listed:gmatch('[^%z]+') do
-      members[#members + 1] = member
-      if #members == 1000 then -- more than a worker that is in its senses has
-        break
-      end
-    end
+local function kept_members(worker, most)
+  local members, left, count = {}, {}, 0
+  for member in (redis.call('HGET', kept, worker) or ''):gmatch('[^%z]+') do
+    local into = count < most and members or left
+    into[#into + 1] = member
+    count = count + #numbers_of(member)
+  end
+  if #members > 0 then
     members = still_held(members)
     redis.call('HDEL', kept, worker)
+    if #left > 0 then
+      redis.call('HSET', kept, worker, table.concat(left, '\0') .. '\0')
+    end
   end
-  return members
+  return members, #left > 0
 end

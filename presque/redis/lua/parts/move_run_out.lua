@@ -35,7 +35,7 @@ local function run_out_leases(queue, limit)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, limit)) do
     local text = redis.call('HGET', live, id) or 'x'
     local mark = text:sub(1, 1)
-    if mark == 'x' and not may_read(id) then
+    if (mark == 'x' or #text > 100) and not may_read(id) then
       break
     end
     redis.call('ZREM', leased, id)

@@ -1,6 +1,6 @@
 -- Numbers `count` jobs to be inserted; the queue begins to exist if necessary. Returns the number of the first, which the others
--- follow. Or, if they cannot be inserted, {'closed'} if the queue accepts none, or {'full'}.
-local function next_numbers(queue, count)
+-- follow. Or, if they cannot be inserted, {'closed'} if the queue accepts none, {'full'}, or what `refusal()` returns.
+local function next_numbers(queue, count, refusal)
   local n, accepting, max_length = unpack(redis.call('HMGET', q, 'n', 'accepting', 'max_length'))
   if accepting == '0' then
     return { 'closed' }
@@ -13,6 +13,10 @@ local function next_numbers(queue, count)
     if length + count > tonumber(max_length) then
       return { 'full' }
     end
+  end
+  local refused = refusal and refusal()
+  if refused then
+    return refused
   end
   -- Of what follows, a full Redis may refuse the first write; nothing has changed before it.
   if not n then

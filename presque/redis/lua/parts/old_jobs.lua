@@ -4,8 +4,8 @@
 --@include read_live
 -- Of these jobs, lists in parallel, empty if no job of this queue has such a thing; and whether any `exist`.
 local function old_jobs(ids)
-  local found = { exist = false }
-  for name, key in pairs({
+  local found = {}
+  local keys = {
     unique = old_uniq_of,
     limit = old_limits,
     attempts = old_attempts,
@@ -13,10 +13,11 @@ local function old_jobs(ids)
     run_outs = old_run_outs,
     receipt = old_receipts,
     holder = old_holders,
-  }) do
-    local exists = #ids > 0 and is(key, 'hash')
-    found[name] = exists and redis.call('HMGET', key, unpack(ids)) or {}
-    found.exist = found.exist or exists
+  }
+  found.exist = #ids > 0
+    and redis.call('EXISTS', old_uniq_of, old_limits, old_attempts, old_history, old_run_outs, old_receipts, old_holders) > 0
+  for name, key in pairs(keys) do
+    found[name] = found.exist and is(key, 'hash') and redis.call('HMGET', key, unpack(ids)) or {}
   end
   return found
 end
@@ -43,7 +44,10 @@ end
 -- Writes what `live` has of the job at `i`, which is leased under that receipt, or not leased if it is empty.
 local function convert_live(old, i, id, receipt)
   local map = { attempts = tonumber(old.attempts[i] or nil), run_outs = tonumber(old.run_outs[i] or nil) }
-  local was_read, failures = pcall(cmsgpack.unpack, old.failures[i] or '')
+  local was_read, failures = false, nil
+  if old.failures[i] then
+    was_read, failures = pcall(cmsgpack.unpack, old.failures[i])
+  end
   if was_read and type(failures) == 'table' and #failures > 0 then
     map.failures = failures
   end

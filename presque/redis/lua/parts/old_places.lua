@@ -5,8 +5,11 @@
 --@include padded
 local function old_places(ids)
   local elsewhere = {}
+  if #ids == 0 or redis.call('EXISTS', old_leased, old_dead, old_delayed, old_front) == 0 then
+    return elsewhere
+  end
   for key, is_padded in pairs({ [old_leased] = false, [old_dead] = false, [old_delayed] = true, [old_front] = true }) do
-    if #ids > 0 and is(key, 'zset') then
+    if is(key, 'zset') then
       local names = {}
       for i, id in ipairs(ids) do
         names[i] = is_padded and is_number(id) and padded(id) or id

@@ -48,46 +48,72 @@ local function page_of_ready(after, number, count)
   return page
 end
 
-local function page_of_leased(number, count)
-  local numbers, page = {}, {}
-  local function add(id)
-    if tonumber(id) > number then
-      numbers[#numbers + 1] = tonumber(id)
-    end
-  end
-  if redis.call('ZCARD', leased) + redis.call('ZCARD', held) <= MOST_SORTED then
-    for _, id in ipairs(redis.call('ZRANGE', leased, 0, -1)) do
-      add(id)
-    end
-    for _, member in ipairs(redis.call('ZRANGE', held, 0, -1)) do
-      for _, id in ipairs(numbers_of(member)) do
-        add(id)
+-- The numbers above this one, sorted, of all leased and held jobs.
+local function all_leased_above(number)
+  local numbers = {}
+  local function collect(ids)
+    for _, id in ipairs(ids) do
+      if tonumber(id) > number then
+        numbers[#numbers + 1] = tonumber(id)
       end
     end
-    table.sort(numbers)
-  else -- too many to sort: the next numbers, of which some are of other jobs
-    local last = tonumber(redis.call('HGET', q, 'n'))
-    for id = math.max(number, redis.call('HGET', q, 'base')) + 1, math.min(number + count, last) do
-      numbers[#numbers + 1] = id
+  end
+  collect(redis.call('ZRANGE', leased, 0, -1))
+  for _, member in ipairs(redis.call('ZRANGE', held, 0, -1)) do
+    collect(numbers_of(member))
+  end
+  table.sort(numbers)
+  return numbers
+end
+
+-- The same for so many that to sort them takes long: out of the next 10,000 numbers, and the last of these.
+local function next_leased_above(number)
+  local first = math.max(number, tonumber(redis.call('HGET', q, 'base'))) + 1
+  local last, numbers = math.min(first + 9999, tonumber(redis.call('HGET', q, 'n'))), {}
+  for from = first, last, 1000 do
+    local ids = {}
+    for id = from, math.min(from + 999, last) do
+      ids[#ids + 1] = id
+    end
+    for i, ends_at in ipairs(redis.call('ZMSCORE', leased, unpack(ids))) do
+      if ends_at or redis.call('HEXISTS', jobs, ids[i]) == 1 then -- it may be held
+        numbers[#numbers + 1] = ids[i]
+      end
     end
   end
+  if last >= first and numbers[#numbers] ~= last then
+    numbers[#numbers + 1] = last
+  end
+  return numbers
+end
+
+local function page_of_leased(number, count)
+  local is_sortable = redis.call('ZCARD', leased) + redis.call('ZCARD', held) <= MOST_SORTED
+  local numbers, page = is_sortable and all_leased_above(number) or next_leased_above(number), {}
   for i = 1, math.min(count, #numbers) do
     page[i] = { string.format('%d', numbers[i]), '0', 'leased' }
   end
-  return page
+  local last = page[#page] and tonumber(page[#page][1]) or number
+  return page, #numbers > #page or not is_sortable and last < tonumber(redis.call('HGET', q, 'n'))
 end
 
--- Up to `count` jobs of a state after the cursor "score number", from the beginning if that is '': {{number, score, place}, …}. Among
--- those with the places ready and leased there may be some that are elsewhere.
+-- Up to `count` jobs of a state after the cursor "score number", from the beginning if that is '': {{number, score, place}, …}; and
+-- whether there may be more. Among those with the places ready and leased there may be some that are elsewhere.
 local function page(state, cursor, count)
   local score, number = cursor:match('(%d+) (%d+)')
   score, number = tonumber(score or -1), tonumber(number or 0)
-  if state == 'ready' then
-    return page_of_ready(score, number, count)
-  elseif state == 'leased' then
+  if state == 'leased' then
     return page_of_leased(number, count)
   end
-  local found, key = {}, ({ delayed = delayed, dead = dead })[state]
-  add_ranked(found, state, key, score, state == 'delayed' and padded(number) or string.format('%d', number), count)
-  return found
+  local found = {}
+  if state == 'ready' then
+    found = page_of_ready(score, number, count)
+  else
+    local key, member = dead, string.format('%d', number)
+    if state == 'delayed' then
+      key, member = delayed, padded(number)
+    end
+    add_ranked(found, state, key, score, member, count)
+  end
+  return found, #found == count
 end

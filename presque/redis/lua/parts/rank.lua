@@ -3,6 +3,7 @@
 -- + place. The place of a job that was put back is its number, of one that has come due 2^47 + its due time (epoch ms), and of
 -- one that waits with a priority of its own 2^48 + its number.
 
+--@include in_bulk
 --@include padded
 local DEFAULT_PRIORITY, CLASS, CAME_DUE, WAITING = 5, 2 ^ 49, 2 ^ 47, 2 ^ 48
 
@@ -19,10 +20,6 @@ local function line_up(line, id, priority, place)
 end
 
 local function stand(line)
-  if line.front then
-    redis.call('ZADD', front, unpack(line.front))
-  end
-  if line.behind then
-    redis.call('ZADD', behind, unpack(line.behind))
-  end
+  in_bulk('ZADD', front, line.front or {})
+  in_bulk('ZADD', behind, line.behind or {})
 end

@@ -1,4 +1,5 @@
--- Bounds what one call of a conversion does: to 1,000 jobs, and to 4 MiB of records but for the last.
+-- Bounds what one call of a conversion does: to 500 jobs that move, 1,000 that are looked at or 2,000 that are plain, and to 4 MiB of
+-- records but for the last.
 local jobs_left, bytes_left = 1000, 4194304
 
 local function spend(count, bytes)

@@ -1,9 +1,12 @@
--- Those members, up to 1,000, that are still in `held`.
+-- Those members that are still in `held`.
 local function still_held(members)
   local there = {}
-  for i, deadline in ipairs(#members > 0 and redis.call('ZMSCORE', held, unpack(members)) or {}) do
-    if deadline then
-      there[#there + 1] = members[i]
+  for from = 1, #members, 1000 do
+    local deadlines = redis.call('ZMSCORE', held, unpack(members, from, math.min(from + 999, #members)))
+    for i, deadline in ipairs(deadlines) do
+      if deadline then
+        there[#there + 1] = members[from + i - 1]
+      end
     end
   end
   return there
