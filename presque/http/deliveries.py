@@ -53,7 +53,6 @@ class Delivery:
     __slots__ = (
         "_all",
         "_asked_at",
-        "_compose",
         "_held_at",
         "_patience",
         "_progress",
@@ -82,11 +81,9 @@ class Delivery:
         connection: Client,
         taking: Deferred[Any],
         waits: bool,
-        compose: Callable[[Any], bytes],
     ) -> None:
         self._all = every
         self._taking = taking
-        self._compose = compose
         self._asked_at = every.clock.seconds()
         self.connection = connection
         self.waits = waits
@@ -103,14 +100,14 @@ class Delivery:
         """Whether the answer being written contains jobs."""
         return self.state is HELD
 
-    def took(self, taken: Taken) -> bytes:
+    def took(self, taken: Taken, compose: Callable[[Any], bytes]) -> bytes:
         """Redis has answered. Returns the answer to the client. Raises StoreUnavailable when it is too late for one."""
         self._all.asked -= 1
         self.taken = taken
         if not taken.numbers:
             self.state = EMPTY
             self._all.changed()
-            return b"" if self.has_left else self._compose(taken)
+            return b"" if self.has_left else compose(taken)
         self.state, self._held_at = HELD, self._all.clock.seconds()
         if self.has_left:
             self._give_back()
@@ -119,7 +116,7 @@ class Delivery:
             self._give_back()
             raise StoreUnavailable
         try:
-            return self._compose(taken)
+            return compose(taken)
         except Exception:
             self._give_back()
             raise
@@ -217,9 +214,10 @@ class Deliveries:
         """Fires with the answer to `request`, `compose(taken)`. When the client leaves before, the jobs go back; if it
         `waits`, `taking` is cancelled.
         """
-        request.delivery = delivery = Delivery(self, request.connection, taking, waits, compose)
+        request.delivery = delivery = Delivery(self, request.connection, taking, waits)
         self.asked += 1
-        answered: Deferred[bytes] = taking.addCallbacks(delivery.took, delivery.refused)
+        # The delivery does not keep `compose`, which refers to the request: that would be a cycle to be collected.
+        answered: Deferred[bytes] = taking.addCallbacks(delivery.took, delivery.refused, (compose,))
         return answered
 
     def awaits(self, connection: Client) -> bool:

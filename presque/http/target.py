@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _PLAIN = re.compile(rb"[A-Za-z0-9._:@~!$&'()*+,;=-]*")
+_PLAIN_PATH = re.compile(rb"[A-Za-z0-9._:@~!$&'()*+,;=/-]*")
 _ABSOLUTE = re.compile(rb"(?i)https?://([^/?#]*)")
 
 
@@ -30,7 +31,8 @@ def segments_of(path: bytes) -> list[bytes]:
     """The segments of a path, each decoded if that gives plain characters; else percent-encoded ASCII that no route and
     no name accepts.
     """
-    return [_plain(segment) for segment in path[1:].split(b"/")]
+    segments = path[1:].split(b"/")
+    return segments if _PLAIN_PATH.fullmatch(path) else [_plain(segment) for segment in segments]
 
 
 def routed(path: bytes) -> bytes:

@@ -12,7 +12,7 @@ import msgspec
 from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.logger import Logger
 
-from presque.errors import InvalidName, OutcomeUnknown, StoreError
+from presque.errors import InvalidName, LeaseLost, OutcomeUnknown, StoreError, UnknownJob
 from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
 from presque.jobs.queues import REMEMBERED, Taken
 from presque.jobs.records import created_at, options_of, payload_of
@@ -173,6 +173,10 @@ class Leases:
 
         return self._store.on_queue("settle", queue, *args).addCallback(settled)
 
+    def ack(self, queue: str, number: bytes, receipt: bytes) -> Deferred[None]:
+        """Settle one job of which the work is done. Fails with LeaseLost or UnknownJob."""
+        return self._store.on_queue("ack", queue, number, receipt).addCallback(_acked)
+
     def _ack(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:
         pairs = [part for each in settlements for part in (each.number, each.receipt)]
 
@@ -238,6 +242,15 @@ class Leases:
             return {queue: became for queue, (_, became) in zip(by_queue, results, strict=True)}
 
         return DeferredList([asked(queue, items) for queue, items in by_queue.items()]).addCallback(gathered)
+
+
+def _acked(reply: Reply) -> None:
+    """The reply of `ack.lua` about one job."""
+    (became,) = reply
+    if became == b"lease-lost":
+        raise LeaseLost
+    if became == b"not-found":
+        raise UnknownJob
 
 
 def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -> Leased:

@@ -164,8 +164,8 @@ class Queues:
         with what the first call did; a call with another fingerprint fails with IdempotencyMismatch.
         """
         if not key and all(job.is_plain for job in jobs):
-            pushed = self.push(queue, [job.payload for job in jobs])
-            return pushed.addCallback(lambda ids: [(job_id, "ready") for job_id in ids])
+            pushed = self._store.on_queue("push", queue, *[job.payload for job in jobs])
+            return pushed.addCallback(_pushed, queue, len(jobs))
         args = [fingerprint if key else b"", _REMEMBERED]
         for job in jobs:
             args += job.to_store()
@@ -323,6 +323,10 @@ def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:
     if isinstance(reply, list):
         raise refusal(reply, queue)
     return [f"{queue}:{number}" for number in range(reply, reply + jobs)]
+
+
+def _pushed(reply: Reply, queue: str, jobs: int) -> list[tuple[str, str]]:
+    return [(job_id, "ready") for job_id in _ids(reply, queue, jobs)]
 
 
 def _inserted(reply: Reply, queue: str, fingerprint: bytes) -> list[tuple[str, str]]:

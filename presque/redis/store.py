@@ -86,17 +86,17 @@ class Store:
 
         `key` is a Redis key of this call alone, which the script must name last.
         """
-        partition, script, names, last, name = self._queue_calls(verb, queue)
-        return self._run(partition, script, names + (bulk(key) if key else last), 1, name, args, until)
+        partition, script, names, but_last, name = self._queue_calls(verb, queue)
+        return self._run(partition, script, but_last + bulk(key) if key else names, 1, name, args, until)
 
     def _queue_call(self, verb: str, queue: str) -> tuple[int, Script, bytes, bytes, bytes]:
-        """What all calls of a script for one queue share: partition, script, all keys but the last, the last key (which
-        a call may replace), and the name of the queue. Raises InvalidName.
+        """What all calls of a script for one queue share: partition, script, all keys, all keys but the last (which a
+        call may replace), and the name of the queue. Raises InvalidName.
         """
         keys.check_name(queue)
         script = self._scripts[verb]
-        names, last = (keys.queue_keys(some, queue, self.partitions) for some in (script.keys[:-1], script.keys[-1:]))
-        return keys.partition_of(queue, self.partitions), script, names, last, bulk(queue.encode())
+        names, but_last = (keys.queue_keys(some, queue, self.partitions) for some in (script.keys, script.keys[:-1]))
+        return keys.partition_of(queue, self.partitions), script, names, but_last, bulk(queue.encode())
 
     def in_partition(self, verb: str, partition: int, *args: bytes) -> Deferred[Reply]:
         """Run a script with the keys of a partition."""

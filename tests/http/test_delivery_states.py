@@ -2,6 +2,8 @@
 once if it has reached its client, and else goes back once.
 """
 
+import gc
+import weakref
 from itertools import permutations, product
 
 import pytest
@@ -253,3 +255,27 @@ def test_what_has_arrived_is_settled_together():
 
 def test_a_delivery_is_asked_before_all_else():
     assert Bench().delivery.state == ASKED
+
+
+class Request:
+    """As much of a request as a delivery needs; it is composed into its answer, and so refers to its delivery."""
+
+    def __init__(self):
+        self.connection, self.delivery = None, None
+
+    def compose(self, taken):
+        return b"%d" % len(taken.numbers)
+
+
+@pytest.mark.parametrize("taken", [JOB, NONE])
+def test_an_answered_request_is_freed_without_the_garbage_collector(taken):
+    clock, taking, request = Clock(), Deferred(), Request()
+    freed = weakref.ref(request)
+    Deliveries(Redis(clock), clock).deliver(request, taking, False, request.compose)
+    gc.disable()
+    try:
+        taking.callback(taken)
+        del request
+        assert freed() is None
+    finally:
+        gc.enable()

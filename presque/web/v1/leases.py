@@ -183,8 +183,9 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         refuses=GONE,
     )
     def ack(request: Request, job_id: str) -> Deferred[bytes]:
-        settled = _settle(leases, job_id, "ack", decode(request.body, Ack))
-        return settled.addCallback(lambda _: answer(request, 204, b""))
+        receipt = decode(request.body, Ack).receipt.encode()
+        acked = leases.ack(*params.job_id(job_id), receipt)
+        return acked.addCallback(lambda _: answer(request, 204, b""))
 
     @routes.at(
         "POST",
@@ -219,7 +220,7 @@ def _add_settlement(routes: Routes, leases: Leases) -> None:
         return settled.addCallback(lambda _: answer(request, 204, b""))
 
 
-def _settle(leases: Leases, job_id: str, outcome: str, said: Ack | Nack | Release) -> Deferred[rules.Settled]:
+def _settle(leases: Leases, job_id: str, outcome: str, said: Nack | Release) -> Deferred[rules.Settled]:
     queue, number = params.job_id(job_id)
     delay, why = getattr(said, "delay", None), getattr(said, "error", None) or ""
     settlement = rules.Settlement(number, said.receipt.encode(), outcome, delay, why)
