@@ -123,9 +123,12 @@ class Run(Hands):
         if changes["delay"] is not None:
             changes["due"] = None
         number, job = self._any(name, at)
-        got = await outcome(self.jobs.change(name, number, **changes))
-        if refused(got, self._state_error(job, "ready", "delayed")):
+        error = self._state_error(job, "ready", "delayed")
+        if error is None and job.has_expired():
+            error = WrongState()
+        if refused(await outcome(self.jobs.change(name, number, **changes)), error):
             return
+        got = await self.jobs.look_up(name, number)
         model = self.models[name]
         model.change(job, **changes)
         if changes["delay"] == 0:
