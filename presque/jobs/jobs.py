@@ -235,7 +235,7 @@ def _why(job: Job, off: str, before: int) -> Why | None:
             return Why("backing-off", f"it waits{until} for its next try after: {last}")
         return Why("delayed", f"it waits{until}")
     if off:
-        return Why(off, "the queue is stopped", before)
+        return Why(off, "the queue is paused", before)
     return Why("waiting-turn", f"{_number(before, 'job')} before it" if before else "it is next", before)
 
 

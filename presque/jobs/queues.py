@@ -140,7 +140,7 @@ class Queues:
         self._store = store
         self.partitions = store.partitions
         self._nonce = nonce
-        self._receipts = (b"h%b-%x" % (nonce.encode(), n) for n in count(1))
+        self._receipts = (b"%b-%x" % (nonce.encode(), n) for n in count(1))
 
     def push(
         self, queue: str, payloads: Sequence[bytes], due: float | None = None, uniq: bytes = b""
