@@ -86,7 +86,7 @@ def torn_file(bench: Bench, figures: dict[str, Any]) -> bool:
             continue
         try:
             jobs, found = disorder(torn)
-            torn.command("SET", "more", "is written behind")
+            torn.command("EVAL", "redis.call('SET', 'more', 'is written behind')", 0)
             torn.kill()
             torn.start()
             again, found_again = disorder(torn)
