@@ -45,8 +45,9 @@ class Child:
     `heard(pid, line)` is called for each line of its standard output and error. With `on_status`, a child that exits
     with a status above 0 is not restarted: `on_status(pid, status)` is called.
 
-    `born(pid)` is called for each run. With `on_hopeless`, a child that has ended TRIES times in a row before
-    `is_ready` was called is not restarted either: `on_hopeless(pid, how it ended)` is called.
+    `before_again()` is called before each run but the first, and `born(pid)` for each run. With `on_hopeless`, a child
+    that has ended TRIES times in a row before `is_ready` was called is not restarted either: `on_hopeless(pid, how it
+    ended)` is called.
     """
 
     _log = Logger()
@@ -67,6 +68,7 @@ class Child:
         self._reactor = reactor
         self._on_status = on_status
         self.born: Callable[[int], None] = lambda pid: None
+        self.before_again: Callable[[], None] = lambda: None
         self.on_hopeless: Callable[[int, str], None] | None = None
         self._fruitless = 0  # consecutive runs that ended before they were ready
         self._ready = False
@@ -120,8 +122,15 @@ class Child:
         if self._reactor.seconds() - self._started_at > STEADY:
             self._delay = FIRST_RESTART
         self._log.error("{name} {why}, starting again in {delay} s", name=self.name, why=why, delay=self._delay)
-        self._again = self._reactor.callLater(self._delay, self.start)
+        self._again = self._reactor.callLater(self._delay, self._start_again)
         self._delay = min(self._delay * 2, LAST_RESTART)
+
+    def _start_again(self) -> None:
+        try:
+            self.before_again()
+        except Exception:
+            self._log.failure("what comes before {name} starts again failed", name=self.name)
+        self.start()
 
     def stop(self) -> Deferred[None]:
         """Stop it with SIGTERM, or SIGKILL when it does not end in time. Fires when it has ended."""

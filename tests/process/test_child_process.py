@@ -5,6 +5,7 @@ import os
 import sys
 import time
 
+from logs import exception, logged
 from proc import lives
 from pytest_twisted import ensureDeferred as awaiting
 from servers import eventually
@@ -43,6 +44,24 @@ def test_a_child_comes_back_later_each_time_and_at_once_when_it_had_lived_long()
     Child("it", Command(("/it",), {}, {}), 1, births, lambda pid, line: None).start()
     assert [births.die(1) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     assert [births.die(after) for after in (11, 1, 1)] == [0.1, 0.2, 0.4]
+
+
+def test_what_comes_before_a_child_starts_again_is_done_each_time_and_holds_nothing_up():
+    births, done = Births(), []
+    child = Child("it", Command(("/it",), {}, {}), 1, births, lambda pid, line: None)
+
+    def fail():
+        done.append(len(births.at))
+        raise ValueError("not today")
+
+    child.before_again = fail
+    with logged(exception) as failures:
+        child.start()
+        births.die(1)
+        births.die(1)
+    assert done == [1, 2]
+    assert len(births.at) == 3
+    assert [str(failure) for failure in failures] == ["not today"] * 2
 
 
 def test_a_child_s_lines_come_whole_with_its_last_one_and_none_too_long():

@@ -12,14 +12,24 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from presque.errors import StoreUnfit
 from presque.process.private_redis.aof import cut_zeros, has_files, writer_of
 from presque.process.private_redis.engine import Engine, choose, version_of
+from presque.process.private_redis.unfinished import cut_unfinished
 
 NOTE = "engine"
 LONGEST_SOCKET = 100  # bytes; the kernel accepts up to 107 for the path of a Unix socket
 BEGIN_ANEW = "restore it from a backup, or to start with an empty store remove"
+
+
+class Mended(NamedTuple):
+    """What was cut off the end of a file."""
+
+    path: Path
+    zeros: int  # bytes
+    unfinished: int  # bytes of a transaction
 
 
 class Folder:
@@ -91,10 +101,11 @@ class Folder:
             f"are from a backup, remove {self.path / NOTE}"
         )
 
-    def mend(self) -> tuple[Path, int]:
-        """Repair what a power cut left: see `cut_zeros`."""
+    def mend(self, engine: Engine) -> Mended:
+        """Repair what a power cut or the death of Redis left: see `cut_zeros` and `cut_unfinished`."""
         try:
-            return cut_zeros(self.path)
+            path, zeros = cut_zeros(self.path)
+            return Mended(path, zeros, cut_unfinished(self.path, engine.program))
         except OSError as wrong:
             raise self._unusable(wrong) from None
 

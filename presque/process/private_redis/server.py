@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import ensureDeferred
@@ -99,15 +100,28 @@ class PrivateServer:
             self.folder.leave()
             return
         self.engine = self.folder.engine(self._settings.redis_server)
-        self._mend()
+        self._mend(self.engine)
         self._start_child(self.engine)
 
-    def _mend(self) -> None:
-        path, cut = self.folder.mend()
-        if cut:
+    def _mend(self, engine: Engine) -> None:
+        path, zeros, unfinished = self.folder.mend(engine)
+        if zeros:
             self._log.warn(
-                "{path} ended with {cut} zeros, as after a power cut: they were cut off", path=str(path), cut=cut
+                "{path} ended with {cut} zeros, as after a power cut: they were cut off", path=str(path), cut=zeros
             )
+        if unfinished:
+            self._log.warn(
+                "{path} ended within a transaction that Redis was killed while writing: its {cut} bytes were cut off",
+                path=str(path),
+                cut=unfinished,
+            )
+
+    def _mend_again(self, engine: Engine) -> None:
+        """If it cannot be done, Redis itself says what is wrong with the file."""
+        try:
+            self._mend(engine)
+        except StoreUnfit as wrong:
+            self._log.error("{wrong}", wrong=str(wrong))
 
     def _start_child(self, engine: Engine) -> None:
         if self._settings.min_free:
@@ -115,6 +129,7 @@ class PrivateServer:
         name = one_line(f"the private {engine} ({engine.program}) in {self.folder}")
         self.child = Child(name, self._command(), STOP_PATIENCE, self._reactor, self._heard)
         self.child.born, self.child.on_hopeless = self._born, self._hopeless
+        self.child.before_again = partial(self._mend_again, engine)
         self.child.start()
         if self._settings.fsync == "everysec":
             self._syncing.start()
