@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MULTI = b"*1\r\n$5\r\nMULTI\r\n"
 EXEC = b"*1\r\n$4\r\nEXEC\r\n"
-LONGEST = 256 * 1024 * 1024  # bytes of a transaction; the largest batch of a default --max-body becomes some 60 MB
+LONGEST = 256 * 1024 * 1024  # bytes of a transaction; an insertion has up to 25 times the bytes of its body
 CHECK_WITHIN = 600.0  # seconds
 
 _HEADER = re.compile(rb"([*$])(\d{1,10})\r\n")
