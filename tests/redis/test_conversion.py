@@ -250,6 +250,8 @@ def spoil(command, chance, queue):
     def key(name):
         return f"presque:{{0}}:{queue}:{name}"
 
+    if command("ZSCORE", "presque:{0}/queues", queue) is None:
+        return  # nobody would know that there is such a queue
     numbers = command("HKEYS", key("jobs")) or [b"1"]
     a, b, c, d, e, f, g, h = (chance.choice(numbers) for _ in range(8))
     padded = f"{int(a):016}"

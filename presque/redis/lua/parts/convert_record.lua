@@ -12,7 +12,9 @@ local function convert_record(state, id, options)
     return false
   end
   local is_ours = record:find('^%d%d%d%d%d%d%d%d%d%d%d%d%d.') -- and not another program's
-  if is_ours and not options then
+  if is_ours and mark == 120 then -- 'x': its number stood in `ready` twice, and the record was rewritten for the other
+    redis.call('HSET', jobs, id, record:sub(1, 13) .. 'X' .. record:sub(15))
+  elseif is_ours and not options then
     redis.call('HSET', jobs, id, (record:gsub('^(.............).', '%1d')))
   else
     local time = is_ours and record:sub(1, 13) or string.format('%013d', now)

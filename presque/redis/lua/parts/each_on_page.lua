@@ -2,6 +2,7 @@
 -- with what `locate` would return: for up to `count` of them, out of about 1,000 that this reads, or 8 MiB of records and of what
 -- `visit` counts, by returning a number of bytes. Returns the cursor for what follows, '' if that was all.
 
+--@include belongs_in_ready
 --@include locate
 --@include matches
 --@include page
@@ -10,8 +11,7 @@ local LARGEST_PAGE = 8388608 -- bytes
 -- Where the job is, if it is in that state at all.
 local function place_in(id, record, place, score)
   if place == 'ready' then
-    local mark = record:byte(14)
-    return (mark == 45 or mark == 120) and place, score -- '-', 'x'; the others stand elsewhere
+    return belongs_in_ready(record) and place, score
   elseif place == 'leased' then
     local found, at = locate(id, record)
     return (found == 'leased' or found == 'held') and found, at

@@ -63,7 +63,7 @@ end
 
 local function find_lost(state, cursor)
   if state.phase == 'lost' and left() > 0 then
-    if state.moved == 0 and is_whole(state) then
+    if state.moved == 0 and state.gone == 0 and is_whole(state) then
       state.phase = 'end'
     else
       state.phase, state.unread, state.gone = 'holes', 0, 0

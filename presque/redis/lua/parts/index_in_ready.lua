@@ -1,13 +1,8 @@
 -- The index of the first number in `ready` that is not below this one.
+
+--@include bisect
 local function index_in_ready(number)
-  local low, high = 0, redis.call('LLEN', ready)
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if tonumber(redis.call('LINDEX', ready, middle)) < number then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low
+  return bisect(0, redis.call('LLEN', ready), function(index)
+    return tonumber(redis.call('LINDEX', ready, index)) < number
+  end)
 end

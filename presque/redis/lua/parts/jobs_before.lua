@@ -1,6 +1,7 @@
 -- How many jobs will be handed out before a ready one, as things stand. If more than 5,000 numbers in `ready` are before it and
 -- some of them are holes, these are assumed to be spread evenly.
 
+--@include belongs_in_ready
 --@include index_in_ready
 --@include padded
 --@include rank
@@ -16,8 +17,7 @@ local function before_in_ready(number)
   end
   local count = 0
   for _, id in ipairs(redis.call('LRANGE', ready, 0, low - 1)) do
-    local mark = (redis.call('HGET', jobs, id) or ''):byte(14)
-    count = count + ((mark == 45 or mark == 120) and 1 or 0) -- '-', 'x'
+    count = count + (belongs_in_ready(redis.call('HGET', jobs, id)) and 1 or 0)
   end
   return count
 end

@@ -2,6 +2,7 @@
 -- `front`; one in none of the keys is held by a take. This reads all these keys, so a script that calls it first fails before
 -- it writes anything if one of them has a wrong type.
 
+--@include belongs_in_ready
 --@include padded
 --@include rank
 local function locate(id, record)
@@ -17,8 +18,8 @@ local function locate(id, record)
       return name, tonumber(at)
     end
   end
-  local first, mark = redis.call('LINDEX', ready, 0), record:byte(14)
-  if first and number >= tonumber(first) and (mark == 45 or mark == 120) then -- '-', 'x'
+  local first = redis.call('LINDEX', ready, 0)
+  if first and number >= tonumber(first) and belongs_in_ready(record) then
     return 'ready', rank(DEFAULT_PRIORITY, WAITING + number)
   end
   return 'held', nil

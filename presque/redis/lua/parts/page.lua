@@ -3,23 +3,19 @@
 -- exactly one page. The order is that in which jobs are taken, come due or died; leased ones, whose leases may be extended, are in
 -- the order of their numbers.
 
+--@include bisect
 --@include index_in_ready
 --@include padded
 --@include page_of_leased
 --@include rank
+
 -- The index of the first member of a sorted set that comes after this one, present or not.
 local function index_after(key, score, member)
   local low = redis.call('ZCOUNT', key, '-inf', string.format('(%.0f', score)) -- `..` keeps 14 digits
   local high = redis.call('ZCOUNT', key, '-inf', score)
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if redis.call('ZRANGE', key, middle, middle)[1] <= member then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low
+  return bisect(low, high, function(index)
+    return redis.call('ZRANGE', key, index, index)[1] <= member
+  end)
 end
 
 local function add_ranked(page, place, key, score, member, count)

@@ -68,6 +68,7 @@ local function pop()
     end
     some = math.max(1, math.min(1000, math.floor((MOST_BYTES - bytes) * #ids / math.max(bytes, 1))))
   end
+  is_cut = dropped >= MOST_DROPPED
   if mark == 'x' then -- what waits_no_more touches afterwards must not fail then
     redis.call('HLEN', uniq)
     redis.call('ZCARD', expiring)

@@ -1,14 +1,11 @@
 -- Removes about `limit` holes, at the most, from the head of `ready`. Returns how many, and whether there may be more.
-local function stands_here(id)
-  local mark = redis.call('HEXISTS', jobs, id) == 1 and redis.call('HGET', jobs, id):byte(14)
-  return mark == 45 or mark == 120 -- '-', 'x'
-end
 
+--@include belongs_in_ready
 local function skip_holes(limit)
   local skipped = 0
   while skipped < limit and tonumber(redis.call('HGET', q, 'gone') or 0) > 0 do
     local ids, holes = redis.call('LRANGE', ready, 0, 999), 0
-    while ids[holes + 1] and not stands_here(ids[holes + 1]) do
+    while ids[holes + 1] and not belongs_in_ready(redis.call('HGET', jobs, ids[holes + 1])) do
       holes = holes + 1
     end
     if holes > 0 then

@@ -10,7 +10,7 @@ local deadline = now + (length or tonumber(lease or setting_defaults.lease))
 local taken, ids, records, mark = 0, {}, {}, '-'
 local ranks, options, lives -- ranks: where they stood, false for `ready`
 local popped, popped_ranks, done -- numbers, and where they stood, of which the first `done` were looked at
-local dropped, has_died = 0, false -- jobs that have expired, and holes; whether any of the former is dead
+local dropped, has_died, is_cut = 0, false, false -- jobs that have expired, and holes; whether one died; whether it was too many
 local is_done, why = true, nil
 
 -- The usual case first: one job, without options, from `ready`.
@@ -56,7 +56,7 @@ if dropped > 0 then
   if has_died then
     bury(queue)
   end
-  if dropped >= 20000 then -- so many that there may be more
+  if is_cut then
     visit_at(queue, now)
   end
 end
