@@ -17,6 +17,7 @@ from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
 from presque.jobs.queues import REMEMBERED, Taken
 from presque.jobs.records import created_at, options_of, payload_of
 from presque.redis import keys
+from presque.redis.coalescing import Coalesced, and_then
 from presque.redis.store import gather
 from presque.redis.units import milliseconds, seconds
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LONGEST_NOTED = 1000  # characters of an error that are kept; of a longer error its beginning and its end are kept:
 BEGINNING_NOTED, END_NOTED = 300, 700
+_WRONG = {b"lease-lost": LeaseLost, b"not-found": UnknownJob}  # outcomes of `ack.lua`
 
 
 class Leased(Taken, frozen=True, kw_only=True):
@@ -88,6 +90,8 @@ class Leases:
         self._store = store
         self._chance = chance
         self._token = token
+        self._reservations = Coalesced(store.clock, self._reserve_each)
+        self._acks = Coalesced(store.clock, self._ack_each)
 
     def now(self) -> float:
         """The time (epoch seconds) by which leases run out: that of the store."""
@@ -113,6 +117,9 @@ class Leases:
         """
         receipt = receipt or self.new_receipt()
         length = b"" if lease is None else b"%d" % milliseconds(lease)
+        if limit == 1 and not worker and not key:
+            keys.check_name(queue)
+            return self._reservations.call((queue, length, daemon), receipt)
         kept_for, remembered = self._remembered(queue, key)
         args = [b"%d" % limit, length, receipt, worker.encode(), kept_for, daemon]
         if key:
@@ -128,6 +135,29 @@ class Leases:
             return self.reserve(queue, limit, lease, worker, key, daemon, receipt, others)
 
         return self._store.on_queue("reserve", queue, *args, key=remembered).addCallback(leased)
+
+    def _reserve_each(
+        self, shared: tuple[str, bytes, bytes], receipts: Sequence[bytes]
+    ) -> Deferred[list[Leased | Exception]]:
+        """Lease a job for each of several consumers."""
+        queue, length, daemon = shared
+        args = [b"%d" % len(receipts), length, receipts[0], b"", b"", daemon, *receipts[1:]]
+
+        def leased(reply: Reply) -> list[Leased | Exception] | Deferred[list[Leased | Exception]]:
+            now, until, *rows = reply or (0, 0)
+            each: list[Leased | Exception] = [
+                _leased([now, until, *rows[4 * n : 4 * n + 4]], queue, "", receipts[n], b"")
+                for n in range(len(rows) // 4)
+            ]
+            left = receipts[len(each) :]
+            if not each:
+                return [_leased(reply, queue, "", receipt, b"") for receipt in left]
+            if not left:
+                return each
+            # There were not enough jobs, or the script has done enough for one call.
+            return and_then(each, self._reserve_each(shared, left), len(left))
+
+        return self._store.on_queue("reserve", queue, *args).addCallback(leased)
 
     def new_receipt(self) -> bytes:
         """An unguessable receipt."""
@@ -175,7 +205,17 @@ class Leases:
 
     def ack(self, queue: str, number: bytes, receipt: bytes) -> Deferred[None]:
         """Settle one job of which the work is done. Fails with LeaseLost or UnknownJob."""
-        return self._store.on_queue("ack", queue, number, receipt).addCallback(_acked)
+        keys.check_name(queue)
+        return self._acks.call(queue, (number, receipt))
+
+    def _ack_each(self, queue: str, jobs: Sequence[tuple[bytes, bytes]]) -> Deferred[list[Exception | None]]:
+        """Acknowledge jobs of several workers."""
+        pairs = [part for job in jobs for part in job]
+
+        def acked(reply: Reply) -> list[Exception | None]:
+            return [_WRONG[became]() if became in _WRONG else None for became in reply]
+
+        return self._store.on_queue("ack", queue, *pairs).addCallback(acked)
 
     def _ack(self, queue: str, settlements: Sequence[Settlement]) -> Deferred[list[Settled]]:
         pairs = [part for each in settlements for part in (each.number, each.receipt)]
@@ -242,15 +282,6 @@ class Leases:
             return {queue: became for queue, (_, became) in zip(by_queue, results, strict=True)}
 
         return DeferredList([asked(queue, items) for queue, items in by_queue.items()]).addCallback(gathered)
-
-
-def _acked(reply: Reply) -> None:
-    """The reply of `ack.lua` about one job."""
-    (became,) = reply
-    if became == b"lease-lost":
-        raise LeaseLost
-    if became == b"not-found":
-        raise UnknownJob
 
 
 def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -> Leased:

@@ -25,6 +25,7 @@ from presque.errors import (
 from presque.jobs import policy
 from presque.jobs.records import DEFAULT_PRIORITY, packed_options, payload_of
 from presque.redis import keys
+from presque.redis.coalescing import Coalesced, and_then, settled
 from presque.redis.store import NO_LIMIT
 from presque.redis.units import milliseconds, seconds
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
     from presque.redis.connection import Reply
     from presque.redis.store import Store
@@ -141,6 +143,8 @@ class Queues:
         self.partitions = store.partitions
         self._nonce = nonce
         self._receipts = (b"%b-%x" % (nonce.encode(), n) for n in count(1))
+        self._pushes = Coalesced(store.clock, self._push_each)
+        self._takes = Coalesced(store.clock, self._take_each)
 
     def push(
         self, queue: str, payloads: Sequence[bytes], due: float | None = None, uniq: bytes = b""
@@ -149,8 +153,7 @@ class Queues:
         for one job alone. Fails with Duplicate while another job with that key waits, QueueFull or NotAccepting.
         """
         if due is None and not uniq:
-            inserted = self._store.on_queue("push", queue, *payloads)
-            return inserted.addCallback(_ids, queue, len(payloads))
+            return self._push(queue, payloads).addCallback(_ids, queue, len(payloads))
         jobs = [NewJob(payload, due, None, uniq) for payload in payloads]
         return self.insert(queue, jobs).addCallback(lambda refs: [job_id for job_id, _ in refs])
 
@@ -164,7 +167,7 @@ class Queues:
         with what the first call did; a call with another fingerprint fails with IdempotencyMismatch.
         """
         if not key and all(job.is_plain for job in jobs):
-            pushed = self._store.on_queue("push", queue, *[job.payload for job in jobs])
+            pushed = self._push(queue, [job.payload for job in jobs])
             return pushed.addCallback(_pushed, queue, len(jobs))
         args = [fingerprint if key else b"", _REMEMBERED]
         for job in jobs:
@@ -172,6 +175,29 @@ class Queues:
         remembered = keys.idempotency_key(queue, key, self.partitions) if key else b""
         asked = self._store.on_queue("insert", queue, *args, key=remembered)
         return asked.addCallback(_inserted, queue, args[0])
+
+    def _push(self, queue: str, payloads: Sequence[bytes]) -> Deferred[int]:
+        """Insert jobs without options, all or none. Fires with the number of the first."""
+        if len(payloads) == 1:
+            keys.check_name(queue)
+            return self._pushes.call(queue, payloads[0], len(payloads[0]))
+        return self._store.on_queue("push", queue, *payloads).addCallback(_first_number, queue)
+
+    def _push_each(self, queue: str, payloads: Sequence[bytes]) -> Deferred[list[int | Exception]]:
+        """Insert jobs of several producers. When the queue is too full for all of them, one after the other."""
+
+        def each_alone(failed: Failure) -> Deferred[list[int | Exception]]:
+            failed.trap(QueueFull)
+            if len(payloads) == 1:
+                return succeed([QueueFull()])
+            asked = [self._store.on_queue("push", queue, payload) for payload in payloads]
+            return settled([each.addCallback(_first_number, queue) for each in asked])
+
+        def numbers(first: int) -> list[int | Exception]:
+            return [*range(first, first + len(payloads))]
+
+        pushed = self._store.on_queue("push", queue, *payloads).addCallback(_first_number, queue)
+        return pushed.addCallbacks(numbers, each_alone)
 
     def fail(
         self,
@@ -198,9 +224,35 @@ class Queues:
         them. Acknowledges jobs that the queue kept for that worker. When there is no job, `daemon` will be woken for
         the next. Fails with QueuePaused.
         """
+        if limit == 1 and not worker:
+            keys.check_name(queue)
+            return self._takes.call((queue, daemon), None)
         receipt = next(self._receipts)
-        reply = self._store.on_queue("take", queue, b"%d" % limit, _HOLD, receipt, worker.encode(), daemon)
+        reply = self._store.on_queue("take", queue, b"%d" % limit, _HOLD, receipt, worker.encode(), daemon, b"")
         return reply.addCallback(_taken, queue, worker, receipt)
+
+    def _take_each(self, shared: tuple[str, bytes], consumers: Sequence[None]) -> Deferred[list[Taken | Exception]]:
+        """Take a job for each of several consumers."""
+        queue, daemon = shared
+        receipt, wanted = next(self._receipts), len(consumers)
+        apart = b"1" if wanted > 1 else b""
+        reply = self._store.on_queue("take", queue, b"%d" % wanted, _HOLD, receipt, b"", daemon, apart)
+
+        def taken(reply: Reply) -> list[Taken | Exception] | Deferred[list[Taken | Exception]]:
+            if not reply:
+                return [QueuePaused() for _ in consumers]
+            each: list[Taken | Exception] = [
+                _taken([*reply[:2], *reply[n : n + 2]], queue, "", receipt) for n in range(2, len(reply), 2)
+            ]
+            left = consumers[len(each) :]
+            if not each:
+                return [_taken(reply, queue, "", receipt) for _ in left]
+            if not left:
+                return each
+            # There were not enough jobs, or the script has done enough for one call.
+            return and_then(each, self._take_each(shared, left), len(left))
+
+        return reply.addCallback(taken)
 
     def deliver(self, taken: Iterable[Taken]) -> Deferred[int]:
         """End jobs of one queue that have reached their consumers. Fires with how many it ended."""
@@ -313,20 +365,27 @@ def _counts(reply: Reply) -> Counts:
 def _taken(reply: Reply, queue: str, worker: str, receipt: bytes) -> Taken:
     if not reply:
         raise QueuePaused
-    keeps, hold = reply[:2]
+    keeps, mark = reply[:2]
+    numbers = tuple(reply[2::2])
     payloads = tuple([payload_of(record) for record in reply[3::2]])
     on_arrival = "keep" if keeps else "deliver"
-    return Taken(queue, worker, receipt, tuple(reply[2::2]), payloads, on_arrival, hold=hold)
+    hold = b"h%b%b %b" % (mark, receipt, b" ".join(numbers)) if numbers else b""  # see `held` in presque.redis.keys
+    return Taken(queue, worker, receipt, numbers, payloads, on_arrival, hold=hold)
 
 
-def _ids(reply: Reply, queue: str, jobs: int) -> list[str]:
+def _first_number(reply: Reply, queue: str) -> int:
     if isinstance(reply, list):
         raise refusal(reply, queue)
-    return [f"{queue}:{number}" for number in range(reply, reply + jobs)]
+    first: int = reply
+    return first
 
 
-def _pushed(reply: Reply, queue: str, jobs: int) -> list[tuple[str, str]]:
-    return [(job_id, "ready") for job_id in _ids(reply, queue, jobs)]
+def _ids(first: int, queue: str, jobs: int) -> list[str]:
+    return [f"{queue}:{number}" for number in range(first, first + jobs)]
+
+
+def _pushed(first: int, queue: str, jobs: int) -> list[tuple[str, str]]:
+    return [(job_id, "ready") for job_id in _ids(first, queue, jobs)]
 
 
 def _inserted(reply: Reply, queue: str, fingerprint: bytes) -> list[tuple[str, str]]:

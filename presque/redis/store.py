@@ -45,6 +45,7 @@ class Store:
         partitions: int,
         scripts: Scripts,
     ) -> None:
+        self.clock = clock
         self.partitions = partitions
         self._scripts = scripts
         self.checks: list[Callable[[Connection], Deferred[None]]] = []

@@ -17,14 +17,20 @@ if kept_for ~= '' then
     return before
   end
 end
-local function store(deadline, ids, _, mark, options, lives)
-  if #ids == 1 and mark == '-' and worker == '' then
-    redis.call('ZADD', leased, deadline, ids[1])
-    redis.call('HSET', live, ids[1], '-' .. receipt)
+local function store(deadline, ids, _, its_mark, options, lives)
+  local receipts = want > 1 and kept_for == '' and { receipt, unpack(ARGV, 9) } or {}
+  if its_mark ~= '-' or worker ~= '' then
+    --@include lease_all
+    lease_all(ids, deadline, receipt, receipts, worker, options or {}, lives or {})
     return
   end
-  --@include lease_all
-  lease_all(ids, deadline, receipt, worker, options or {}, lives or {})
+  local leases, texts, at = {}, {}, string.format('%d', deadline)
+  for i, id in ipairs(ids) do
+    leases[2 * i - 1], leases[2 * i] = at, id
+    texts[2 * i - 1], texts[2 * i] = id, '-' .. (receipts[i] or receipt)
+  end
+  redis.call('ZADD', leased, unpack(leases))
+  redis.call('HSET', live, unpack(texts))
 end
 --@include taken
 local reply = { now, deadline }
