@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from itertools import repeat
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.bare import BODY
 from benchmarks.goals_cpu import SETTLING
 from benchmarks.goals_footprint import put_dead, put_delayed, put_leased, used
+from benchmarks.goals_rates import CONNECTIONS
 from benchmarks.goals_redis import serve
 from benchmarks.rates import fill
 from benchmarks.stage import Line, quiet, shown
@@ -19,13 +21,14 @@ from presque.redis import keys
 from presque.redis.scripts import load
 from presque.redis.store import NO_LIMIT
 from tests.crowd import crowd, each, reserve_and_ack
-from tests.load import PATIENCE, Client, encoded
+from tests.load import PATIENCE, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.goals_cpu import Served
     from benchmarks.stage import Stage
+    from tests.crowd import Client
     from tests.programs import Redis
 
 ACK = "an ack"
@@ -35,53 +38,60 @@ DAY = b"86400000"  # ms
 
 
 def file(stage: Stage) -> list[Line]:
-    """Bytes that one job a request, over one connection, adds to the append-only file, step by step."""
-    count = stage.size(2000, 200)
-    here = written(serve(stage), count)
-    other = written(serve(stage, Path(stage.beside)), count) if stage.beside else {}
-    return [
-        Line(
-            what,
-            "bytes",
-            [each_],
-            most=ACK_BYTES if what == ACK else None,
-            wrong=wrong + (other[what][1] if other else 0),
-            note=f"beside {shown(other[what][0])}" if other else "",
-        )
-        for what, (each_, wrong) in here.items()
-    ]
+    """Bytes that one job a request adds to the append-only file, step by step: over 32 connections, and over one."""
+    count = stage.size(4000, 400)
+    here, other = serve(stage), serve(stage, Path(stage.beside)) if stage.beside else None
+    return [line for clients in (CONNECTIONS, 1) for line in file_lines(here, other, count, clients)]
 
 
-def written(served: Served, count: int) -> dict[str, tuple[float, int]]:
-    """Bytes each step wrote for a job, and how many requests went wrong."""
-    client, leased = Client(served.daemon.port), []
+def file_lines(here: Served, other: Served | None, count: int, clients: int) -> list[Line]:
+    """The same over so many connections. What one connection's ack takes is no goal: it is a script of its own."""
+    beside = written(other, count, clients) if other else {}
+    lines = []
+    for what, (bytes_, wrong) in written(here, count, clients).items():
+        theirs, also_wrong = beside.get(what, (0.0, 0))
+        goal = ACK_BYTES if what == ACK and clients > 1 else None
+        note = f"beside {shown(theirs)}" if other else ""
+        lines.append(Line(f"{what}, over {clients}", "bytes", [bytes_], most=goal, wrong=wrong + also_wrong, note=note))
+    return lines
+
+
+def written(served: Served, count: int, clients: int) -> dict[str, tuple[float, int]]:
+    """Bytes that each step wrote for a job, and how many requests went wrong."""
     settle_many(served.daemon.port)
+    times, leased = iter(range(count)), list[dict[str, str]]()
+    jobs = iter(leased)
 
-    def reserve() -> bool:
-        jobs = client.ask_plainly("POST", "/v1/queues/bench/reservations", b"{}").json["jobs"]
-        leased.extend(jobs)
-        return len(jobs) == 1
+    def reserve() -> Client:
+        for _ in times:
+            reply = yield encoded("POST", "/v1/queues/bench/reservations", b"{}")
+            leased.extend(reply.json["jobs"])
 
-    def ack() -> bool:
-        job = leased.pop()
-        return client.post(f"/v1/jobs/{job['id']}/ack", {"receipt": job["receipt"]}).status == 204
+    def ack() -> Client:
+        for job in jobs:
+            yield encoded("POST", f"/v1/jobs/{job['id']}/ack", json.dumps({"receipt": job["receipt"]}).encode())
 
-    steps: dict[str, Callable[[], bool]] = {
-        "POST /q": lambda: client.ask_plainly("POST", "/q/bench", BODY).status == 201,
-        "GET /q and delivery": lambda: client.ask_plainly("GET", "/q/bench").status == 200,
-        "a /v1 insertion": lambda: (
-            client.ask_plainly("POST", "/v1/queues/bench/jobs", b'{"payload":%b}' % BODY).status == 201
-        ),
+    push, take, insert = (
+        repeat(request, count)
+        for request in (
+            encoded("POST", "/q/bench", BODY),
+            encoded("GET", "/q/bench"),
+            encoded("POST", "/v1/queues/bench/jobs", b'{"payload":%b}' % BODY),
+        )
+    )
+    steps: dict[str, Callable[[], Client]] = {
+        "POST /q": lambda: each(push),
+        "GET /q and delivery": lambda: each(take),
+        "a /v1 insertion": lambda: each(insert),
         "a reservation": reserve,
         ACK: ack,
     }
     found = {}
     for what, step in steps.items():
         before = size_of_file(served.redis)
-        wrong = sum(not step() for _ in range(count))
+        seen = crowd(served.daemon.port, [step() for _ in range(clients)], 10 * PATIENCE)
         time.sleep(SETTLING)
-        found[what] = ((size_of_file(served.redis) - before) / count, wrong)
-    client.close()
+        found[what] = ((size_of_file(served.redis) - before) / count, count - seen.answers + seen.wrong)
     return found
 
 
@@ -126,7 +136,7 @@ def put_held(served: Served, count: int, at_once: int) -> None:
     begin: list[Any] = ["EVALSHA", script.digest, len(names), *names, NO_LIMIT, "bench"]
     for at in range(0, count, at_once):
         worker, daemon, receipt = "", "", b"h0123456789ab-%x" % at
-        redis(*begin, min(at_once, count - at), DAY, receipt, worker, daemon)
+        redis(*begin, min(at_once, count - at), DAY, receipt, worker, daemon, "")
 
 
 def put_with_options(served: Served, count: int) -> None:

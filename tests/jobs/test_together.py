@@ -200,10 +200,10 @@ async def test_jobs_that_were_taken_before_a_failure_are_still_handed_out(client
     await eventually(is_up, "the next connection")
 
 
-@pytest.mark.parametrize("seed", [int(os.environ.get("TOGETHER_SEED", random.randrange(10**9)))])
 @awaiting
-async def test_what_several_get_together_is_what_they_get_one_after_the_other(clients, seed):
+async def test_what_several_get_together_is_what_they_get_one_after_the_other(clients):
     """Random turns on one queue together and on another apart, with the same jobs, end in the same state."""
+    seed = int(os.environ.get("TOGETHER_SEED", random.randrange(10**9)))
     chance, held, leased = random.Random(seed), {"foo": [], "bar": []}, {"foo": [], "bar": []}
 
     def options():

@@ -16,7 +16,7 @@ if worker ~= '' then
 end
 local function store(deadline, ids, _, its_mark)
   local take = 'h' .. its_mark .. receipt .. ' '
-  if ARGV[8] == '' then
+  if ARGV[8] ~= '1' then
     redis.call('ZADD', held, deadline, take .. table.concat(ids, ' '))
     return
   end
