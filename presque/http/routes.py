@@ -28,6 +28,7 @@ class Route:
     refuses: tuple[int, ...] = ()  # statuses of its own errors, besides those of every route
     tells: tuple[str, ...] = ()  # headers of its answers
     is_alias: bool = False  # a second path of the same operation
+    scope: str = ""  # what a token must allow: produce, consume, read or manage; empty if it needs none
 
 
 class Routes:
@@ -53,6 +54,7 @@ class Routes:
         needs_body: bool = True,
         refuses: tuple[int, ...] = (),
         tells: tuple[str, ...] = (),
+        scope: str = "",
     ) -> Callable[[Any], Any]:
         """Declare a route at each of `paths`. Its `summary` is an argument because `python -OO` removes docstrings. GET
         answers HEAD too, unless it `takes` jobs. A route with `answers` and a `name` is described at `/openapi.json`
@@ -69,7 +71,7 @@ class Routes:
                     raise ValueError(f"there are two routes {endpoint}")
                 self.app.route(path, methods=[method], endpoint=endpoint)(function)
                 known = (method, path, summary, body, answers or {}, query, headers, name, needs_body, refuses, tells)
-                route = self.by_endpoint[endpoint] = Route(function, *known, is_alias=path != paths[0])
+                route = self.by_endpoint[endpoint] = Route(function, *known, is_alias=path != paths[0], scope=scope)
                 self.listed.append(route)
                 if takes:
                     for rule in self.app.url_map.iter_rules(endpoint):

@@ -132,6 +132,11 @@ class Child:
             self._log.failure("what comes before {name} starts again failed", name=self.name)
         self.start()
 
+    def reload(self) -> None:
+        """Send it SIGHUP, if it runs."""
+        if self._run is not None:
+            self._run.signal("HUP")
+
     def stop(self) -> Deferred[None]:
         """Stop it with SIGTERM, or SIGKILL when it does not end in time. Fires when it has ended."""
         if self._again is not None:

@@ -49,6 +49,7 @@ class Root(Service):
         self._ending = False
         self._asked_to_stop = False  # by a signal
         self.parts: list[Part] = []
+        self._reloads: list[Callable[[], object]] = []
         self._begun: list[Part] = []  # parts whose start was called
         self._waiting: list[Deferred[None]] = []  # fire at the next `changed`
         self.started: Deferred[None] = succeed(None)
@@ -56,6 +57,10 @@ class Root(Service):
     def register(self, name: str, start: Callable[[], Any], stop: Callable[[], Any]) -> None:
         """Add a part."""
         self.parts.append(Part(name, start, stop))
+
+    def on_reload(self, reload: Callable[[], object]) -> None:
+        """Have `reload` called at SIGHUP. It logs what came of it, and changes nothing if it cannot."""
+        self._reloads.append(reload)
 
     async def _start(self) -> None:
         for part in self.parts:
@@ -76,14 +81,22 @@ class Root(Service):
         """Another SIGTERM has arrived while we stop."""
 
     def hear_signals(self) -> None:
-        """Handle signals from now on. SIGHUP does not end the process, as there is nothing to reload. The first SIGTERM
+        """Handle signals from now on. SIGHUP does not end the process: it calls what `on_reload` has. The first SIGTERM
         or SIGINT stops it, further ones hurry it. (Twisted's own handlers stop the reactor each time, which fails with
         a traceback.)
         """
         if is_main_thread():
-            said = "SIGHUP: there is nothing to reload, presque reads its settings only at start"
-            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._log.info, said))
+            signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
             self._reactor.callWhenRunning(self._hear_stops)
+
+    def _reload(self) -> None:
+        if not self._reloads:
+            self._log.info("SIGHUP: there is nothing to reload, presque reads its settings only at start")
+        for reload in self._reloads:
+            try:
+                reload()
+            except Exception:
+                self._log.failure("SIGHUP: reloading failed")
 
     def _hear_stops(self) -> None:
         """Replace the handlers that Twisted has installed by now, and call them once."""

@@ -75,6 +75,11 @@ class Supervisor(Root):
         ports, self.ports = self.ports, []
         await close(ports)
 
+    def reload_children(self) -> None:
+        """Have every child reload what it can: for `on_reload`."""
+        for child in self.children:
+            child.reload()
+
     def _start_children(self) -> None:
         command = self._command()
         for number in range(1, self.settings.processes + 1):
