@@ -313,6 +313,43 @@ async def test_whatever_stands_in_a_store_every_record_is_in_one_place_afterward
         redis.kill()
 
 
+def key(name):
+    return f"presque:{{0}}:spoilt:{name}"
+
+
+def written(number):
+    """A record of data model 2 whose payload is the number."""
+    return b"1700000000000-%d" % number
+
+
+SPOILT = {  # commands, and where each job is afterwards
+    "an oddly written number counts for none": (
+        [
+            ("HSET", key("jobs"), 4, written(4), "word", "of another program"),
+            ("RPUSH", key("ready"), 4),
+            ("ZADD", key("delayed"), 5, "004"),
+            ("ZADD", key("dead"), 5, "04"),
+        ],
+        {b"4": "ready"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("commands", "places"), SPOILT.values(), ids=SPOILT)
+@awaiting
+async def test_a_spoilt_queue_is_converted(programs, commands, places):
+    redis = programs.redis()
+    command = redis.session()
+    command("HSET", "presque:store", "partitions", 1, "model", 2)
+    command("ZADD", "presque:{0}/queues", 0, "spoilt")
+    for each in commands:
+        command(*each)
+    await convert(redis)
+    after = dump_of(redis)
+    check(after)
+    assert {number: job["place"][0] for number, job in read_new(after)["spoilt"]["jobs"].items()} == places
+
+
 def plain_store(programs, trees, revision=FIRST, count=2000, queue="plain"):
     """A Redis with so many plain jobs, and the requests to the daemon that made them."""
     redis = programs.redis()
