@@ -332,6 +332,14 @@ SPOILT = {  # commands, and where each job is afterwards
         ],
         {b"4": "ready"},
     ),
+    "no byte of another program's record is a mark": (
+        [
+            ("HSET", key("jobs"), 1, "nothing of usd", 2, "nothing of usX", 3, "nothing of usx", 4, ""),
+            ("HSET", key("uniq_of"), 3, "u"),
+            ("ZADD", key("dead"), 5, 1, 5, 3),
+        ],
+        {b"1": "dead", b"2": "ready", b"3": "dead", b"4": "ready"},
+    ),
 }
 
 
