@@ -340,6 +340,23 @@ SPOILT = {  # commands, and where each job is afterwards
         ],
         {b"1": "dead", b"2": "ready", b"3": "dead", b"4": "ready"},
     ),
+    "a receipt with spaces is of nobody": (
+        [
+            ("HSET", key("jobs"), 1, written(1), 2, written(2), 3, written(3)),
+            ("HSET", key("receipts"), 1, "h 3", 2, "l {}"),
+            ("ZADD", key("leased"), 5, 1, 5, 2),
+            ("RPUSH", key("ready"), 3),
+        ],
+        {b"1": "ready", b"2": "ready", b"3": "ready"},
+    ),
+    "failures that are none are forgotten": (
+        [
+            ("HSET", key("jobs"), 1, written(1), 2, written(2), 3, written(3)),
+            ("HSET", key("history"), 1, b"\x91\x01", 2, b"\x92\x93\x01\x02\xa0\xc0", 3, b"\x91\x93\x01\x02\xc0"),
+            ("ZADD", key("dead"), 5, 1, 5, 2, 5, 3),
+        ],
+        {b"1": "dead", b"2": "dead", b"3": "dead"},
+    ),
 }
 
 

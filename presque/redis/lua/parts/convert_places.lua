@@ -16,8 +16,9 @@ local function to_front_again(old, i, id)
   end
 end
 
+-- A receipt with spaces is another program's: in `held` and `live` a space ends the receipt.
 local function convert_taken(old, i, id, deadline, holds)
-  local letter = (old.receipt[i] or ''):sub(1, 1)
+  local letter = (old.receipt[i] or ''):match('^(%S)%S*$') or ''
   if letter == 'h' or letter == 'k' then
     hold_job(holds, old, i, id, deadline)
   elseif letter ~= '' then
