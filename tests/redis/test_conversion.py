@@ -306,6 +306,7 @@ async def test_whatever_stands_in_a_store_every_record_is_in_one_place_afterward
         jobs = {queue: queue_read["jobs"] for queue, queue_read in read_new(after).items()}
         for queue, records in before.items():
             there = {number: record for number, record in records.items() if re.fullmatch(b"[1-9][0-9]{0,14}", number)}
+            assert int(after.get(f"presque:{{0}}:{queue}:q", {}).get(b"n", 0)) >= max(map(int, there), default=0)
             assert set(jobs.get(queue, {})) == set(there), queue
             for each, record in there.items():
                 is_ours = re.match(rb"\d{13}[-u]", record)
@@ -373,6 +374,7 @@ async def test_a_spoilt_queue_is_converted(programs, commands, places):
     after = dump_of(redis)
     check(after)
     assert {number: job["place"][0] for number, job in read_new(after)["spoilt"]["jobs"].items()} == places
+    assert int(after[key("q")][b"n"]) >= max(map(int, places))
 
 
 def plain_store(programs, trees, revision=FIRST, count=2000, queue="plain"):

@@ -11,7 +11,7 @@ local function convert_record(state, id, options)
     return false
   end
   redis.call('HSET', jobs, id, rewritten(record, false, options))
-  state.placed = state.placed + 1
+  state.placed, state.highest = state.placed + 1, math.max(state.highest, id)
   if state.placed % 400 == 0 then
     collectgarbage() -- Lua hashes few bytes of a long string, so similar records collide: the fewer there are at a time the better
   end
