@@ -295,6 +295,12 @@ def spoil(command, chance, queue):
             command(*each)
 
 
+def payloads(records):
+    """The payload of each job by its number, as a conversion finds it in records that anybody may have written."""
+    there = {number: record for number, record in records.items() if re.fullmatch(b"[1-9][0-9]{0,14}", number)}
+    return {number: re.sub(rb"\A\d{13}[-u]", b"", record) for number, record in there.items()}
+
+
 @pytest.mark.parametrize("number", range(3))
 @awaiting
 async def test_whatever_stands_in_a_store_every_record_is_in_one_place_afterwards(programs, trees, chance, number):
@@ -310,12 +316,9 @@ async def test_whatever_stands_in_a_store_every_record_is_in_one_place_afterward
         check(after)
         jobs = {queue: queue_read["jobs"] for queue, queue_read in read_new(after).items()}
         for queue, records in before.items():
-            there = {number: record for number, record in records.items() if re.fullmatch(b"[1-9][0-9]{0,14}", number)}
-            assert int(after.get(f"presque:{{0}}:{queue}:q", {}).get(b"n", 0)) >= max(map(int, there), default=0)
-            assert set(jobs.get(queue, {})) == set(there), queue
-            for each, record in there.items():
-                is_ours = re.match(rb"\d{13}[-u]", record)
-                assert jobs[queue][each]["payload"] == (record[14:] if is_ours else record)
+            found = {number: job["payload"] for number, job in jobs.get(queue, {}).items()}
+            assert found == payloads(records), queue
+            assert int(after.get(f"presque:{{0}}:{queue}:q", {}).get(b"n", 0)) >= max(map(int, found), default=0)
         redis.kill()
 
 
@@ -329,6 +332,14 @@ def written(number):
 
 
 SPOILT = {  # commands, and where each job is afterwards
+    "a job that stands in ready twice is there once": (
+        [
+            ("HSET", key("jobs"), 1, written(1), 2, written(2), 3, written(3)),
+            ("HSET", key("uniq_of"), 2, "u"),
+            ("RPUSH", key("ready"), 1, 2, 3, 2),
+        ],
+        {b"1": "ready", b"2": "ready", b"3": "ready"},
+    ),
     "an oddly written number counts for none": (
         [
             ("HSET", key("jobs"), 4, written(4), "word", "of another program"),
@@ -363,6 +374,10 @@ SPOILT = {  # commands, and where each job is afterwards
         ],
         {b"1": "dead", b"2": "dead", b"3": "dead"},
     ),
+    "no number is given again": (
+        [("HSET", key("jobs"), 7, written(7)), ("ZADD", key("dead"), 5, 7), ("DEL", "presque:{0}/last_id")],
+        {b"7": "dead"},
+    ),
 }
 
 
@@ -373,12 +388,16 @@ async def test_a_spoilt_queue_is_converted(programs, commands, places):
     command = redis.session()
     command("HSET", "presque:store", "partitions", 1, "model", 2)
     command("ZADD", "presque:{0}/queues", 0, "spoilt")
+    command("SET", "presque:{0}/last_id", 9)
     for each in commands:
         command(*each)
+    before = dump_of(redis)
     await convert(redis)
     after = dump_of(redis)
     check(after)
-    assert {number: job["place"][0] for number, job in read_new(after)["spoilt"]["jobs"].items()} == places
+    jobs = read_new(after)["spoilt"]["jobs"]
+    assert {number: job["place"][0] for number, job in jobs.items()} == places
+    assert {number: job["payload"] for number, job in jobs.items()} == payloads(before[key("jobs")])
     assert int(after[key("q")][b"n"]) >= max(map(int, places))
 
 
