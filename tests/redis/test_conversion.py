@@ -374,6 +374,15 @@ SPOILT = {  # commands, and where each job is afterwards
         ],
         {b"1": "dead", b"2": "dead", b"3": "dead"},
     ),
+    "counts that are none are forgotten": (
+        [
+            ("HSET", key("jobs"), 1, written(1), 2, written(2)),
+            ("HSET", key("limits"), 1, "1.5", 2, "nan"),
+            ("HSET", key("attempts"), 1, "inf", 2, "2.5"),
+            ("RPUSH", key("ready"), 1, 2),
+        ],
+        {b"1": "ready", b"2": "ready"},
+    ),
     "no number is given again": (
         [("HSET", key("jobs"), 7, written(7)), ("ZADD", key("dead"), 5, 7), ("DEL", "presque:{0}/last_id")],
         {b"7": "dead"},
@@ -397,6 +406,7 @@ async def test_a_spoilt_queue_is_converted(programs, commands, places):
     check(after)
     jobs = read_new(after)["spoilt"]["jobs"]
     assert {number: job["place"][0] for number, job in jobs.items()} == places
+    assert all(type(job[name]) is int for job in jobs.values() for name in ("limit", "attempts", "run_outs"))
     assert {number: job["payload"] for number, job in jobs.items()} == payloads(before[key("jobs")])
     assert int(after[key("q")][b"n"]) >= max(map(int, places))
 

@@ -22,9 +22,15 @@ local function old_jobs(ids)
   return found
 end
 
+-- A count that was stored as a text; nothing if it is none.
+local function whole(text)
+  local count = tonumber(text or nil)
+  return count and count >= 0 and count < 2 ^ 53 and count % 1 == 0 and count or nil
+end
+
 -- The options of the job at `i`; nothing if it has none.
 local function old_options(old, i)
-  local limit = tonumber(old.limit[i] or nil)
+  local limit = whole(old.limit[i])
   if old.unique[i] or limit then
     return { unique = old.unique[i] or nil, limit = limit }
   end
@@ -64,7 +70,7 @@ end
 
 -- Writes what `live` has of the job at `i`, which is leased under that receipt, or not leased if it is empty.
 local function convert_live(old, i, id, receipt)
-  local map = { attempts = tonumber(old.attempts[i] or nil), run_outs = tonumber(old.run_outs[i] or nil) }
+  local map = { attempts = whole(old.attempts[i]), run_outs = whole(old.run_outs[i]) }
   map.failures = old_failures(old, i)
   if receipt ~= '' then
     map.worker = old_holder(old, i)
