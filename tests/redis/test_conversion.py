@@ -278,6 +278,7 @@ def spoil(command, chance, queue):
         ("HSET", key("kept"), "w7", "1 k-1 2", "w8", ""),
         ("HSET", key("jobs"), "word", "x", "98765", "short", "98764", "", "98763", b"\xff" * 30),
         ("HSET", key("jobs"), "98762", "x" * 13 + "d"),
+        ("SET", key("uniq_of"), "of another program"),
         ("SREM", "presque:{0}/paused", queue),
         ("SADD", "presque:{0}/paused", "only-paused", "no name", b"\xff"),
         ("ZADD", "presque:{0}/queues", 0, "only-listed", 0, "no name", 0, b"\xff"),
@@ -382,6 +383,22 @@ SPOILT = {  # commands, and where each job is afterwards
             ("RPUSH", key("ready"), 1, 2),
         ],
         {b"1": "ready", b"2": "ready"},
+    ),
+    "a job whose uniq key was lost stays in ready": (
+        [
+            ("HSET", key("jobs"), 1, written(1).replace(b"-", b"u"), 2, written(2)),
+            ("HSET", key("uniq"), "u", 1),
+            ("RPUSH", key("ready"), 1, 2),
+        ],
+        {b"1": "ready", b"2": "ready"},
+    ),
+    "a key of another program in the place of uniq keys": (
+        [
+            ("HSET", key("jobs"), 1, written(1).replace(b"-", b"u"), 2, "short", 3, written(3)),
+            ("SET", key("uniq_of"), "of another program"),
+            ("RPUSH", key("ready"), 1, 2, 3),
+        ],
+        {b"1": "ready", b"2": "ready", b"3": "ready"},
     ),
     "no number is given again": (
         [("HSET", key("jobs"), 7, written(7)), ("ZADD", key("dead"), 5, 7), ("DEL", "presque:{0}/last_id")],

@@ -1,6 +1,6 @@
 -- Finds jobs that stand nowhere, as after a script that failed half way, and puts them in front; only if there are more records
--- than jobs that were put somewhere. Before that it counts the holes in `ready` anew, also if jobs have left it: one may have stood
--- there twice.
+-- than jobs that were put somewhere. Before that it reads `ready` again: it counts the holes anew, also if jobs have left it, as one
+-- may have stood there twice; and it gives a mark to those records that have none of data model 3.
 
 --@include convert_record
 --@include index_in_ready
@@ -27,8 +27,12 @@ local function count_holes(state)
         return
       end
       local record = redis.call('HGET', jobs, id)
-      local is_hole = not record or is_elsewhere(record)
-      state.gone, state.unread = state.gone + (is_hole and 1 or 0), state.unread + 1
+      if not record or is_elsewhere(record) then
+        state.gone = state.gone + 1
+      elseif not may_stay(record) then -- its uniq key was lost, or another program wrote it
+        redis.call('HSET', jobs, id, rewritten(record, true, old_options(old_jobs({ id }), 1)))
+      end
+      state.unread = state.unread + 1
       spend(1, record and #record or 0)
     end
     if #ids == 0 then
@@ -63,7 +67,7 @@ end
 
 local function find_lost(state, cursor)
   if state.phase == 'lost' and left() > 0 then
-    if state.moved == 0 and state.gone == 0 and is_whole(state) then
+    if state.moved == 0 and state.gone == 0 and state.spoilt == 0 and is_whole(state) then
       state.phase = 'end'
     else
       state.phase, state.unread, state.gone = 'holes', 0, 0

@@ -1,10 +1,14 @@
 -- Records of data model 2 as data model 3 has them.
 
 --@include make_record
--- Whether a record says that the conversion has put its job elsewhere than in `ready`. In a record of another program, which does not
--- begin with a time, no byte is a mark.
+-- Whether a record says that the conversion has put its job elsewhere than in `ready`; and whether it can stay there as it is. In a
+-- record of another program, which does not begin with a time, no byte is a mark.
 local function is_elsewhere(record)
   return record:find('^%d%d%d%d%d%d%d%d%d%d%d%d%d[dX]') == 1
+end
+
+local function may_stay(record)
+  return record:find('^%d%d%d%d%d%d%d%d%d%d%d%d%d[-x]') == 1
 end
 
 -- The record of such a job. All that another program wrote is its payload.
