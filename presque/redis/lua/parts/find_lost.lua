@@ -1,6 +1,6 @@
 -- Finds jobs that stand nowhere, as after a script that failed half way, and puts them in front; only if there are more records
--- than jobs that were put somewhere. Before that it reads `ready` again: it counts the holes anew, also if jobs have left it, as one
--- may have stood there twice; and it gives a mark to those records that have none of data model 3.
+-- than jobs that were put somewhere. Before that it reads `ready` again, also if jobs have left it, as one may have stood there
+-- twice: it counts the holes anew, and gives a mark to those records that have none of data model 3.
 
 --@include convert_record
 --@include index_in_ready
