@@ -57,7 +57,7 @@ async def processes():
 
     yield start
     for process in started:
-        if process.status is None:
+        if not process.has_ended:
             await process.kill()
 
 

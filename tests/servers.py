@@ -15,7 +15,7 @@ import pytest
 from programs import LISTENS, presque_command, presque_environ
 from treq.client import HTTPClient
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
@@ -184,8 +184,9 @@ class DaemonProcess(ProcessProtocol):
         self.log = ""
         self.port = 0
         self.listening: Deferred[int] = Deferred()
-        self.ended: Deferred[int] = Deferred()
-        self.status: int | None = None
+        self.has_ended = False
+        self._waiting: list[Deferred[int]] = []  # fire when it has ended
+        self.status: int | None = None  # None also after a signal
         command = presque_command("--listen", listen, *flags)
         variables = presque_environ(environ=environ)
         descriptors = {0: "w", 1: "r", 2: "r"}
@@ -208,21 +209,26 @@ class DaemonProcess(ProcessProtocol):
         self.status = reason.value.exitCode
         if not self.port:
             self.listening.errback(AssertionError(f"the daemon ended before it listened:\n{self.log}"))
-        self.ended.callback(self.status)
+        self.has_ended = True
+        for waiting in self._waiting:
+            waiting.callback(self.status)
 
-    @inlineCallbacks
-    def stop(self, number: int = signal.SIGTERM) -> Any:
-        """Send a signal and wait until it has ended."""
-        if self.status is None and not self.ended.called:
+    def stop(self, number: int = signal.SIGTERM) -> Deferred[int]:
+        """Send a signal; fires once it has ended."""
+        if not self.has_ended:
             self.transport.signalProcess(number)
-        yield self.ended.addTimeout(PATIENCE, reactor) if not self.ended.called else None
+        return self.end()
 
     def kill(self) -> Any:
         return self.stop(signal.SIGKILL)
 
     def end(self) -> Deferred[int]:
         """Fires with its status once it has ended by itself."""
-        return self.ended.addTimeout(PATIENCE, reactor)
+        if self.has_ended:
+            return succeed(self.status)
+        ended: Deferred[int] = Deferred()
+        self._waiting.append(ended)
+        return ended.addTimeout(PATIENCE, reactor)
 
     @property
     def pid(self) -> int:

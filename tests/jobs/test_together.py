@@ -59,8 +59,8 @@ def clients(store, session):
 
 
 @awaiting
-async def test_one_script_carries_out_each_kind_of_request(clients):
-    """Ten pushes, ten takes, their delivery, ten reservations, ten acks: five scripts."""
+async def test_two_scripts_carry_out_ten_requests_of_a_kind(clients):
+    """The first is sent at once, the others together; deliveries, which may wait, are one."""
     payloads = [b"%d" % n for n in range(20)]
     before = clients.scripts()
     assert await clients.push(*payloads[:10]) == [f"foo:{n}" for n in range(1, 11)]
@@ -72,7 +72,7 @@ async def test_one_script_carries_out_each_kind_of_request(clients):
     assert [each.payloads for each in leased] == [(payload,) for payload in payloads[10:]]
     assert len({each.receipt for each in leased}) == 10
     assert await clients.ack(*[(each.numbers[0], each.receipt) for each in leased]) == [None] * 10
-    assert clients.scripts() - before == 6
+    assert clients.scripts() - before == 2 + 2 + 1 + 2 + 2 + 2
     counts = await clients.queues.counts("foo")
     assert (counts.inserted, counts.delivered, counts.acked, counts.processed) == (20, 10, 10, 20)
     assert clients.session("HLEN", "presque:{0}:foo:jobs") == 0
@@ -180,19 +180,20 @@ async def test_jobs_too_large_for_one_script_reach_their_consumers_nevertheless(
 @awaiting
 async def test_jobs_that_were_taken_before_a_failure_are_still_handed_out(clients, store, monkeypatch):
     """The script for the rest fails: only the consumers without a job hear of it."""
-    await clients.push(b"1", b"2")
+    await clients.push(b"1", b"2", b"3")
     run, calls = Connection.run, []
 
     def run_once(self, script, *args):
         if script.name in ("take", "reserve"):
             calls.append(script.name)
-            if len(calls) == 2:
+            if len(calls) == 3:  # after the first consumer's, and the others'
                 self.transport.loseConnection()
         return run(self, script, *args)
 
     monkeypatch.setattr(Connection, "run", run_once)
-    first, second, third = await clients.take(3)
-    assert (first.payloads, second.payloads, third) == ((b"1",), (b"2",), OutcomeUnknown)
+    *taken, last = await clients.take(4)
+    assert [each.payloads for each in taken] == [(b"1",), (b"2",), (b"3",)]
+    assert last is OutcomeUnknown
 
     async def is_up():
         return store.is_up

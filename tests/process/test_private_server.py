@@ -142,7 +142,7 @@ async def test_a_second_daemon_on_a_folder_says_whose_it_is_and_ends(processes, 
     await daemon.listening
     other = processes("--data-dir", str(folder))
     other.listening.addErrback(lambda failure: None)
-    await other.ended
+    await other.end()
     assert other.status == 1
     assert f"{folder} is in use by another presque (pid {daemon.pid})" in other.log
     assert "Traceback" not in other.log
@@ -189,7 +189,7 @@ async def test_a_folder_that_cannot_be_made_ends_the_daemon_in_one_line(processe
     (tmp_path / "file").write_text("")
     daemon = processes("--data-dir", str(tmp_path / "file" / "data"))
     daemon.listening.addErrback(lambda failure: None)
-    await daemon.ended
+    await daemon.end()
     assert daemon.status == 1
     assert "presque ends:" in daemon.log
     assert "Traceback" not in daemon.log
@@ -201,7 +201,7 @@ async def test_an_address_in_use_ends_the_daemon_in_one_line(processes, tmp_path
     port = await daemon.listening
     other = processes("--data-dir", str(tmp_path / "two"), listen=f"tcp:{port}:interface=127.0.0.1")
     other.listening.addErrback(lambda failure: None)
-    await other.ended
+    await other.end()
     assert other.status == 1
     assert f"Couldn't listen on 127.0.0.1:{port}" in other.log
     assert "Traceback" not in other.log
@@ -222,6 +222,6 @@ async def test_a_store_made_with_other_partitions_is_refused(processes, folder):
     await daemon.stop()
     other = processes("--data-dir", str(folder))
     other.listening.addErrback(lambda failure: None)
-    await other.ended
+    await other.end()
     assert other.status == 1
     assert "--partitions is 1, but this store was made with 4" in other.log

@@ -24,6 +24,12 @@ class Run:
         self.answers.append(answer)
         return answer
 
+    def be_busy(self):
+        """Have an unanswered call, so that others are collected."""
+        self.call("busy", 0)
+        self.carried_out.clear()
+        self.answers.clear()
+
     def call(self, shared, own, size=0):
         got = []
         self.coalesced.call(shared, own, size).addBoth(got.append)
@@ -36,6 +42,7 @@ class Run:
 def test_calls_of_one_turn_that_share_an_argument_are_carried_out_together():
     """In their order, at the end of the turn and not before; those of the next turn are apart."""
     run = Run()
+    run.be_busy()
     first, second, other = run.call("q", 1), run.call("q", 2), run.call("r", 3)
     assert run.carried_out == []
     run.end_turn()
@@ -47,8 +54,24 @@ def test_calls_of_one_turn_that_share_an_argument_are_carried_out_together():
     assert [first, second, other, next_one] == [["a"], ["b"], ["c"], ["d"]]
 
 
+def test_a_call_that_nobody_is_before_is_carried_out_at_once():
+    """There is nothing to wait for; the next ones are collected until it is answered."""
+    run = Run()
+    first = run.call("q", 1)
+    assert run.carried_out == [("q", [1])]
+    second, third = run.call("q", 2), run.call("q", 3)
+    run.end_turn()
+    assert run.carried_out[1:] == [("q", [2, 3])]
+    run.answers[0].callback(["a"])
+    run.answers[1].callback(["b", "c"])
+    assert [first, second, third] == [["a"], ["b"], ["c"]]
+    run.call("q", 4)
+    assert run.carried_out[2:] == [("q", [4])]
+
+
 def test_a_result_that_is_an_exception_fails_its_own_call_alone():
     run = Run()
+    run.be_busy()
     first, second = run.call("q", 1), run.call("q", 2)
     run.end_turn()
     run.answers[0].callback([KeyError("first"), "b"])
@@ -58,6 +81,7 @@ def test_a_result_that_is_an_exception_fails_its_own_call_alone():
 
 def test_a_failure_fails_all_calls_that_were_carried_out_together():
     run = Run()
+    run.be_busy()
     calls = [run.call("q", 1), run.call("q", 2)]
     run.end_turn()
     run.answers[0].errback(OutcomeUnknown())
@@ -66,6 +90,7 @@ def test_a_failure_fails_all_calls_that_were_carried_out_together():
 
 def test_calls_that_cannot_be_carried_out_do_not_keep_others_from_it():
     run = Run()
+    run.be_busy()
     impossible, other = run.call("impossible", 1), run.call("q", 2)
     run.end_turn()
     assert impossible[0].check(ValueError)
@@ -77,6 +102,7 @@ def test_calls_that_cannot_be_carried_out_do_not_keep_others_from_it():
 def test_enough_calls_are_carried_out_before_the_end_of_the_turn(size, calls):
     """Because Redis serves no one else meanwhile."""
     run = Run()
+    run.be_busy()
     for own in range(calls):
         assert run.carried_out == []
         run.call("q", own, size)
@@ -90,8 +116,9 @@ def test_enough_calls_are_carried_out_before_the_end_of_the_turn(size, calls):
 
 def test_more_calls_than_may_wait_are_refused(monkeypatch):
     """Until some are answered, or have failed."""
-    monkeypatch.setattr(coalescing, "MOST_WAITING", 2)
+    monkeypatch.setattr(coalescing, "MOST_WAITING", 3)
     run = Run()
+    run.be_busy()
     run.call("q", 1)
     run.call("impossible", 2)
     assert run.call("q", 3)[0].check(StoreUnavailable)

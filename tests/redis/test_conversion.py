@@ -262,23 +262,29 @@ def spoil(command, chance, queue):
         ("ZREM", key("leased"), *command("ZRANGE", key("leased"), 0, 1), "x"),
         ("HDEL", key("receipts"), *command("HKEYS", key("receipts"))[:2], "x"),
         ("HSET", key("receipts"), e, "lost", f, ""),
+        ("HSET", key("receipts"), g, "h 1", h, "l 2 3"),
         ("ZADD", key("leased"), 1e15, f),
         ("ZADD", key("dead"), 1, f, 2, "none", 3, "0x10", 4, "007", 5, ""),
         ("ZADD", key("delayed"), "inf", padded, "-inf", f"{10**14:016}", 7, "word", 8, "9" * 40),
         ("ZADD", key("front"), "inf", f"{int(g):016}", "-inf", f"{int(h):016}", 1, "1.5"),
+        ("ZADD", key("dead"), 1, f"0{int(g)}"),
+        ("ZADD", key("delayed"), 1, f"{int(h):05}"),
         ("RPUSH", key("ready"), g, "abc", "", " 7", "1e3", h, "-4", 10**17),
         ("LPUSH", key("ready"), b"99999", "two words"),
-        ("HSET", key("history"), a, b"\xc1", b, b"\x93", c, b"\x01", d, "text"),
+        ("HSET", key("history"), a, b"\xc1", b, b"\x93", c, b"\x01", d, "text", e, b"\x91\x01"),
         ("HSET", key("attempts"), e, "many", f, ""),
         ("HSET", key("limits"), g, "few", h, "7"),
         ("HSET", key("holders"), e, "lost", f, "lost w\n0"),
         ("HSET", key("kept"), "w7", "1 k-1 2", "w8", ""),
         ("HSET", key("jobs"), "word", "x", "98765", "short", "98764", "", "98763", b"\xff" * 30),
+        ("HSET", key("jobs"), "98762", "x" * 13 + "d"),
+        ("SET", key("uniq_of"), "of another program"),
         ("SREM", "presque:{0}/paused", queue),
         ("SADD", "presque:{0}/paused", "only-paused", "no name", b"\xff"),
         ("ZADD", "presque:{0}/queues", 0, "only-listed", 0, "no name", 0, b"\xff"),
         ("ZADD", "presque:{0}/due", 5, "only-due", 6, b"\xff"),
         ("HSET", "presque:{0}/processed", queue, "many"),
+        ("SET", "presque:{0}/last_id", chance.choice((1, "many"))),
         ("HSET", key("settings"), "lease", "soon", "unknown", "1"),
         *(("DEL", key(name)) for name in ("receipts", "settings", "acked")),
     ]
@@ -288,6 +294,12 @@ def spoil(command, chance, queue):
     for each in every[: chance.randrange(1, len(every))]:
         with contextlib.suppress(hiredis.ReplyError):  # a key of a wrong type by then
             command(*each)
+
+
+def payloads(records):
+    """The payload of each job by its number, as a conversion finds it in records that anybody may have written."""
+    there = {number: record for number, record in records.items() if re.fullmatch(b"[1-9][0-9]{0,14}", number)}
+    return {number: re.sub(rb"\A\d{13}[-u]", b"", record) for number, record in there.items()}
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -305,12 +317,115 @@ async def test_whatever_stands_in_a_store_every_record_is_in_one_place_afterward
         check(after)
         jobs = {queue: queue_read["jobs"] for queue, queue_read in read_new(after).items()}
         for queue, records in before.items():
-            there = {number: record for number, record in records.items() if re.fullmatch(b"[1-9][0-9]{0,14}", number)}
-            assert set(jobs.get(queue, {})) == set(there), queue
-            for each, record in there.items():
-                is_ours = re.match(rb"\d{13}[-u]", record)
-                assert jobs[queue][each]["payload"] == (record[14:] if is_ours else record)
+            found = {number: job["payload"] for number, job in jobs.get(queue, {}).items()}
+            assert found == payloads(records), queue
+            assert int(after.get(f"presque:{{0}}:{queue}:q", {}).get(b"n", 0)) >= max(map(int, found), default=0)
         redis.kill()
+
+
+def key(name):
+    return f"presque:{{0}}:spoilt:{name}"
+
+
+def written(number):
+    """A record of data model 2 whose payload is the number."""
+    return b"1700000000000-%d" % number
+
+
+SPOILT = {  # commands, and where each job is afterwards
+    "a job that stands in ready twice is there once": (
+        [
+            ("HSET", key("jobs"), 1, written(1), 2, written(2), 3, written(3)),
+            ("HSET", key("uniq_of"), 2, "u"),
+            ("RPUSH", key("ready"), 1, 2, 3, 2),
+        ],
+        {b"1": "ready", b"2": "ready", b"3": "ready"},
+    ),
+    "an oddly written number counts for none": (
+        [
+            ("HSET", key("jobs"), 4, written(4), "word", "of another program"),
+            ("RPUSH", key("ready"), 4),
+            ("ZADD", key("delayed"), 5, "004"),
+            ("ZADD", key("dead"), 5, "04"),
+        ],
+        {b"4": "ready"},
+    ),
+    "no byte of another program's record is a mark": (
+        [
+            ("HSET", key("jobs"), 1, "nothing of usd", 2, "nothing of usX", 3, "nothing of usx", 4, ""),
+            ("HSET", key("uniq_of"), 3, "u"),
+            ("ZADD", key("dead"), 5, 1, 5, 3),
+        ],
+        {b"1": "dead", b"2": "ready", b"3": "dead", b"4": "ready"},
+    ),
+    "a receipt with spaces is of nobody": (
+        [
+            ("HSET", key("jobs"), 1, written(1), 2, written(2), 3, written(3)),
+            ("HSET", key("receipts"), 1, "h 3", 2, "l {}"),
+            ("ZADD", key("leased"), 5, 1, 5, 2),
+            ("RPUSH", key("ready"), 3),
+        ],
+        {b"1": "ready", b"2": "ready", b"3": "ready"},
+    ),
+    "failures that are none are forgotten": (
+        [
+            ("HSET", key("jobs"), 1, written(1), 2, written(2), 3, written(3)),
+            ("HSET", key("history"), 1, b"\x91\x01", 2, b"\x92\x93\x01\x02\xa0\xc0", 3, b"\x91\x93\x01\x02\xc0"),
+            ("ZADD", key("dead"), 5, 1, 5, 2, 5, 3),
+        ],
+        {b"1": "dead", b"2": "dead", b"3": "dead"},
+    ),
+    "counts that are none are forgotten": (
+        [
+            ("HSET", key("jobs"), 1, written(1), 2, written(2)),
+            ("HSET", key("limits"), 1, "1.5", 2, "nan"),
+            ("HSET", key("attempts"), 1, "inf", 2, "2.5"),
+            ("RPUSH", key("ready"), 1, 2),
+        ],
+        {b"1": "ready", b"2": "ready"},
+    ),
+    "a job whose uniq key was lost stays in ready": (
+        [
+            ("HSET", key("jobs"), 1, written(1).replace(b"-", b"u"), 2, written(2)),
+            ("HSET", key("uniq"), "u", 1),
+            ("RPUSH", key("ready"), 1, 2),
+        ],
+        {b"1": "ready", b"2": "ready"},
+    ),
+    "a key of another program in the place of uniq keys": (
+        [
+            ("HSET", key("jobs"), 1, written(1).replace(b"-", b"u"), 2, "short", 3, written(3)),
+            ("SET", key("uniq_of"), "of another program"),
+            ("RPUSH", key("ready"), 1, 2, 3),
+        ],
+        {b"1": "ready", b"2": "ready", b"3": "ready"},
+    ),
+    "no number is given again": (
+        [("HSET", key("jobs"), 7, written(7)), ("ZADD", key("dead"), 5, 7), ("DEL", "presque:{0}/last_id")],
+        {b"7": "dead"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("commands", "places"), SPOILT.values(), ids=SPOILT)
+@awaiting
+async def test_a_spoilt_queue_is_converted(programs, commands, places):
+    redis = programs.redis()
+    command = redis.session()
+    command("HSET", "presque:store", "partitions", 1, "model", 2)
+    command("ZADD", "presque:{0}/queues", 0, "spoilt")
+    command("SET", "presque:{0}/last_id", 9)
+    for each in commands:
+        command(*each)
+    before = dump_of(redis)
+    await convert(redis)
+    after = dump_of(redis)
+    check(after)
+    jobs = read_new(after)["spoilt"]["jobs"]
+    assert {number: job["place"][0] for number, job in jobs.items()} == places
+    assert all(type(job[name]) is int for job in jobs.values() for name in ("limit", "attempts", "run_outs"))
+    assert {number: job["payload"] for number, job in jobs.items()} == payloads(before[key("jobs")])
+    assert int(after[key("q")][b"n"]) >= max(map(int, places))
 
 
 def plain_store(programs, trees, revision=FIRST, count=2000, queue="plain"):

@@ -24,8 +24,9 @@ if redis.call('EXISTS', conversion) == 0 then
   begin_conversion()
 end
 -- unread: how many numbers of `ready` are still to be read, in `holes` how many were; following: the number that was read last; stay:
--- jobs that stay in `ready`; gone: holes there; placed: jobs that were put elsewhere, of which so many were moved to the front.
-local FIGURES = { unread = 0, following = 2 ^ 53, stay = 0, gone = 0, placed = 0, moved = 0 }
+-- jobs that stay in `ready`; gone: holes there; placed: jobs that were put elsewhere, the highest number of them, and how many of
+-- them were moved to the front; spoilt: 1 if another program removed or replaced a key.
+local FIGURES = { unread = 0, following = 2 ^ 53, stay = 0, gone = 0, placed = 0, highest = 0, moved = 0, spoilt = 0 }
 local state = { phase = redis.call('HGET', conversion, 'phase') }
 for name, first in pairs(FIGURES) do
   state[name] = tonumber(redis.call('HGET', conversion, name) or first)

@@ -14,7 +14,7 @@ end
 
 local function write_facts(queue, state)
   local last = tonumber(is(old_last_id, 'string') and redis.call('GET', old_last_id) or nil) or 0
-  local n = math.max(last, tonumber(redis.call('LINDEX', ready, -1) or nil) or 0)
+  local n = math.max(last, state.highest, redis.call('LINDEX', ready, -1) or 0) -- the last number may be lost, or restored
   local facts = { 'n', n, 'base', n - redis.call('HLEN', jobs), 'out', old_count(old_processed, queue) }
   redis.call('HSET', q, unpack(facts))
   local at = redis.call('EXISTS', dead) == 1 and now or math.huge -- when the next one is forgotten, is found out then

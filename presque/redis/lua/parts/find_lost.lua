@@ -1,6 +1,6 @@
 -- Finds jobs that stand nowhere, as after a script that failed half way, and puts them in front; only if there are more records
--- than jobs that were put somewhere. Before that it counts the holes in `ready` anew, also if jobs have left it: one may have stood
--- there twice.
+-- than jobs that were put somewhere. Before that it reads `ready` again, also if jobs have left it, as one may have stood there
+-- twice: it counts the holes anew, and gives a mark to those records that have none of data model 3.
 
 --@include convert_record
 --@include index_in_ready
@@ -8,6 +8,7 @@
 --@include old_jobs
 --@include padded
 --@include rank
+--@include rewritten
 --@include spend
 local function stands_in_ready(id)
   return redis.call('LINDEX', ready, index_in_ready(tonumber(id))) == id
@@ -25,11 +26,14 @@ local function count_holes(state)
       if left() == 0 then
         return
       end
-      local record = redis.call('HGET', jobs, id) or ''
-      local mark = record:byte(14)
-      local is_hole = record == '' or mark == 100 or mark == 88 -- 'd', 'X': it stands elsewhere
-      state.gone, state.unread = state.gone + (is_hole and 1 or 0), state.unread + 1
-      spend(1, #record)
+      local record = redis.call('HGET', jobs, id)
+      if not record or is_elsewhere(record) then
+        state.gone = state.gone + 1
+      elseif not may_stay(record) then -- its uniq key was lost, or another program wrote it
+        redis.call('HSET', jobs, id, rewritten(record, true, old_options(old_jobs({ id }), 1)))
+      end
+      state.unread = state.unread + 1
+      spend(1, record and #record or 0)
     end
     if #ids == 0 then
       state.phase = is_whole(state) and 'end' or 'scan'
@@ -43,16 +47,16 @@ local function scan(state, cursor)
     local found = redis.call('HSCAN', jobs, cursor, 'COUNT', 100)
     cursor = found[1]
     for i = 1, #found[2], 2 do
-      local id, mark = found[2][i], found[2][i + 1]:byte(14)
+      local id, record = found[2][i], found[2][i + 1]
       if not is_number(id) then
         redis.call('HDEL', jobs, id)
-      elseif mark ~= 100 and mark ~= 88 and not stands_in_ready(id) then
+      elseif not is_elsewhere(record) and not stands_in_ready(id) then
         local old = old_jobs({ id })
         convert_record(state, id, old_options(old, 1))
         convert_live(old, 1, id, '')
         redis.call('ZADD', front, rank(DEFAULT_PRIORITY, tonumber(id)), padded(id))
       end
-      spend(2, #found[2][i + 1])
+      spend(2, #record)
     end
     if cursor == '0' then
       state.phase = 'end'
@@ -63,7 +67,7 @@ end
 
 local function find_lost(state, cursor)
   if state.phase == 'lost' and left() > 0 then
-    if state.moved == 0 and state.gone == 0 and is_whole(state) then
+    if state.moved == 0 and state.gone == 0 and state.spoilt == 0 and is_whole(state) then
       state.phase = 'end'
     else
       state.phase, state.unread, state.gone = 'holes', 0, 0

@@ -22,9 +22,15 @@ local function old_jobs(ids)
   return found
 end
 
+-- A count that was stored as a text; nothing if it is none.
+local function whole(text)
+  local count = tonumber(text or nil)
+  return count and count >= 0 and count < 2 ^ 53 and count % 1 == 0 and count or nil
+end
+
 -- The options of the job at `i`; nothing if it has none.
 local function old_options(old, i)
-  local limit = tonumber(old.limit[i] or nil)
+  local limit = whole(old.limit[i])
   if old.unique[i] or limit then
     return { unique = old.unique[i] or nil, limit = limit }
   end
@@ -41,16 +47,31 @@ local function old_holder(old, i)
   return receipt == old.receipt[i] and worker or nil
 end
 
+-- The last failures of the job at `i`, nothing if there are none that data model 3 can have: see `live` in presque.redis.keys.
+local function old_failures(old, i)
+  if not old.failures[i] then
+    return nil
+  end
+  local was_read, failures = pcall(cmsgpack.unpack, old.failures[i])
+  if not was_read or type(failures) ~= 'table' or #failures == 0 then
+    return nil
+  end
+  for _, each in ipairs(failures) do
+    if type(each) ~= 'table' or #each ~= 3 then
+      return nil
+    end
+    local attempt, at, why = unpack(each)
+    if type(attempt) ~= 'number' or type(at) ~= 'number' or type(why) ~= 'string' then
+      return nil
+    end
+  end
+  return failures
+end
+
 -- Writes what `live` has of the job at `i`, which is leased under that receipt, or not leased if it is empty.
 local function convert_live(old, i, id, receipt)
-  local map = { attempts = tonumber(old.attempts[i] or nil), run_outs = tonumber(old.run_outs[i] or nil) }
-  local was_read, failures = false, nil
-  if old.failures[i] then
-    was_read, failures = pcall(cmsgpack.unpack, old.failures[i])
-  end
-  if was_read and type(failures) == 'table' and #failures > 0 then
-    map.failures = failures
-  end
+  local map = { attempts = whole(old.attempts[i]), run_outs = whole(old.run_outs[i]) }
+  map.failures = old_failures(old, i)
   if receipt ~= '' then
     map.worker = old_holder(old, i)
   end

@@ -2,13 +2,13 @@
 -- there; those with options get a new record. Before the first other one, all have to leave: see parts/empty_ready.lua.
 
 --@include is_number
---@include make_record
 --@include old_jobs
 --@include old_places
+--@include rewritten
 --@include spend
 local function write_options(id, options)
   local record = redis.call('HGET', jobs, id)
-  redis.call('HSET', jobs, id, make_record(record:sub(1, 13), true, options, record:sub(15)))
+  redis.call('HSET', jobs, id, rewritten(record, true, options))
   spend(0, #record)
 end
 
