@@ -17,7 +17,7 @@ from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
 from presque.jobs.queues import REMEMBERED, Taken
 from presque.jobs.records import created_at, options_of, payload_of
 from presque.redis import keys
-from presque.redis.coalescing import Coalesced, and_then
+from presque.redis.coalescing import Coalesced
 from presque.redis.store import gather
 from presque.redis.units import milliseconds, seconds
 
@@ -139,23 +139,16 @@ class Leases:
     def _reserve_each(
         self, shared: tuple[str, bytes, bytes], receipts: Sequence[bytes]
     ) -> Deferred[list[Leased | Exception]]:
-        """Lease a job for each of several consumers."""
+        """Lease a job for each of several consumers. If there are any, the first ones get one."""
         queue, length, daemon = shared
         args = [b"%d" % len(receipts), length, receipts[0], b"", b"", daemon, *receipts[1:]]
 
-        def leased(reply: Reply) -> list[Leased | Exception] | Deferred[list[Leased | Exception]]:
+        def leased(reply: Reply) -> list[Leased | Exception]:
             now, until, *rows = reply or (0, 0)
-            each: list[Leased | Exception] = [
-                _leased([now, until, *rows[4 * n : 4 * n + 4]], queue, "", receipts[n], b"")
-                for n in range(len(rows) // 4)
-            ]
-            left = receipts[len(each) :]
-            if not each:
-                return [_leased(reply, queue, "", receipt, b"") for receipt in left]
-            if not left:
-                return each
-            # There were not enough jobs, or the script has done enough for one call.
-            return and_then(each, self._reserve_each(shared, left), len(left))
+            if not rows:
+                return [_leased(reply, queue, "", receipt, b"") for receipt in receipts]
+            each = zip(receipts, range(0, len(rows), 4), strict=False)
+            return [_leased([now, until, *rows[n : n + 4]], queue, "", receipt, b"") for receipt, n in each]
 
         return self._store.on_queue("reserve", queue, *args).addCallback(leased)
 

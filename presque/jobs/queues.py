@@ -25,7 +25,7 @@ from presque.errors import (
 from presque.jobs import policy
 from presque.jobs.records import DEFAULT_PRIORITY, packed_options, payload_of
 from presque.redis import keys
-from presque.redis.coalescing import Coalesced, and_then, settled
+from presque.redis.coalescing import Coalesced, settled
 from presque.redis.store import NO_LIMIT
 from presque.redis.units import milliseconds, seconds
 
@@ -232,25 +232,19 @@ class Queues:
         return reply.addCallback(_taken, queue, worker, receipt)
 
     def _take_each(self, shared: tuple[str, bytes], consumers: Sequence[None]) -> Deferred[list[Taken | Exception]]:
-        """Take a job for each of several consumers."""
+        """Take a job for each of several consumers. If there are any, the first ones get one."""
         queue, daemon = shared
         receipt, wanted = next(self._receipts), len(consumers)
         apart = b"1" if wanted > 1 else b""
         reply = self._store.on_queue("take", queue, b"%d" % wanted, _HOLD, receipt, b"", daemon, apart)
 
-        def taken(reply: Reply) -> list[Taken | Exception] | Deferred[list[Taken | Exception]]:
+        def taken(reply: Reply) -> list[Taken | Exception]:
             if not reply:
                 return [QueuePaused() for _ in consumers]
-            each: list[Taken | Exception] = [
-                _taken([*reply[:2], *reply[n : n + 2]], queue, "", receipt) for n in range(2, len(reply), 2)
-            ]
-            left = consumers[len(each) :]
-            if not each:
-                return [_taken(reply, queue, "", receipt) for _ in left]
-            if not left:
-                return each
-            # There were not enough jobs, or the script has done enough for one call.
-            return and_then(each, self._take_each(shared, left), len(left))
+            facts, rows = reply[:2], reply[2:]
+            if not rows:
+                return [_taken(facts, queue, "", receipt) for _ in consumers]
+            return [_taken([*facts, *rows[n : n + 2]], queue, "", receipt) for n in range(0, len(rows), 2)]
 
         return reply.addCallback(taken)
 

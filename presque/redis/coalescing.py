@@ -30,8 +30,9 @@ MOST_BYTES = 262_144  # of their arguments: a larger one delays the others
 
 
 class Coalesced(Generic[Shared, Own, Result]):
-    """Collects calls until the end of the turn. `run(shared, own)` carries out one or several; it fires with their
-    results, in order, of which those that are exceptions make their call fail; or it fails, and all of them do.
+    """Collects calls until the end of the turn. `run(shared, own)` carries out one or several. It fires with their
+    results, in order, of which those that are exceptions make their call fail. They may be only the first, at least
+    one: then the others are carried out again. Or it fails, and all of them do.
 
     A call fails with StoreUnavailable while MOST_WAITING others are unanswered.
     """
@@ -76,13 +77,25 @@ class Coalesced(Generic[Shared, Own, Result]):
                 self._send(shared, group)
 
     def _send(self, shared: Shared, group: _Group[Own, Result]) -> None:
-        maybeDeferred(self._run, shared, group.own).addBoth(self._answered, group).addCallbacks(
-            group.answer, group.fail
+        maybeDeferred(self._run, shared, group.own).addCallbacks(
+            self._answer, self._fail, callbackArgs=(shared, group), errbackArgs=(group,)
         )
 
-    def _answered(self, results: list[Result | Exception], group: _Group[Own, Result]) -> list[Result | Exception]:
-        self._unanswered -= len(group.own)
-        return results
+    def _answer(self, results: list[Result | Exception], shared: Shared, group: _Group[Own, Result]) -> None:
+        answered, rest = group.split(len(results))
+        self._unanswered -= len(answered)
+        if rest.own:
+            self._send(shared, rest)  # before those that are answered ask for more
+        for called, result in zip(answered, results, strict=True):
+            if isinstance(result, Exception):
+                called.errback(result)
+            else:
+                called.callback(result)
+
+    def _fail(self, why: Failure, group: _Group[Own, Result]) -> None:
+        self._unanswered -= len(group.called)
+        for called in group.called:
+            called.errback(why.value)
 
 
 class _Group(Generic[Own, Result]):
@@ -101,41 +114,17 @@ class _Group(Generic[Own, Result]):
         self.called.append(called)
         return called
 
-    def answer(self, results: list[Result | Exception]) -> None:
-        for called, result in zip(self.called, results, strict=True):
-            if isinstance(result, Exception):
-                called.errback(result)
-            else:
-                called.callback(result)
-
-    def fail(self, why: Failure) -> None:
-        for called in self.called:
-            called.errback(why.value)
-
-
-def error_of(failure: Failure) -> Exception:
-    """The exception of a failure."""
-    error = failure.value
-    if not isinstance(error, Exception):
-        failure.raiseException()
-    return error
-
-
-def and_then(
-    results: list[Result | Exception], rest: Deferred[list[Result | Exception]], count: int
-) -> Deferred[list[Result | Exception]]:
-    """Fires with these results and those of the rest, which are `count`. If the rest fails, these hold nevertheless."""
-
-    def failed(why: Failure) -> list[Result | Exception]:
-        return [error_of(why)] * count
-
-    return rest.addErrback(failed).addCallback(lambda others: results + others)
+    def split(self, count: int) -> tuple[list[Deferred[Result]], _Group[Own, Result]]:
+        """The Deferreds of the first `count` calls, and the others."""
+        rest: _Group[Own, Result] = _Group()
+        rest.own, rest.called = self.own[count:], self.called[count:]
+        return self.called[:count], rest
 
 
 def settled(asked: Sequence[Deferred[Result]]) -> Deferred[list[Result | Exception]]:
     """Fires with the result of each, or the exception with which it failed. Never fails."""
 
     def outcomes(found: list[tuple[bool, Any]]) -> list[Result | Exception]:
-        return [result if is_result else error_of(result) for is_result, result in found]
+        return [result if is_result else result.value for is_result, result in found]
 
     return DeferredList(asked, consumeErrors=True).addCallback(outcomes)

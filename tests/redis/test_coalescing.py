@@ -1,12 +1,12 @@
 """Calls of one turn become one: what is collected, when it is carried out, and what each call gets."""
 
 import pytest
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from presque.errors import OutcomeUnknown, StoreUnavailable
 from presque.redis import coalescing
-from presque.redis.coalescing import MOST_BYTES, MOST_TOGETHER, Coalesced, and_then
+from presque.redis.coalescing import MOST_BYTES, MOST_TOGETHER, Coalesced
 
 
 class Run:
@@ -132,11 +132,19 @@ def test_more_calls_than_may_wait_are_refused(monkeypatch):
     assert run.call("q", 6) == []
 
 
-def test_what_was_done_holds_when_the_rest_fails():
-    rest, got = Deferred(), []
-    and_then(["a"], rest, 2).addCallback(got.append)
-    error = OutcomeUnknown()
-    rest.errback(error)
-    assert got == [["a", error, error]]
-    and_then(["a"], succeed(["b"]), 1).addCallback(got.append)
-    assert got[1:] == [["a", "b"]]
+def test_calls_that_got_no_result_are_carried_out_again():
+    """Those that have theirs do not wait for the others, and hold when those fail."""
+    run = Run()
+    run.be_busy()
+    calls = [run.call("q", own) for own in (1, 2, 3, 4)]
+    run.end_turn()
+    run.answers[0].callback(["a", KeyError("b")])
+    assert calls[0] == ["a"]
+    assert calls[1][0].check(KeyError)
+    assert calls[2:] == [[], []]
+    assert run.carried_out[1:] == [("q", [3, 4])]
+    run.answers[1].callback(["c"])
+    assert calls[2] == ["c"]
+    run.answers[2].errback(OutcomeUnknown())
+    assert calls[3][0].check(OutcomeUnknown)
+    assert run.carried_out[2:] == [("q", [4])]
