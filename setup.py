@@ -21,6 +21,9 @@ setup(
     package_data={"presque.redis": ["lua/*.lua", "lua/parts/*.lua"], "presque": ["py.typed"]},
     install_requires=[
         "Twisted[tls] >= 26.4, < 27",
+        "pyOpenSSL >= 25.3, < 27",  # as Twisted[tls]; certificates are read and served by ourselves
+        "cryptography >= 46, < 60",
+        "service-identity >= 24.1, < 30",
         "httptools >= 0.7.1, < 1",
         "klein >= 24.8, < 25",
         "txredisapi >= 1.6, < 2",

@@ -30,7 +30,9 @@ from presque.jobs.queues import MOST_AT_ONCE, Queues
 from presque.jobs.schedules import Schedules
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
-from presque.process.listening import close, notice_vanished, server_endpoint
+from presque.process.certificate import LOOK_EVERY as LOOK_AT_CERTIFICATE
+from presque.process.certificate import certificate_of
+from presque.process.listening import close, is_local, notice_vanished, server_endpoint
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.process.supervisor import Supervisor
@@ -40,6 +42,7 @@ from presque.redis.record import LOOK_EVERY, Record
 from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
+from presque.settings import OVER_TLS
 from presque.web.answers import error, error_body
 from presque.web.app import admit, explain, make_routes
 from presque.web.parts import Parts
@@ -91,7 +94,8 @@ class Daemon(Root):
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
         self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
-        self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
+        self.certificate = certificate_of(settings)
+        self._endpoints = [(server_endpoint(reactor, text), text.startswith(OVER_TLS)) for text in settings.listen]
         self.conversion = Conversion(self.store, self.record)
         self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
         self._register_parts()
@@ -117,6 +121,9 @@ class Daemon(Root):
         self._register_loop("schedules", Firing(self.schedules).run_once, settings.tick, 1)
         self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
         self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
+        if self.certificate is not None:
+            self._register_loop("the certificate", self.certificate.look, LOOK_AT_CERTIFICATE, sys.maxsize)
+            self.on_reload(self.certificate.reload)
         self.site.changed = self.deliveries.changed = self.changed
         self.register("the site", self._listen, self._drain)
 
@@ -157,12 +164,16 @@ class Daemon(Root):
             self._log.warn(
                 "unknown Twisted version: answers are sent later, and jobs over Unix sockets are delivered again"
             )
-        for endpoint in self._endpoints:
+        for endpoint, is_over_tls in self._endpoints:
             if self.running:
-                port = await endpoint.listen(self.site)
+                factory: Any = self.site
+                how = ""
+                if self.certificate is not None and is_over_tls and not is_local(endpoint):
+                    factory, how = self.certificate.wrap(self.site), " over TLS"
+                port = await endpoint.listen(factory)
                 notice_vanished(port, self.settings.request_timeout)
                 self.ports.append(port)
-                self._log.info("presque listens on {address}", address=port.getHost())
+                self._log.info("presque listens on {address}{how}", address=port.getHost(), how=how)
         gc.collect()
         gc.freeze()  # exempts permanent objects from garbage collections; scanning them took 25 ms
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are plain sockets, which processes can share
 
+OVER_TLS = ("tcp:", "tcp6:", "systemd:")  # endpoints that speak TLS when there is a certificate; sockets of the network
+
 
 class SettingError(Exception):
     """A setting that cannot be used. The message is one line and names the setting."""
@@ -45,6 +47,8 @@ class Settings:
     partitions: int
     processes: int
     worker_keep: float  # seconds
+    tls_certificate: Path | None
+    tls_client_ca: Path | None
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,21 @@ def _program(text: str) -> str:
     return text if named else str(_expanded(text))
 
 
+def _file_path(text: str) -> Path | None:
+    return _expanded(text) if text else None
+
+
+def _path_text(path: Path | None) -> str:
+    return str(path or "")
+
+
 def _expanded(text: str) -> Path:
     try:
         if "\0" in text:
             raise ValueError("must be a path without NUL characters")
         return Path(text).expanduser().absolute()
     except RuntimeError:  # no such user, or the user has no home
-        raise ValueError("must be a folder that exists: there is no such home folder") from None
+        raise ValueError("must be a path that exists: there is no such home folder") from None
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -236,6 +248,22 @@ TABLE = (
         "seconds without a request after which a registered worker is forgotten",
         _number(float, 1, 315360000, " seconds"),
     ),
+    Setting(
+        "tls-certificate",
+        "PEM",
+        "",
+        "file with a private key, its certificate and the chain; makes tcp:, tcp6: and systemd: endpoints speak TLS",
+        _file_path,
+        _path_text,
+    ),
+    Setting(
+        "tls-client-ca",
+        "PEM",
+        "",
+        "file with the certificates of authorities; a TLS client must have a certificate that one of them has signed",
+        _file_path,
+        _path_text,
+    ),
 )
 _ROWS = {row.name: row for row in TABLE}
 
@@ -266,6 +294,10 @@ def _consistent(found: Settings) -> Settings:
         if not endpoint.startswith(SHARABLE):
             kinds = ", ".join(SHARABLE)
             raise SettingError(f"--processes {found.processes} cannot share {endpoint}, only an endpoint of {kinds}")
+    if found.tls_client_ca and not found.tls_certificate:
+        raise SettingError("--tls-client-ca needs --tls-certificate")
+    if found.tls_certificate and not any(endpoint.startswith(OVER_TLS) for endpoint in found.listen):
+        raise SettingError(f"--tls-certificate is for an endpoint of {', '.join(OVER_TLS)}, and there is none")
     return found
 
 

@@ -8,12 +8,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from certificates import ONE_DAY, Issued
 from programs import ROOT, redis_program
 from pytest_twisted import async_yield_fixture
 from pytest_twisted import ensureDeferred as awaiting
 from servers import Client
 from twisted.internet.threads import deferToThread
 from v1 import insert, reserve, settle
+
+from presque.process.certificate import Certificate
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 COMMANDS = dict(re.findall(r"<!-- ([\w ]+) -->\n```sh\n(.*?)```", PAGE, re.DOTALL))
@@ -138,10 +141,32 @@ async def test_replication_moves_a_store(shell, serve, redises):
     assert await payloads(client) == ["before", "while it is copied"]
 
 
+@awaiting
+async def test_the_deploy_hook_of_certbot_renews_what_is_served(tmp_path):
+    """As root it would write to /etc/presque and give the file to the service's group."""
+    hook = COMMANDS["deploy hook"].replace("/etc/presque", str(tmp_path))
+    hook = hook.replace("root:presque", f"{os.getuid()}:{os.getgid()}")
+    lineage = tmp_path / "live"
+    lineage.mkdir()
+
+    def renew(issued):
+        (lineage / "privkey.pem").write_bytes(issued.key_pem())
+        (lineage / "fullchain.pem").write_bytes(issued.pem)
+        subprocess.run(["sh", "-c", hook], env={**os.environ, "RENEWED_LINEAGE": str(lineage)}, check=True, timeout=30)
+
+    renew(Issued("localhost"))
+    certificate = Certificate(tmp_path / "tls.pem", None)
+    renewed = Issued("localhost", ends=60 * ONE_DAY)
+    renew(renewed)
+    assert [await certificate.look() for _ in range(2)] == [0, 1]
+    assert certificate.not_after == renewed.certificate.not_valid_after_utc.timestamp()
+    assert (tmp_path / "tls.pem").stat().st_mode & 0o777 == 0o640
+
+
 def test_every_command_of_the_page_is_tried():
     text = (ROOT / "tests" / "test_operations.py").read_text()
     begin, rest = PAGE.split("## The files of the private Redis")  # how it is begun has tests of its own
-    assert begin.count("```sh") == 2
-    assert len(COMMANDS) == rest.count("```sh") > 5
+    assert begin.count("```sh") == 4
+    assert len(COMMANDS) == rest.count("```sh") + 1 > 5
     for name in COMMANDS:
-        assert f'shell("{name}"' in text, name
+        assert f'shell("{name}"' in text or f'COMMANDS["{name}"]' in text, name

@@ -93,6 +93,10 @@ EACH = [
     ("partitions", "16384", 16384),
     ("processes", "64", 64),
     ("worker-keep", "86400.5", 86400.5),
+    ("tls-certificate", "/etc/presque/tls.pem", Path("/etc/presque/tls.pem")),
+    ("tls-certificate", "tls.pem", Path.cwd() / "tls.pem"),
+    ("tls-certificate", "", None),
+    ("tls-client-ca", "", None),
 ]
 
 
@@ -144,6 +148,8 @@ REFUSED = [
     ("partitions", "16385"),
     ("partitions", "-1"),
     ("worker-keep", "0"),
+    ("tls-certificate", "~nobody-of-this-name/tls.pem"),
+    ("tls-client-ca", "~nobody-of-this-name/ca.pem"),
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),
@@ -206,6 +212,16 @@ def test_every_setting_can_stand_in_the_file_with_hyphens_or_underscores(file):
     assert found.redis == RedisURL("redis", "example", 6379, "", 0)
     assert (found.data_dir, found.fsync, found.tick) == (Path("/srv"), "always", 0.5)
     assert (found.max_body, found.request_timeout, found.partitions, found.processes) == (10, 5, 4, 3)
+
+
+def test_certificates_can_be_named_in_the_file_and_are_passed_on_to_children(file):
+    config = file('tls-certificate = "/etc/presque/tls.pem"\ntls_client_ca = "/etc/presque/clients.pem"')
+    found = settings({"config": config}, {})
+    assert (found.tls_certificate, found.tls_client_ca) == (
+        Path("/etc/presque/tls.pem"),
+        Path("/etc/presque/clients.pem"),
+    )
+    assert settings({}, as_variables(found)) == found
 
 
 def test_the_file_may_list_several_endpoints(file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from zope.interface import implementer
 
 from presque.http.arrival import Arrival
+from presque.http.client_name import client_name
 from presque.http.head import Malformed, TooLarge
 from presque.http.parser import Parser
 from presque.http.target import in_origin_form, routed
@@ -71,6 +73,11 @@ class Connection(Protocol):
     def is_busy(self) -> bool:
         """Whether a request has begun to arrive and is not answered yet."""
         return self.answering is not None or self._parser.request is not None or len(self._parser) > 0
+
+    @cached_property
+    def client_name(self) -> str | None:
+        """The name in the certificate that the client has shown, else None. Known once a request has arrived."""
+        return client_name(self.transport)
 
     # Input.
 

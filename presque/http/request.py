@@ -24,6 +24,10 @@ class Client(Protocol):
     def is_busy(self) -> bool:
         """Whether a request has begun to arrive and is not answered yet."""
 
+    @property
+    def client_name(self) -> str | None:
+        """The name in the certificate that the client has shown, else None."""
+
     def respond(self, request: Request, body: bytes) -> None:
         """Send the answer."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import sys
@@ -47,6 +48,11 @@ def server_endpoint(reactor: Any, text: str) -> Any:
     if isinstance(endpoint, AdoptedStreamServerEndpoint):
         return _Inherited(reactor, endpoint.fileno, f":name={SHARED}" in text)
     return endpoint
+
+
+def is_local(endpoint: Any) -> bool:
+    """Whether `endpoint` is an inherited Unix socket, whatever its description says."""
+    return isinstance(endpoint, _Inherited) and endpoint.family == socket.AF_UNIX
 
 
 def _says(endpoint: str, name: str) -> bool:
@@ -121,6 +127,12 @@ class _Inherited:
         self._reactor = reactor
         self._descriptor = descriptor
         self._shared = shared
+
+    @property
+    def family(self) -> int:
+        """The real family of the socket."""
+        with socket.socket(fileno=os.dup(self._descriptor)) as listening:
+            return listening.family
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Start accepting. Fires with the port."""

@@ -59,8 +59,11 @@ class Root(Service):
         self.parts.append(Part(name, start, stop))
 
     def on_reload(self, reload: Callable[[], object]) -> None:
-        """Have `reload` called at SIGHUP. It logs what came of it, and changes nothing if it cannot."""
-        self._reloads.append(reload)
+        """Have `reload` called at SIGHUP, once even if it is given twice. It logs what came of it, and changes nothing
+        if it cannot.
+        """
+        if reload not in self._reloads:
+            self._reloads.append(reload)
 
     async def _start(self) -> None:
         for part in self.parts:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import gatherResults
 from twisted.logger import Logger
 
+from presque.process.certificate import certificate_of
 from presque.process.child_process import Child, Command
 from presque.process.listening import SHARED, close, hold, notice_vanished, server_endpoint
 from presque.process.private_redis.server import PrivateServer
@@ -50,6 +51,8 @@ class Supervisor(Root):
         self._patience = patience  # seconds that a child may take to stop
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
         self._reasons: dict[int, str] = {}  # pid -> the reason that it logged before it ended
+        if certificate_of(settings) is not None:  # what cannot be served is refused here, before anything starts
+            self.on_reload(self.reload_children)
 
         if self.server is not None:
             self.server.became_ready = self.changed

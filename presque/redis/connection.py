@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from presque.errors import OutcomeUnknown, StoreFull, StoreUnavailable, StoreUnfit
+from presque.redis.url import tls_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -128,6 +129,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         self.offset: float | None = None  # the Redis clock minus ours, seconds, once known
         self._refused_as_late: list[Call] = []
         self._of_use = False
+        self._refused_over_tls = ""  # why there is no TLS with this server
         self._clock = self.factory.clock
         self._overdue = self._clock.callLater(TIME_LIMIT, self.transport.abortConnection)
         greeted: Deferred[None] = self._shake_hands()
@@ -159,7 +161,8 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         if self._overdue.active():
             self._overdue.cancel()
         if isinstance(result, Failure):
-            self.factory.refused(result)
+            why = self._refused_over_tls
+            self.factory.refused(Failure(StoreUnavailable(why)) if why else result)
             self.transport.abortConnection()
         else:
             self._of_use = True
@@ -168,6 +171,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
 
     def connectionLost(self, why: Failure) -> None:
         """The connection is lost: tell the waiting calls, and the service that reconnects."""
+        self._refused_over_tls = tls_refusal(why.value)
         super().connectionLost(why)
         self.ended.callback(self._of_use)
 

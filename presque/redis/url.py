@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.ssl import optionsForClientTLS
 
@@ -90,3 +92,15 @@ def endpoint_for(reactor: object, url: RedisURL) -> IStreamClientEndpoint:
     if url.scheme == "redis":
         return plain
     return wrapClientTLS(optionsForClientTLS(url.host), plain)
+
+
+def tls_refusal(reason: BaseException | None) -> str:
+    """Why a connection that ended for this reason had no TLS; empty if that is not why it ended."""
+    if isinstance(reason, VerificationError):
+        return "TLS: its certificate is for another name"
+    if not isinstance(reason, SSL.Error):
+        return ""
+    said = ", ".join(str(error[-1]) for error in (reason.args[0] if reason.args else ()))
+    if "certificate verify failed" in said:
+        return "TLS: its certificate has expired, is not valid yet, or is not signed by an authority of this system"
+    return f"TLS: {said or 'it failed'}"

@@ -21,10 +21,18 @@ from presque.http.arrival import NEVER
 GET = b"GET /qb/foo?batch_size=8 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
+@pytest.fixture(params=["ssl:", "--tls-certificate"])
+def listening(request, certificate):
+    """The two ways to TLS: an endpoint of Twisted's own, and our certificate over a plain one."""
+    if request.param == "ssl:":
+        return {"listen": f"ssl:0:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}"}
+    return {"tls_certificate": str(certificate)}
+
+
 @pytest_twisted.async_yield_fixture()
-async def daemon(redis, certificate):
+async def daemon(redis, listening):
     redis.command("FLUSHALL")
-    daemon = daemon_on(redis.url, listen=f"ssl:0:interface=127.0.0.1:privateKey={certificate}:certKey={certificate}")
+    daemon = daemon_on(redis.url, **listening)
     daemon.startService()
     await daemon.started
     yield daemon
