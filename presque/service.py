@@ -6,7 +6,7 @@ import gc
 import random
 import secrets
 import sys
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.logger import Logger
@@ -16,9 +16,11 @@ from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.loop import Loop
 from presque.background.mover import Mover
 from presque.background.schedules import Firing
+from presque.errors import InvalidTokenFile
 from presque.http import arrival
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
+from presque.http.hosts import ANY
 from presque.http.site import Site
 from presque.http.table import Table
 from presque.jobs.events import Events
@@ -30,6 +32,7 @@ from presque.jobs.queues import MOST_AT_ONCE, Queues
 from presque.jobs.schedules import Schedules
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
+from presque.process.exposure import check_exposure
 from presque.process.listening import close, notice_vanished, server_endpoint
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
@@ -40,8 +43,10 @@ from presque.redis.record import LOOK_EVERY, Record
 from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
+from presque.tokens.file import read as read_tokens
 from presque.web.answers import error, error_body
 from presque.web.app import admit, explain, make_routes
+from presque.web.auth import Judge
 from presque.web.parts import Parts
 
 if TYPE_CHECKING:
@@ -88,9 +93,14 @@ class Daemon(Root):
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
         self.table = Table(self.routes, admit, explain, error)
-        door = Door(settings.host)
+        self.judge = None
+        if settings.tokens:
+            self.judge = Judge(settings.tokens, self.table.route, time, reactor.seconds)
+            self.on_reload(self.judge.reload)
+        door = Door(settings.host if self.judge is None else (ANY,))  # a page whose name was rebound has no token
         limits = settings.max_body, settings.request_timeout
-        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
+        judge = None if self.judge is None else self.judge.refusal
+        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor, judge)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
         self.conversion = Conversion(self.store, self.record)
         self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
@@ -189,13 +199,30 @@ class Daemon(Root):
 
 def make_service(settings: Settings, reactor: Any = None) -> Root:
     """The service that `settings` describe: the daemon, or with several processes their supervisor. Without `reactor`
-    it runs on the global one. Raises StoreUnfit.
+    it runs on the global one. Raises StoreUnfit, InvalidTokenFile and SettingError.
     """
+    if not (settings.tokens or settings.insecure):
+        check_exposure(settings.listen)
     if reactor is None:
         from twisted.internet import reactor
 
         # By default this is the wall clock: when that is set back, all timers stop for as long.
         reactor.seconds = monotonic  # type: ignore[attr-defined]
-    if settings.processes > 1:
-        return Supervisor(settings, reactor, CHILD_PATIENCE)
-    return Daemon(settings, reactor)
+    return _supervisor(settings, reactor) if settings.processes > 1 else Daemon(settings, reactor)
+
+
+def _supervisor(settings: Settings, reactor: Any) -> Supervisor:
+    supervisor = Supervisor(settings, reactor, CHILD_PATIENCE)
+    if (tokens := settings.tokens) is not None:
+        read_tokens(tokens)  # refuses a wrong file at start, before the processes do
+
+        def is_wrong() -> bool:
+            try:
+                read_tokens(tokens)
+            except InvalidTokenFile:
+                return True
+            return False
+
+        supervisor.on_reload(supervisor.reload_children)
+        supervisor.may_pass = is_wrong  # the processes that run have the file as it was; a new one waits for a good one
+    return supervisor

@@ -93,6 +93,12 @@ EACH = [
     ("partitions", "16384", 16384),
     ("processes", "64", 64),
     ("worker-keep", "86400.5", 86400.5),
+    ("tokens", "", None),
+    ("tokens", "/etc/presque/tokens", Path("/etc/presque/tokens")),
+    ("tokens", "~/tokens", Path.home() / "tokens"),
+    ("insecure", "yes", True),
+    ("insecure", "1", True),
+    ("insecure", "no", False),
 ]
 
 
@@ -147,6 +153,8 @@ REFUSED = [
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),
+    ("tokens", "~nobody-of-this-name/tokens"),
+    ("insecure", "perhaps"),
 ]
 
 
@@ -217,6 +225,18 @@ def test_listen_and_host_may_be_given_several_times():
     options = Options()
     options.parseOptions(["--host", "a.example", "--listen", "tcp:1", "--host", "b.example", "--listen", "tcp:2"])
     assert options.given == {"host": "a.example b.example", "listen": "tcp:1 tcp:2"}
+
+
+def test_a_flag_is_a_boolean_in_the_file(file):
+    assert settings({"config": file("insecure = true")}, {}).insecure
+    assert not settings({"config": file("insecure = false")}, {}).insecure
+    assert refusal({"config": file("insecure = 2")}).endswith("insecure must be yes or no, not '2'")
+
+
+def test_a_flag_on_the_command_line_has_no_value(tmp_path):
+    options = Options()
+    options.parseOptions(["--insecure", "--tick", "1"])
+    assert (options.given, options["tick"]) == ({"insecure": "yes"}, "1")
 
 
 def test_a_list_is_refused_where_one_value_is_meant(file):
@@ -440,6 +460,13 @@ def twistd(command, folder):
         ("--listen tpc:5000", "(?=.* endpoint )--listen .*'tpc:5000'.*"),
         ("--redis localhost", "--redis must be redis://.*"),
         ("--listen systemd:domain=INET:name=x", "--listen must be .* \\(systemd passed no such socket\\), not .*"),
+        ("--listen tcp:0", r"--listen tcp:0 is open to other machines \(all addresses\): add --tokens FILE, or .*"),
+        ("--listen tcp:0 --processes 2", "--listen tcp:0 is open to other machines .*"),
+        ("PRESQUE_LISTEN=tcp6:0 PRESQUE_INSECURE=no", r"--listen tcp6:0 is open to other machines \(::\): .*"),
+        ("--tokens none", "/.*/none: No such file or directory"),
+        ("--processes 2 --tokens none", "/.*/none: No such file or directory"),
+        ("--tokens /dev/null", "/dev/null: it must be a regular file"),
+        ("--insecure=1", "option --insecure must not have an argument"),
         ("--processes 0", "--processes must be a whole number from 1 to 64, not '0'"),
         ("--processes 2 --listen haproxy:tcp:0", "--processes 2 cannot share haproxy:tcp:0, only .*"),
         ("PRESQUE_LISTNE=tcp:0", r"PRESQUE_LISTNE is not a setting; did you mean PRESQUE_LISTEN\?"),

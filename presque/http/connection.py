@@ -15,7 +15,7 @@ from presque.http.parser import Parser
 from presque.http.target import in_origin_form, routed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
@@ -72,6 +72,11 @@ class Connection(Protocol):
         """Whether a request has begun to arrive and is not answered yet."""
         return self.answering is not None or self._parser.request is not None or len(self._parser) > 0
 
+    @property
+    def peer(self) -> str:
+        """The client's IP address; "" if it has none, on a Unix socket."""
+        return str(getattr(self.transport.getPeer(), "host", ""))
+
     # Input.
 
     def dataReceived(self, data: bytes) -> None:
@@ -126,8 +131,10 @@ class Connection(Protocol):
             return None
         head = request.head
         why = site.door.refusal(request)
+        if why is None and site.judge is not None:
+            why = site.judge(request)
         if why is not None:
-            self.refuse(why.status, why.message)
+            self.refuse(*why)
             return None
         if head.length > site.max_body:
             raise TooLarge
@@ -218,7 +225,7 @@ class Connection(Protocol):
             else:
                 self._go_on()
 
-    def refuse(self, status: int, message: str) -> None:
+    def refuse(self, status: int, message: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer without a route, and close. Further input is read and discarded for a moment: closing with unread
         bytes would reset the connection, and the client would never see the answer.
         """
@@ -228,6 +235,7 @@ class Connection(Protocol):
         path = routed(in_origin_form(target.partition(b"?")[0]))
         body, content_type = self.site.explain(path, status, message)
         head = _head(status, content_type, b"HTTP/1.1", False)
+        head += b"".join([b"%b: %b\r\n" % field for field in headers])
         head += b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
         self.arrival.write(head if method == b"HEAD" else head + body)
         self._finish(True)

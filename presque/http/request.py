@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from presque.http.arrival import Arrival
     from presque.http.head import Head
     from presque.http.routes import Route
+    from presque.tokens.file import Token
 
 
 class Client(Protocol):
@@ -19,6 +20,10 @@ class Client(Protocol):
 
     arrival: Arrival
     request_timeout: float
+
+    @property
+    def peer(self) -> str:
+        """The client's IP address, or "" if it has none."""
 
     @property
     def is_busy(self) -> bool:
@@ -66,6 +71,7 @@ class Request:
     is_last = False  # the connection closes after the answer
     has_left = False  # the client left before the answer
     route: Route | None = None  # the route that answers it, once found
+    token: Token | None = None  # the token by which it was admitted; None where none is needed
     delivery: Delivery | None = None
     is_answered = False
     code = 200

@@ -23,6 +23,8 @@ from presque.process.root import Root
 from presque.settings import as_variables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from presque.settings import Settings
 
 READY_PATIENCE = 10.0  # seconds to wait for Redis before starting processes anyway, which then answer 503
@@ -50,6 +52,7 @@ class Supervisor(Root):
         self._patience = patience  # seconds that a child may take to stop
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
         self._reasons: dict[int, str] = {}  # pid -> the reason that it logged before it ended
+        self.may_pass: Callable[[], bool] = lambda: False  # whether what ends a child may pass: then it is restarted
 
         if self.server is not None:
             self.server.became_ready = self.changed
@@ -114,8 +117,11 @@ class Supervisor(Root):
             self._reasons[pid] = said[1]
         self._log.info("[{pid}] {line}", pid=pid, line=_OWN_TIME.sub("", line, count=1))
 
-    def _gave_up(self, pid: int, status: int) -> None:
+    def _gave_up(self, pid: int, status: int) -> bool:
+        if self.may_pass():
+            return False
         self._end(self._reasons.get(pid) or f"process {pid} ended with status {status}")
+        return True
 
     def _hurry(self) -> None:
         if self.server is not None:
