@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 from twisted.python import usage
 
 from presque import __version__
-from presque.errors import PresqueError
+from presque.errors import InvalidTokenFile, PresqueError
 from presque.service import make_service
 from presque.settings import TABLE, YES, SettingError, nearest_flag, settings
 
@@ -100,5 +100,7 @@ def makeService(options: Options) -> IService:
         service = make_service(settings(flags))
         service.hear_signals()
         return service
+    except InvalidTokenFile as wrong:
+        refuse(f"--tokens {wrong}")
     except (SettingError, PresqueError) as wrong:
         refuse(str(wrong))

@@ -63,7 +63,7 @@ class Judge:
     ) -> None:
         self._path = path
         self._find = find
-        self._now = now
+        self.now = now
         self.tokens: Tokens = read(path)
         self.sessions: Callable[[Request], Token | None] = lambda request: None
         self.wrong_tokens = WrongTokens(seconds)
@@ -120,7 +120,7 @@ class Judge:
             self._remembered[header] = token
         elif b"authorization" in request.head.repeated:
             return WRONG
-        if token.expires_at is not None and token.expires_at <= self._now():
+        if token.expires_at is not None and token.expires_at <= self.now():
             return EXPIRED
         if token.networks and not token.is_for(request.connection.peer):
             return ELSEWHERE
