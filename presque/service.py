@@ -16,7 +16,6 @@ from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.loop import Loop
 from presque.background.mover import Mover
 from presque.background.schedules import Firing
-from presque.errors import InvalidTokenFile
 from presque.http import arrival
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
@@ -213,16 +212,7 @@ def make_service(settings: Settings, reactor: Any = None) -> Root:
 
 def _supervisor(settings: Settings, reactor: Any) -> Supervisor:
     supervisor = Supervisor(settings, reactor, CHILD_PATIENCE)
-    if (tokens := settings.tokens) is not None:
-        read_tokens(tokens)  # refuses a wrong file at start, before the processes do
-
-        def is_wrong() -> bool:
-            try:
-                read_tokens(tokens)
-            except InvalidTokenFile:
-                return True
-            return False
-
+    if settings.tokens:
+        read_tokens(settings.tokens)  # so that a wrong file is refused before any process is started
         supervisor.on_reload(supervisor.reload_children)
-        supervisor.may_pass = is_wrong  # the processes that run have the file as it was; a new one waits for a good one
     return supervisor

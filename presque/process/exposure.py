@@ -87,6 +87,6 @@ class _Noting:
         """Note the interface."""
         self.interfaces.append(interface)
 
-    def listenSSL(self, port: int, factory: Any, context: Any, backlog: int = 50, interface: str = "") -> None:
+    def listenSSL(self, port: int, factory: Any, contextFactory: Any, backlog: int = 50, interface: str = "") -> None:
         """Note the interface."""
         self.interfaces.append(interface)

@@ -367,7 +367,7 @@ async def test_workers_are_those_of_queues_that_the_token_may_read(ask):
 async def test_a_page_of_queues_that_may_be_read_is_found_behind_many_others(ask, redis, monkeypatch):
     """The page before the last may be empty, so that no request looks through all queues."""
     names = [b"a%05d" % number for number in range(2500)]
-    redis.command("ZADD", "presque:{0}:queues", *(part for name in names for part in (b"0", name)))
+    redis.command("ZADD", "presque:{0}/queues", *(part for name in names for part in (b"0", name)))
     await ask("all", "POST", "/q/mail", {})
     page = (await ask("read", "GET", "/v1/queues")).json
     assert ([each["name"] for each in page["queues"]], page["next"]) == (["mail"], None)
