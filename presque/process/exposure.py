@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+UNKNOWN = "an unknown address"
 KNOWN = ("tcp:", "tcp6:", "ssl:", "tls:", "haproxy:")  # endpoints that ask a reactor for a TCP port
 
 
@@ -43,13 +44,13 @@ def exposed(endpoint: str) -> str:
     if endpoint.startswith("systemd:"):
         return _exposed_socket(endpoint)
     if not endpoint.startswith(KNOWN):
-        return "wherever that may be"
+        return UNKNOWN
     noting = _Noting()
     with suppress(Exception):  # what cannot be understood has not been noted
         listening: Deferred[Any] = serverFromString(noting, endpoint).listen(Factory())
         listening.addErrback(lambda failure: None)
     if not noting.interfaces:
-        return "wherever that may be"
+        return UNKNOWN
     return next((interface or "all addresses" for interface in noting.interfaces if not _is_loopback(interface)), "")
 
 
@@ -57,7 +58,7 @@ def _exposed_socket(endpoint: str) -> str:
     """As `exposed`, of a socket that was passed to us and listens already."""
     found = serverFromString(None, endpoint)
     if not isinstance(found, AdoptedStreamServerEndpoint):
-        return "wherever that may be"
+        return UNKNOWN
     with socket.socket(fileno=os.dup(found.fileno)) as listening:  # detects the real family
         if listening.family == socket.AF_UNIX:
             return ""

@@ -4,15 +4,16 @@ A request needs a token, as `Authorization: Bearer`, or as the password of `Basi
 that are OPEN, and what lies below /health/, need none. What a token must allow is the scope of the route
 (presque.http.routes), on the queues that the request names.
 
-Requests of one client come with the same header, so headers that were found good are remembered until the file is read
-again. The wrong ones are not: their number has no end.
+Requests of one client have the same header, and mostly the same method and target, so what was found good is remembered
+until the file is read again; whether the token has ended, and where it comes from, is asked each time. What was found
+wrong is not remembered.
 """
 
 from __future__ import annotations
 
 import binascii
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
     from presque.http.routes import Route
     from presque.tokens.file import Token, Tokens
 
+JOB = "job_id"  # the path variable of a job's id; most are asked for once
 HEALTH = b"/health/"  # below this path no token is needed, whether there is a route or not
-REMEMBERED = 4096  # headers
+REMEMBERED = 4096  # headers, and as many requests
 LONGEST = 1024  # bytes of a header's value; a token has 57
+LONGEST_TARGET = 512  # bytes of a target that is remembered
 CHALLENGE = ((b"WWW-Authenticate", b'Bearer realm="presque", Basic realm="presque"'),)
 
 # Why a request has no token.
@@ -68,6 +71,7 @@ class Judge:
         self.sessions: Callable[[Request], Token | None] = lambda request: None
         self.wrong_tokens = WrongTokens(seconds)
         self._remembered: dict[bytes, Token] = {}  # the value of a header -> its token
+        self._admitted: dict[tuple[bytes, bytes, bytes], Token] = {}  # a header, a method and a target -> the token
 
     def reload(self) -> None:
         """Read the file again. If it cannot be used, everything stays as it was."""
@@ -82,7 +86,7 @@ class Judge:
             "gone": len(before.keys() - after.keys()),
             "changed": sum(before[name] != after[name] for name in before.keys() & after.keys()),
         }
-        self.tokens, self._remembered = tokens, {}
+        self.tokens, self._remembered, self._admitted = tokens, {}, {}
         self._log.info(
             "SIGHUP: {file} has {count} tokens: {new} new, {gone} gone, {changed} changed",
             file=str(self._path),
@@ -92,15 +96,24 @@ class Judge:
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why a request whose head is complete is refused; None when it is admitted."""
+        header = request.headers.get(b"authorization", b"")
+        key = (header, request.method, request.target)
+        if not request.head.repeated:
+            token = self._admitted.get(key)
+            if token is not None and self._why_not(token, request) is None:
+                request.token = token
+                return None
         found = self._find(request)
         if found[0].scope == OPEN if found else request.path.startswith(HEALTH):
             return None
-        token = self._token_of(request)
-        if isinstance(token, str):
-            return self._unauthorized(request, token)
-        if found is not None and not self._may(token, found[0], found[1], request):
+        token_or_why = self._token_of(request)
+        if isinstance(token_or_why, str):
+            return self._unauthorized(request, token_or_why)
+        if found is not None and not self._may(token_or_why, *found, request):
             return _forbidden(request, found[0])
-        request.token = token
+        request.token = token_or_why
+        if header and found is not None and len(request.target) <= LONGEST_TARGET and JOB not in found[0].variables:
+            _remember(self._admitted, key, token_or_why)
         return None
 
     def _token_of(self, request: Request) -> Token | str:
@@ -110,21 +123,22 @@ class Judge:
             token = self.sessions(request)
             if token is None:
                 return MISSING
-        elif (token := self._remembered.get(header)) is None:
-            text = b"" if b"authorization" in request.head.repeated else _secret_in(header)
-            token = self.tokens.find(text)
-            if token is None:
-                return WRONG
-            if len(self._remembered) >= REMEMBERED:
-                self._remembered.clear()
-            self._remembered[header] = token
         elif b"authorization" in request.head.repeated:
             return WRONG
+        elif (token := self._remembered.get(header)) is None:
+            token = self.tokens.find(_secret_in(header))
+            if token is None:
+                return WRONG
+            _remember(self._remembered, header, token)
+        return self._why_not(token, request) or token
+
+    def _why_not(self, token: Token, request: Request) -> str | None:
+        """Why a token of the file is refused now and here."""
         if token.expires_at is not None and token.expires_at <= self.now():
             return EXPIRED
         if token.networks and not token.is_for(request.connection.peer):
             return ELSEWHERE
-        return token
+        return None
 
     @staticmethod
     def _may(token: Token, route: Route, values: list[str], request: Request) -> bool:
@@ -161,7 +175,7 @@ def _queues_of(route: Route, values: list[str], request: Request) -> Iterator[st
             yield value
         elif variable == "queues":
             yield from value.split(",")
-        elif variable == "job_id":
+        elif variable == JOB:
             yield value.rpartition(":")[0]
     if QUESTION_MARK in request.target:
         for name in ("queue", "queue_name"):
@@ -169,6 +183,12 @@ def _queues_of(route: Route, values: list[str], request: Request) -> Iterator[st
                 for text in request.query.get(name.encode(), ()):
                     if text:
                         yield text.decode(errors="surrogateescape")
+
+
+def _remember(found: dict[Any, Token], key: Any, token: Token) -> None:
+    if len(found) >= REMEMBERED:
+        found.clear()
+    found[key] = token
 
 
 def _secret_in(header: bytes) -> bytes:

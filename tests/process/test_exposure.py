@@ -5,7 +5,7 @@ import socket
 import pytest
 from pids import insert
 from pytest_twisted import ensureDeferred as awaiting
-from servers import LOOPBACK, PATIENCE
+from servers import LOOPBACK, PATIENCE, eventually
 from token_files import TokenFile, bearer
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
@@ -48,8 +48,8 @@ def test_loopback_and_unix_sockets_are_open_to_nobody_else(endpoint):
         (r"tcp6:0:interface=2001\:db8\:\:1", "2001:db8::1"),
         (r"tcp6:0:interface=\:\:ffff\:10.0.0.1", "::ffff:10.0.0.1"),
         ("haproxy:tcp:0", "all addresses"),
-        ("stdio:", "wherever that may be"),
-        ("haproxy:stdio:", "wherever that may be"),
+        ("stdio:", "an unknown address"),
+        ("haproxy:stdio:", "an unknown address"),
     ],
 )
 def test_all_else_is_refused_with_its_address(endpoint, address):
@@ -73,12 +73,9 @@ def test_it_is_allowed_when_that_is_said_or_with_tokens(tmp_path, processes):
     make_service(settings({**flags, "tokens": str(file.path)}, {}), reactor)
 
 
-@pytest.mark.parametrize("count", ["1", "2"])
-@pytest.mark.parametrize(("family", "address", "shown"), [("INET", "0.0.0.0", "0.0.0.0"), ("INET6", "::", "::")])
+@pytest.mark.parametrize(("family", "address", "count"), [("INET6", "::", "1"), ("INET", "0.0.0.0", "2")])
 @awaiting
-async def test_a_socket_of_systemd_is_judged_by_its_address(
-    processes, redises, tmp_path, family, address, shown, count
-):
+async def test_a_socket_of_systemd_is_judged_by_its_address(processes, redises, family, address, count):
     """With several processes by the supervisor, before it starts one."""
     with socket.socket(getattr(socket, f"AF_{family}")) as opened:
         opened.bind((address, 0))
@@ -89,10 +86,10 @@ async def test_a_socket_of_systemd_is_judged_by_its_address(
         daemon.listening.addErrback(lambda failure: None)
         assert await daemon.end() == 2
         assert daemon.log.splitlines() == [
-            f"presque: --listen {listen} is open to other machines ({shown}): add --tokens FILE, or --insecure if "
+            f"presque: --listen {listen} is open to other machines ({address}): add --tokens FILE, or --insecure if "
             "something else controls who may connect"
         ]
-        if (family, count) != ("INET", "2"):
+        if count == "1":
             return
         flags = ("--redis", redises().url, "--processes", count)
         allowed = processes(*flags, "--insecure", listen=listen, inherits=[opened])
@@ -105,7 +102,11 @@ async def test_a_client_of_a_unix_socket_needs_a_token_too(processes, redises, t
     file, path = TokenFile(tmp_path / "tokens"), tmp_path / "presque.sock"
     good, bound = file.add("a", "read:*"), file.add("b", "read:*", "from=127.0.0.0/8")
     daemon = processes("--redis", redises().url, "--tokens", str(file.path), listen=f"{LOOPBACK} unix:{path}")
-    await daemon.listening
+
+    async def is_there():
+        return path.exists()
+
+    await eventually(is_there, daemon.log)
 
     def ask(text):
         with socket.socket(socket.AF_UNIX) as client:
