@@ -95,7 +95,7 @@ class Daemon(Root):
         self.judge = None
         if settings.tokens:
             self.judge = Judge(settings.tokens, self.table.route, time, reactor.seconds)
-            self.on_reload(self.judge.reload)
+            self.on_reload(self._reload_tokens)
         door = Door(settings.host if self.judge is None else (ANY,))  # a page whose name was rebound has no token
         limits = settings.max_body, settings.request_timeout
         judge = None if self.judge is None else self.judge.refusal
@@ -190,6 +190,10 @@ class Daemon(Root):
             "the Redis clock was set forward by {seconds} s: leases run out earlier", seconds=round(seconds, 1)
         )
         self.deliveries.hold_all()
+
+    def _reload_tokens(self) -> None:
+        if self.judge is not None and self.judge.reload():
+            self.site.judge_again()
 
     def _hurry(self) -> None:
         if self.server is not None:

@@ -170,13 +170,16 @@ class Connection(Protocol):
         if site.stopping and not request.is_last:
             request.close()
         site.answer(request)
-        if self._ended and self._is_waiting():
+        if self._ended and self.waiting is not None:
             self._close()  # as readConnectionLost does if the client waits already
 
-    def _is_waiting(self) -> bool:
-        """Whether the client waits for a job."""
-        delivery = None if self.answering is None else self.answering.delivery
-        return delivery is not None and delivery.is_waiting
+    @property
+    def waiting(self) -> Request | None:
+        """The request that waits for a job, if one does."""
+        request = self.answering
+        if request is None or request.delivery is None or not request.delivery.is_waiting:
+            return None
+        return request
 
     def _go_on(self) -> None:
         """Read the input that has arrived meanwhile."""
@@ -374,7 +377,7 @@ class Connection(Protocol):
         deliveries = self.site.deliveries
         self._ended = True
         deliveries.look_at(self)
-        if self._is_waiting() or (self.finished and not deliveries.awaits(self)):
+        if self.waiting is not None or (self.finished and not deliveries.awaits(self)):
             self._close()
         elif not self._has_to_wait():
             self._go_on()

@@ -29,6 +29,10 @@ class Client(Protocol):
     def is_busy(self) -> bool:
         """Whether a request has begun to arrive and is not answered yet."""
 
+    @property
+    def waiting(self) -> Request | None:
+        """The request that waits for a job, if one does."""
+
     def respond(self, request: Request, body: bytes) -> None:
         """Send the answer."""
 

@@ -56,6 +56,13 @@ class Shared:
             self._dated, self._date = second, b"Date: %b\r\n" % datetimeToString(second)
         return self._date
 
+    def judge_again(self) -> None:
+        """Cut off the clients that wait for a job and would be refused now: those whose token is gone."""
+        for connection in list(self.connections):
+            request = connection.waiting
+            if request is not None and self.judge is not None and self.judge(request) is not None:
+                connection.abort()
+
     @property
     def busy(self) -> int:
         """How many requests have begun to arrive and are not answered yet."""

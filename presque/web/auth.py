@@ -73,13 +73,13 @@ class Judge:
         self._remembered: dict[bytes, Token] = {}  # the value of a header -> its token
         self._admitted: dict[tuple[bytes, bytes, bytes], Token] = {}  # a header, a method and a target -> the token
 
-    def reload(self) -> None:
-        """Read the file again. If it cannot be used, everything stays as it was."""
+    def reload(self) -> bool:
+        """Read the file again. If it cannot be used, everything stays as it was. Returns whether it could."""
         try:
             tokens = read(self._path)
         except InvalidTokenFile as wrong:
             self._log.error("SIGHUP: {why}; the tokens stay as they were", why=str(wrong))
-            return
+            return False
         before, after = self.tokens.by_name, tokens.by_name
         figures = {
             "new": len(after.keys() - before.keys()),
@@ -93,6 +93,7 @@ class Judge:
             count=len(tokens),
             **figures,
         )
+        return True
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why a request whose head is complete is refused; None when it is admitted."""

@@ -7,8 +7,9 @@ import time
 import pytest
 import pytest_twisted
 from logs import logged
+from programs import ROOT
 from pytest_twisted import ensureDeferred as awaiting
-from servers import Client, daemon_on, port_of, raw
+from servers import Client, daemon_on, eventually, port_of, raw, raw_connection
 from token_files import TokenFile, basic, bearer
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import LogLevel, eventAsText
@@ -475,12 +476,53 @@ async def test_the_file_is_read_again_whole_or_not_at_all(ask, client, guarded, 
 
 
 @awaiting
+async def test_a_client_that_waits_with_a_token_that_is_gone_gets_no_job(ask, guarded, file, texts):
+    """Others go on to wait, those too whose token has got other scopes that allow it."""
+    gone, line = file.add("gone", "consume:mail*"), file.lines["consume"]
+    guarded._reload()
+    waiting = {}
+    for name, text in (("gone", gone), ("consume", texts["consume"])):
+        waiting[name] = await raw_connection(port_of(guarded))
+        waiting[name].transport.write(head("GET", "/q/mail?wait=30", bearer(text)))
+
+    async def both_wait():
+        return sum(connection.waiting is not None for connection in guarded.site.connections) == 2
+
+    await eventually(both_wait, "both wait")
+    file.lines["consume"] = f"{line} consume:other"
+    file.remove("gone")
+    guarded._reload()
+    assert await waiting["gone"].end() == b""
+    assert (await ask("all", "POST", "/q/mail", {"n": 1})).status == 201
+    assert (await waiting["consume"].end()).endswith(b'{"n": 1}')
+    file.lines["consume"] = line
+    file.write()
+    guarded._reload()
+
+
+@awaiting
 async def test_headers_are_remembered_within_bounds(client, guarded, texts, monkeypatch):
     monkeypatch.setattr(auth, "REMEMBERED", 8)
     for number in range(40):
         assert (await client.get("/v1/me", Authorization=basic(texts["read"], str(number)))).status == 200
         assert (await client.get("/v1/me", Authorization=bearer(f"presque_{number}"))).status in (401, 429)
         assert 1 <= len(guarded.judge._remembered) <= 8
+        assert (await client.get(f"/status/mail{number}", Authorization=bearer(texts["read"]))).status == 200
+        assert 1 <= len(guarded.judge._admitted) <= 8
+
+
+@awaiting
+async def test_the_scopes_in_the_manual_are_those_of_the_routes(guarded):
+    """Without second paths, and routes that only say that they need a name, or that there is no such thing."""
+    manual = (ROOT / "docs" / "tokens.md").read_text()
+    rows = re.findall(r"^\| `?(produce|consume|read|manage|any)`? \| (.+) \|$", manual, re.MULTILINE)
+    told = {(scope, route) for scope, cell in rows for route in re.findall(r"`([A-Z]+ /[^`]*)`", cell)}
+    there = {
+        (route.scope, f"{route.method} {route.path}")
+        for route in guarded.routes.listed
+        if route.answers and not route.is_alias and route.scope != OPEN
+    }
+    assert told == there
 
 
 @awaiting
