@@ -19,6 +19,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["presque", "presque.*"]), "twisted.plugins"],
     package_data={"presque.redis": ["lua/*.lua", "lua/parts/*.lua"], "presque": ["py.typed"]},
+    entry_points={"console_scripts": ["presque-token = presque.tokens.command:main"]},
     install_requires=[
         "Twisted[tls] >= 26.4, < 27",
         "pyOpenSSL >= 25.3, < 27",  # as Twisted[tls]; certificates are read and served by ourselves

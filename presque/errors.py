@@ -24,6 +24,7 @@
             PartlyDone     store-outcome-unknown  some parts of a request were done, perhaps not all
         StoreFull          store-full             the memory or disk of the store is full: nothing was done
         StoreUnfit                                this Redis cannot be used: the daemon exits
+      InvalidTokenFile                            the file of the tokens cannot be used: the message says why
 
 Each class has a `code`, the slug of its problem type, and a `message` for clients. Both are attributes, because `python
 -OO` removes docstrings. HTTP statuses live in `presque.web` alone.
@@ -200,6 +201,10 @@ class StoreFull(StoreError):
 
 class StoreUnfit(StoreError):
     """This Redis cannot be used; the message says why."""
+
+
+class InvalidTokenFile(PresqueError):
+    """The file of the tokens cannot be used; the message names the file, and the line, and shows no word of it."""
 
 
 def one_line(text: str) -> str:

@@ -6,7 +6,7 @@ import gc
 import random
 import secrets
 import sys
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.logger import Logger
@@ -19,6 +19,7 @@ from presque.background.schedules import Firing
 from presque.http import arrival
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
+from presque.http.hosts import ANY
 from presque.http.site import Site
 from presque.http.table import Table
 from presque.jobs.events import Events
@@ -32,6 +33,7 @@ from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
 from presque.process.certificate import LOOK_EVERY as LOOK_AT_CERTIFICATE
 from presque.process.certificate import certificate_of
+from presque.process.exposure import check_exposure
 from presque.process.listening import close, is_local, notice_vanished, server_endpoint
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
@@ -43,8 +45,10 @@ from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
 from presque.settings import OVER_TLS
+from presque.tokens.file import read as read_tokens
 from presque.web.answers import error, error_body
 from presque.web.app import admit, explain, make_routes
+from presque.web.auth import Judge
 from presque.web.parts import Parts
 
 if TYPE_CHECKING:
@@ -91,11 +95,16 @@ class Daemon(Root):
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
         self.table = Table(self.routes, admit, explain, error)
-        door = Door(settings.host)
+        self.judge = None
+        if settings.tokens:
+            self.judge = Judge(settings.tokens, self.table.route, time, reactor.seconds)
+            self.on_reload(self._reload_tokens)
+        door = Door(settings.host if self.judge is None else (ANY,))  # a page whose name was rebound has no token
         limits = settings.max_body, settings.request_timeout
-        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
         self.certificate = certificate_of(settings)
         self._endpoints = [(server_endpoint(reactor, text), text.startswith(OVER_TLS)) for text in settings.listen]
+        judge = None if self.judge is None else self.judge.refusal
+        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor, judge)
         self.conversion = Conversion(self.store, self.record)
         self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
         self._register_parts()
@@ -193,6 +202,10 @@ class Daemon(Root):
         )
         self.deliveries.hold_all()
 
+    def _reload_tokens(self) -> None:
+        if self.judge is not None and self.judge.reload():
+            self.site.judge_again()
+
     def _hurry(self) -> None:
         if self.server is not None:
             self.server.writing.hurry()
@@ -200,13 +213,20 @@ class Daemon(Root):
 
 def make_service(settings: Settings, reactor: Any = None) -> Root:
     """The service that `settings` describe: the daemon, or with several processes their supervisor. Without `reactor`
-    it runs on the global one. Raises StoreUnfit.
+    it runs on the global one. Raises StoreUnfit, InvalidTokenFile and SettingError.
     """
+    if not (settings.tokens or settings.insecure):
+        check_exposure(settings.listen)
     if reactor is None:
         from twisted.internet import reactor
 
         # By default this is the wall clock: when that is set back, all timers stop for as long.
         reactor.seconds = monotonic  # type: ignore[attr-defined]
-    if settings.processes > 1:
-        return Supervisor(settings, reactor, CHILD_PATIENCE)
-    return Daemon(settings, reactor)
+    return _supervisor(settings, reactor) if settings.processes > 1 else Daemon(settings, reactor)
+
+
+def _supervisor(settings: Settings, reactor: Any) -> Supervisor:
+    supervisor = Supervisor(settings, reactor, CHILD_PATIENCE)
+    if settings.tokens:
+        read_tokens(settings.tokens)  # so that a wrong file is refused before any process is started
+    return supervisor

@@ -21,6 +21,7 @@ from presque.redis.url import RedisURL, parse_redis_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+YES, NO = ("yes", "true", "1"), ("no", "false", "0", "")
 SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are plain sockets, which processes can share
 
 OVER_TLS = ("tcp:", "tcp6:", "systemd:")  # endpoints that speak TLS when there is a certificate; sockets of the network
@@ -49,13 +50,15 @@ class Settings:
     worker_keep: float  # seconds
     tls_certificate: Path | None
     tls_client_ca: Path | None
+    tokens: Path | None  # the file of the tokens; None: requests need none
+    insecure: bool  # listen beyond loopback without tokens
 
 
 @dataclass(frozen=True)
 class Setting:
     """A row of the table. `parse` raises ValueError with the predicate of a sentence whose subject is the name; `text`
     turns a value back into what `parse` reads. A setting that `is_repeated` may be given several times, in a file as a
-    list.
+    list. A setting without `value` is given as a flag alone, or elsewhere as one of YES and NO, in a file as a boolean.
     """
 
     name: str
@@ -102,6 +105,12 @@ def _folder(text: str) -> Path:
         return Path(state.split(":")[0])
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return _expanded(home) / "presque"
+
+
+def _flag(text: str) -> bool:
+    if text not in YES + NO:
+        raise ValueError(f"must be {YES[0]} or {NO[0]}")
+    return text in YES
 
 
 def _program(text: str) -> str:
@@ -264,6 +273,22 @@ TABLE = (
         _file_path,
         _path_text,
     ),
+    Setting(
+        "tokens",
+        "FILE",
+        "",
+        "file that lists the tokens by which clients may use presque; without it nobody needs one",
+        _file_path,
+        _path_text,
+    ),
+    Setting(
+        "insecure",
+        "",
+        "",
+        "listen on addresses other than loopback without --tokens",
+        _flag,
+        lambda given: YES[0] if given else NO[0],
+    ),
 )
 _ROWS = {row.name: row for row in TABLE}
 
@@ -343,6 +368,8 @@ def _file(named_by: str, path: str) -> dict[str, tuple[str, str]]:
             raise SettingError(f"{path}: {key} is not a setting{_nearest(name, _ROWS)}")
         if _ROWS[name].is_repeated and isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = " ".join(value)
+        if isinstance(value, bool) and not _ROWS[name].value:
+            value = YES[0] if value else NO[0]
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise SettingError(f"{path}: {key} must be a string or a number")
         found[name] = f"{path}: {key}", str(value)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 from twisted.python import usage
 
 from presque import __version__
-from presque.errors import PresqueError
+from presque.errors import InvalidTokenFile, PresqueError
 from presque.service import make_service
-from presque.settings import TABLE, SettingError, nearest_flag, settings
+from presque.settings import TABLE, YES, SettingError, nearest_flag, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Options(usage.Options):
 
     optParameters: ClassVar[list[list[str | None]]] = [
         ["config", None, None, "TOML file with options (also PRESQUE_CONFIG)"],
-        *([row.name, None, None, _help(row)] for row in TABLE if not row.is_repeated),
+        *([row.name, None, None, _help(row)] for row in TABLE if row.value and not row.is_repeated),
     ]
 
     def __init__(self) -> None:
@@ -55,6 +55,10 @@ class Options(usage.Options):
         any; may be given several times
         """
         self._add("host", name)
+
+    def opt_insecure(self) -> None:
+        """listen on addresses other than loopback without --tokens"""
+        self.given["insecure"] = YES[0]
 
     def opt_version(self) -> NoReturn:
         """Display the version and exit."""
@@ -96,5 +100,7 @@ def makeService(options: Options) -> IService:
         service = make_service(settings(flags))
         service.hear_signals()
         return service
+    except InvalidTokenFile as wrong:
+        refuse(f"--tokens {wrong}")
     except (SettingError, PresqueError) as wrong:
         refuse(str(wrong))

@@ -140,6 +140,8 @@ def test_the_installed_wheel_is_what_twistd_runs(installed, tmp_path):
     with running([str(installed)], tmp_path) as (port, lines):
         carries_a_job(port)
     assert "Traceback" not in "".join(lines)
+    text, line = run(str(installed.parent / "presque-token"), "new", "a", "read:*").splitlines()
+    assert (text[:8], line[:9], line[-7:]) == ("presque_", "a sha256:", " read:*")
 
 
 def test_it_runs_where_the_cache_of_plugins_cannot_be_written(installed, tmp_path):

@@ -13,7 +13,7 @@ from twisted.application.service import Service
 from twisted.internet import reactor, task
 from twisted.internet.abstract import FileDescriptor
 
-from presque.http.routes import Routes
+from presque.http.routes import ANY, Routes
 from presque.jobs.policy import lua_parts
 from presque.redis.connection import Connection
 from presque.redis.scripts import load
@@ -68,9 +68,9 @@ def test_klein_replaces_an_endpoint_of_the_same_name_without_a_word():
     app.route("/b", endpoint="same")(lambda request: b"b")
     assert len(app.endpoints) == 1
     routes = Routes()
-    routes.at("GET", "/c", summary="Says c.")(lambda request: b"c")
+    routes.at("GET", "/c", summary="Says c.", scope=ANY)(lambda request: b"c")
     with pytest.raises(ValueError, match="two routes GET /c"):
-        routes.at("GET", "/c", summary="Says c.")(lambda request: b"again")
+        routes.at("GET", "/c", summary="Says c.", scope=ANY)(lambda request: b"again")
 
 
 def test_every_route_takes_one_method_alone(daemon):

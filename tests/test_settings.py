@@ -97,6 +97,12 @@ EACH = [
     ("tls-certificate", "tls.pem", Path.cwd() / "tls.pem"),
     ("tls-certificate", "", None),
     ("tls-client-ca", "", None),
+    ("tokens", "", None),
+    ("tokens", "/etc/presque/tokens", Path("/etc/presque/tokens")),
+    ("tokens", "~/tokens", Path.home() / "tokens"),
+    ("insecure", "yes", True),
+    ("insecure", "1", True),
+    ("insecure", "no", False),
 ]
 
 
@@ -153,6 +159,8 @@ REFUSED = [
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),
+    ("tokens", "~nobody-of-this-name/tokens"),
+    ("insecure", "perhaps"),
 ]
 
 
@@ -233,6 +241,18 @@ def test_listen_and_host_may_be_given_several_times():
     options = Options()
     options.parseOptions(["--host", "a.example", "--listen", "tcp:1", "--host", "b.example", "--listen", "tcp:2"])
     assert options.given == {"host": "a.example b.example", "listen": "tcp:1 tcp:2"}
+
+
+def test_a_flag_is_a_boolean_in_the_file(file):
+    assert settings({"config": file("insecure = true")}, {}).insecure
+    assert not settings({"config": file("insecure = false")}, {}).insecure
+    assert refusal({"config": file("insecure = 2")}).endswith("insecure must be yes or no, not '2'")
+
+
+def test_a_flag_on_the_command_line_has_no_value(tmp_path):
+    options = Options()
+    options.parseOptions(["--insecure", "--tick", "1"])
+    assert (options.given, options["tick"]) == ({"insecure": "yes"}, "1")
 
 
 def test_a_list_is_refused_where_one_value_is_meant(file):
@@ -456,6 +476,11 @@ def twistd(command, folder):
         ("--listen tpc:5000", "(?=.* endpoint )--listen .*'tpc:5000'.*"),
         ("--redis localhost", "--redis must be redis://.*"),
         ("--listen systemd:domain=INET:name=x", "--listen must be .* \\(systemd passed no such socket\\), not .*"),
+        ("--listen tcp:0", r"--listen tcp:0 is open to other machines \(all addresses\): add --tokens FILE, or .*"),
+        ("PRESQUE_LISTEN=tcp6:0 PRESQUE_INSECURE=no", r"--listen tcp6:0 is open to other machines \(::\): .*"),
+        ("--tokens none", "--tokens /.*/none: No such file or directory"),
+        ("--processes 2 --tokens none", "--tokens /.*/none: No such file or directory"),
+        ("--tokens /dev/null", "--tokens /dev/null: it must be a regular file"),
         ("--processes 0", "--processes must be a whole number from 1 to 64, not '0'"),
         ("--processes 2 --listen haproxy:tcp:0", "--processes 2 cannot share haproxy:tcp:0, only .*"),
         ("PRESQUE_LISTNE=tcp:0", r"PRESQUE_LISTNE is not a setting; did you mean PRESQUE_LISTEN\?"),

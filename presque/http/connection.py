@@ -17,7 +17,7 @@ from presque.http.parser import Parser
 from presque.http.target import in_origin_form, routed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
@@ -79,6 +79,11 @@ class Connection(Protocol):
         """The name in the certificate that the client has shown, else None. Known once a request has arrived."""
         return client_name(self.transport)
 
+    @property
+    def peer(self) -> str:
+        """The client's IP address; "" if it has none, on a Unix socket."""
+        return str(getattr(self.transport.getPeer(), "host", ""))
+
     # Input.
 
     def dataReceived(self, data: bytes) -> None:
@@ -133,8 +138,10 @@ class Connection(Protocol):
             return None
         head = request.head
         why = site.door.refusal(request)
+        if why is None and site.judge is not None:
+            why = site.judge(request)
         if why is not None:
-            self.refuse(why.status, why.message)
+            self.refuse(*why)
             return None
         if head.length > site.max_body:
             raise TooLarge
@@ -170,13 +177,16 @@ class Connection(Protocol):
         if site.stopping and not request.is_last:
             request.close()
         site.answer(request)
-        if self._ended and self._is_waiting():
+        if self._ended and self.waiting is not None:
             self._close()  # as readConnectionLost does if the client waits already
 
-    def _is_waiting(self) -> bool:
-        """Whether the client waits for a job."""
-        delivery = None if self.answering is None else self.answering.delivery
-        return delivery is not None and delivery.is_waiting
+    @property
+    def waiting(self) -> Request | None:
+        """The request that waits for a job, if one does."""
+        request = self.answering
+        if request is None or request.delivery is None or not request.delivery.is_waiting:
+            return None
+        return request
 
     def _go_on(self) -> None:
         """Read the input that has arrived meanwhile."""
@@ -225,7 +235,7 @@ class Connection(Protocol):
             else:
                 self._go_on()
 
-    def refuse(self, status: int, message: str) -> None:
+    def refuse(self, status: int, message: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer without a route, and close. Further input is read and discarded for a moment: closing with unread
         bytes would reset the connection, and the client would never see the answer.
         """
@@ -235,6 +245,7 @@ class Connection(Protocol):
         path = routed(in_origin_form(target.partition(b"?")[0]))
         body, content_type = self.site.explain(path, status, message)
         head = _head(status, content_type, b"HTTP/1.1", False)
+        head += b"".join([b"%b: %b\r\n" % field for field in headers])
         head += b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
         self.arrival.write(head if method == b"HEAD" else head + body)
         self._finish(True)
@@ -373,7 +384,7 @@ class Connection(Protocol):
         deliveries = self.site.deliveries
         self._ended = True
         deliveries.look_at(self)
-        if self._is_waiting() or (self.finished and not deliveries.awaits(self)):
+        if self.waiting is not None or (self.finished and not deliveries.awaits(self)):
             self._close()
         elif not self._has_to_wait():
             self._go_on()

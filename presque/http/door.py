@@ -27,10 +27,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Refusal(NamedTuple):
-    """Why a request is refused."""
+    """Why a request is refused, and further headers of the answer."""
 
     status: int
     message: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 BAD_HOST = Refusal(HTTPStatus.BAD_REQUEST, "Host is missing or malformed")

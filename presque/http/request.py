@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from presque.http.arrival import Arrival
     from presque.http.head import Head
     from presque.http.routes import Route
+    from presque.tokens.file import Token
 
 
 class Client(Protocol):
@@ -21,12 +22,20 @@ class Client(Protocol):
     request_timeout: float
 
     @property
+    def peer(self) -> str:
+        """The client's IP address, or "" if it has none."""
+
+    @property
     def is_busy(self) -> bool:
         """Whether a request has begun to arrive and is not answered yet."""
 
     @property
     def client_name(self) -> str | None:
         """The name in the certificate that the client has shown, else None."""
+
+    @property
+    def waiting(self) -> Request | None:
+        """The request that waits for a job, if one does."""
 
     def respond(self, request: Request, body: bytes) -> None:
         """Send the answer."""
@@ -70,6 +79,7 @@ class Request:
     is_last = False  # the connection closes after the answer
     has_left = False  # the client left before the answer
     route: Route | None = None  # the route that answers it, once found
+    token: Token | None = None  # the token by which it was admitted; None where none is needed
     delivery: Delivery | None = None
     is_answered = False
     code = 200

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from klein import Klein
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+ANY = "any"  # the scope of a route that any token may use
+OPEN = ""  # the scope of a route that needs no token
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,12 @@ class Route:
     refuses: tuple[int, ...] = ()  # statuses of its own errors, besides those of every route
     tells: tuple[str, ...] = ()  # headers of its answers
     is_alias: bool = False  # a second path of the same operation
-    scope: str = ""  # what a token must allow: produce, consume, read or manage; empty if it needs none
+    scope: str = ANY  # what a token must allow, see Routes.at
+
+    @cached_property
+    def variables(self) -> tuple[str, ...]:
+        """The names of its path variables, in order."""
+        return tuple(re.findall(r"<(\w+)>", self.path))
 
 
 class Routes:
@@ -54,11 +64,16 @@ class Routes:
         needs_body: bool = True,
         refuses: tuple[int, ...] = (),
         tells: tuple[str, ...] = (),
-        scope: str = "",
+        scope: str,
     ) -> Callable[[Any], Any]:
         """Declare a route at each of `paths`. Its `summary` is an argument because `python -OO` removes docstrings. GET
         answers HEAD too, unless it `takes` jobs. A route with `answers` and a `name` is described at `/openapi.json`
         under the first of its paths; `presque.web.parameters` describes the names in `query` and `headers`.
+
+        `scope` is what a request's token must allow: `produce`, `consume`, `read` or `manage`, on every queue that the
+        request names in its path or query. A route that names none needs a token that allows this on some queue, and
+        must itself leave out the others; `read:*` and the like need a token that allows it on all. ANY: whatever the
+        token allows. OPEN: no token at all, which is for health checks.
 
         In Klein a second endpoint of one name silently replaces the first, and a route without a method accepts any;
         so each route gets one method, and an endpoint name made of method and path.

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from presque.http.deliveries import Deliveries
-    from presque.http.door import Door
+    from presque.http.door import Door, Refusal
     from presque.http.request import Client, Request
 
 
 class Shared:
     """What all connections share. `answer(request)` has a request answered; `explain(path, status, message)` returns
-    the body and the content type of a refusal that needs no route.
+    the body and the content type of a refusal that needs no route; `judge(request)`, if there is one, returns why a
+    request is refused whose head is complete, before its body is read.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Shared:
         max_body: int,
         request_timeout: float,
         clock: IReactorTime,
+        judge: Callable[[Request], Refusal | None] | None = None,
     ) -> None:
         self.answer = answer
         self.explain = explain
         self.deliveries = deliveries
         self.door = door
+        self.judge = judge
         self.max_body = max_body  # bytes
         self.request_timeout = request_timeout  # seconds
         self.clock = clock
@@ -52,6 +55,13 @@ class Shared:
         if (second := int(time())) != self._dated:  # by the wall clock, which is for people
             self._dated, self._date = second, b"Date: %b\r\n" % datetimeToString(second)
         return self._date
+
+    def judge_again(self) -> None:
+        """Cut off the clients that wait for a job and would be refused now: those whose token is gone."""
+        for connection in list(self.connections):
+            request = connection.waiting
+            if request is not None and self.judge is not None and self.judge(request) is not None:
+                connection.abort()
 
     @property
     def busy(self) -> int:

@@ -78,13 +78,20 @@ class Table:
         route = node.get(method.decode("ascii"))
         return None if route is None else (route, values)
 
-    def answer(self, request: Request) -> None:
-        """Answer a request, now or once the route's Deferred has fired."""
+    def route(self, request: Request) -> tuple[Route, list[str]] | None:
+        """The route for a request and the values of its path variables; None if there is no route. Normalizes the path
+        of the request.
+        """
         path, method = request.target, request.method
         if b"?" in path:
             path = path[: path.index(b"?")]
         routed = self._routed if len(method) + len(path) <= LONGEST_REMEMBERED else self._route
         request.path, found = routed(method, path)
+        return found
+
+    def answer(self, request: Request) -> None:
+        """Answer a request, now or once the route's Deferred has fired."""
+        found = self.route(request)
         if found is not None:
             self._call(request, *found)
         else:

@@ -43,7 +43,7 @@ class Child:
     """Runs `command` from `start` to `stop`, and restarts it whenever it dies.
 
     `heard(pid, line)` is called for each line of its standard output and error. With `on_status`, a child that exits
-    with a status above 0 is not restarted: `on_status(pid, status)` is called.
+    with a status above 0 is not restarted if `on_status(pid, status)` is true.
 
     `before_again()` is called before each run but the first, and `born(pid)` for each run. With `on_hopeless`, a child
     that has ended TRIES times in a row before `is_ready` was called is not restarted either: `on_hopeless(pid, how it
@@ -59,7 +59,7 @@ class Child:
         patience: float,
         reactor: Any,
         heard: Callable[[int, str], None],
-        on_status: Callable[[int, int], None] | None = None,
+        on_status: Callable[[int, int], bool] | None = None,
     ) -> None:
         self.name = name
         self.command = command
@@ -111,8 +111,8 @@ class Child:
         status = getattr(failure.value, "exitCode", None)
         if self._stopped is not None:
             self._stopped.callback(None)
-        elif self._on_status is not None and status:
-            self._on_status(pid, status)
+        elif self._on_status is not None and status and self._on_status(pid, status):
+            pass  # it would do so again
         elif self.on_hopeless is not None and self._fruitless >= TRIES:
             self.on_hopeless(pid, failure.getErrorMessage())
         else:

@@ -33,11 +33,13 @@ WORDS = (sys.executable, "-P", "-c", TWISTD, "--nodaemon", "--pidfile=", "presqu
 
 _OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ")  # prefix of each log line, the children's and ours
 _REASON = re.compile(r".*\bpresque ends: (.+)")
+_TOKENS = re.compile(r"presque: --tokens ")
 
 
 class Supervisor(Root):
     """Keeps `settings.processes` children alive. A child that exits with a status above 0 (because it cannot use its
-    settings or its Redis) would do so again: then all exit, with status 1 and the child's reason.
+    settings or its Redis) would do so again: then all exit, with status 1 and the child's reason. Only a file of tokens
+    that has become wrong since we started may become right again: that child is restarted until it is.
     """
 
     _log = Logger()
@@ -51,8 +53,9 @@ class Supervisor(Root):
         self._patience = patience  # seconds that a child may take to stop
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
         self._reasons: dict[int, str] = {}  # pid -> the reason that it logged before it ended
-        if certificate_of(settings) is not None:  # what cannot be served is refused here, before anything starts
-            self.on_reload(self.reload_children)
+        certificate_of(settings)  # what cannot be served is refused here, before anything starts
+        self.on_reload(self.reload_children)
+        self._tokenless: set[int] = set()  # those that ended because of a file of tokens, which may be right again
 
         if self.server is not None:
             self.server.became_ready = self.changed
@@ -115,10 +118,17 @@ class Supervisor(Root):
         """Copy a line of a child's log into ours."""
         if said := _REASON.match(line):
             self._reasons[pid] = said[1]
+        if _TOKENS.match(line):
+            self._tokenless.add(pid)
         self._log.info("[{pid}] {line}", pid=pid, line=_OWN_TIME.sub("", line, count=1))
 
-    def _gave_up(self, pid: int, status: int) -> None:
+    def _gave_up(self, pid: int, status: int) -> bool:
+        """Whether the reason of a child, which has ended with a status above 0, ends us all."""
+        if pid in self._tokenless:  # the others go on with the tokens that they have
+            self._tokenless.discard(pid)
+            return False
         self._end(self._reasons.get(pid) or f"process {pid} ended with status {status}")
+        return True
 
     def _hurry(self) -> None:
         if self.server is not None:

@@ -74,6 +74,8 @@ _SCHEDULE_VIEW: dict[str, Any] = {
     "skipped": 0,
 }
 
+_ME: dict[str, Any] = {"name": "mail-app", "scopes": ["produce:mail.*", "read:mail.*"], "expires_at": 1798761600}
+
 REQUESTS: dict[str, Any] = {
     "pushJob": _JOB,
     "failJob": _JOB,
@@ -103,6 +105,7 @@ REQUESTS: dict[str, Any] = {
 }
 
 ANSWERS: dict[str, Any] = {
+    "showToken": _ME,
     "takeJob": _JOB,
     "takeJobs": [_TEXT],
     "listQueueNames": {"queues": ["bar", "foo"], "size": 2},

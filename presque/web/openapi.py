@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 
 from presque import __version__
+from presque.http.routes import ANY, OPEN
 from presque.web.answers import answer, encode, is_modern
 from presque.web.examples import ANSWERS, REQUESTS
 from presque.web.parameters import PARAMETERS
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from presque.http.routes import Route, Routes
 
 SCHEMAS = "#/components/schemas/{name}"
-EVERYWHERE = (400, 403, 408, 421, 503)  # statuses of errors that any request may get
+EVERYWHERE = (400, 401, 403, 408, 421, 503)  # statuses of errors that any request may get
 LARGEST = 2**31 - 1  # some generators keep bounds in 32 bits
 SIZES = {"number": "double", "integer": "int64"}
 BUSY = (429, 503)  # statuses with Retry-After
@@ -33,7 +34,8 @@ TAGS = {
 }
 REFUSALS = {
     400: "The request is invalid; the message says why.",
-    403: "A browser made this request for another site's page.",
+    401: "The daemon was started with --tokens, and the request has no valid token.",
+    403: "The token does not allow this, or a browser made this request for another site's page.",
     404: "Not found, or no job is available.",
     408: "The request took too long to arrive.",
     409: "The state of the job or queue does not allow this.",
@@ -43,10 +45,16 @@ REFUSALS = {
     429: "The queue is full.",
     503: "The store refuses, is unavailable, or did not answer; the message says whether anything may have been done.",
 }
+# How a daemon that was started with --tokens wants a token.
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A token: presque_ and 49 letters and digits."},
+    "basic": {"type": "http", "scheme": "basic", "description": "Any user, and the token as password."},
+}
 HEADERS = {
     "Cache-Control": ("Always no-store: no answer may be cached.", {"type": "string"}),
     "Location": ("URL of the inserted job; absent after an insertion of several.", {"type": "string"}),
     "Retry-After": ("Seconds to wait before trying again.", {"type": "integer", "format": "int64"}),
+    "WWW-Authenticate": ("The ways to send a token.", {"type": "string"}),
     "Allow": ("With 405: the allowed methods.", {"type": "string"}),
 }
 
@@ -55,7 +63,12 @@ def add(routes: Routes) -> None:
     """Declare the route. It describes all routes declared before it, and itself."""
 
     @routes.at(
-        "GET", "/openapi.json", summary="This description.", name="getDescription", answers={200: dict[str, Any]}
+        "GET",
+        "/openapi.json",
+        summary="This description.",
+        name="getDescription",
+        scope=ANY,
+        answers={200: dict[str, Any]},
     )
     def openapi(request: Request) -> bytes:
         return answer(request, 200, document)
@@ -80,10 +93,15 @@ def describe(routes: Iterable[Route]) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "security": [],
+        "security": [{}, *({name: []} for name in SECURITY)],  # none is needed unless there are tokens
         "tags": [{"name": name, "description": meaning} for name, meaning in TAGS.items()],
         "paths": paths,
-        "components": {"schemas": components, "responses": _refusals(paths, known), "headers": _headers()},
+        "components": {
+            "schemas": components,
+            "responses": _refusals(paths, known),
+            "headers": _headers(),
+            "securitySchemes": SECURITY,
+        },
     }
 
 
@@ -177,6 +195,8 @@ def _operation(route: Route, path: str, known: dict[Any, Any]) -> dict[str, Any]
     for status in sorted(refused):
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{kind}{status}"}
     operation["responses"]["default"] = {"$ref": f"#/components/responses/{kind}"}
+    if route.scope == OPEN:
+        operation["security"] = []
     return operation
 
 
@@ -232,6 +252,7 @@ def _refusal(name: str, known: dict[Any, Any]) -> dict[str, Any]:
     else:
         media, schema, example = "application/json", known[Error], {"error": shown.phrase.lower()}
     headers = ["Retry-After", "Allow"] if not status else ["Retry-After"] if status in BUSY else []
+    headers += ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
     return {
         "description": REFUSALS.get(status, "Any other error."),
         "headers": _header_refs("Cache-Control", *headers),

@@ -10,7 +10,7 @@ from servers import port_of, raw
 from werkzeug.exceptions import HTTPException
 
 from presque.errors import UnknownQueue
-from presque.http.routes import Routes
+from presque.http.routes import ANY, Routes
 from presque.http.table import Table
 from presque.web.answers import error
 from presque.web.app import admit, explain
@@ -70,12 +70,12 @@ def test_the_table_and_kleins_matcher_find_the_same_for_every_path(daemon):
 async def test_a_route_that_fails_in_an_unknown_way_is_a_500_without_its_words(daemon, failures, body, monkeypatch):
     routes = Routes()
 
-    @routes.at("POST", "/fails", summary="Fails.")
+    @routes.at("POST", "/fails", summary="Fails.", scope=ANY)
     def fails(request):
         """Fails at once."""
         raise ZeroDivisionError("secret")
 
-    @routes.at("PUT", "/fails", summary="Fails.")
+    @routes.at("PUT", "/fails", summary="Fails.", scope=ANY)
     async def fails_later(request):
         """Fails in its coroutine."""
         raise ZeroDivisionError("secret")
@@ -94,7 +94,7 @@ async def test_a_route_that_fails_in_an_unknown_way_is_a_500_without_its_words(d
 async def test_an_answer_that_cannot_be_written_ends_the_connection_and_is_logged(daemon, failures, monkeypatch):
     routes = Routes()
 
-    @routes.at("GET", "/fails", summary="Fails.")
+    @routes.at("GET", "/fails", summary="Fails.", scope=ANY)
     async def fails(request):
         """Answers nothing."""
 
@@ -108,7 +108,7 @@ async def test_a_request_is_admitted_to_its_route_before_the_route_is_called(dae
     """Between finding and calling there is one step, which knows the whole route."""
     routes, called, asked = Routes(), [], []
 
-    @routes.at("GET", "/a/<name>", summary="Says its name.", name="sayName")
+    @routes.at("GET", "/a/<name>", summary="Says its name.", name="sayName", scope=ANY)
     def say(request, name):
         called.append(name)
         return name.encode()

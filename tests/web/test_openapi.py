@@ -339,6 +339,7 @@ async def test_every_operation_answers_as_described(client, described):
     await the_life_of_jobs(described.ask, client)
     await described.ask("purge", 200)
     await described.ask("about", 200)
+    await described.ask("showToken", 200)
     await described.ask("explainProblem", 200, slug="lease-lost")
     await described.ask("explainProblem", 404, slug="nonsense")
     await what_concerns_queues(described.ask)

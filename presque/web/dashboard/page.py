@@ -6,6 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from presque.web.answers import answer
+from presque.web.auth import is_restricted
+from presque.web.readable import page_of_names
 
 if TYPE_CHECKING:
     from presque.http.request import Request
@@ -26,11 +28,19 @@ COLUMNS = ("queue", "ready", "delayed", "leased", "dead", "fetched", "failed", "
 def add(routes: Routes, queue_list: QueueList) -> None:
     """Declare the page."""
 
-    @routes.at("GET", "/", summary="A page with the queues and their counts.", name="showPage", answers={200: str})
+    @routes.at(
+        "GET",
+        "/",
+        summary="A page with the queues and their counts.",
+        name="showPage",
+        scope="read",
+        answers={200: str},
+    )
     async def page(request: Request) -> bytes:
-        names, missing = await queue_list.names(limit=MOST_LISTED)
+        names, following, missing = await page_of_names(request, queue_list, "", MOST_LISTED)
         counts, more_missing = await queue_list.overview(names)
-        total = await queue_list.size() if len(names) == MOST_LISTED else len(names)
+        is_partial = following is not None and not is_restricted(request, "read")
+        total = await queue_list.size() if is_partial else len(names)
         request.set_header(b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'")
         return answer(
             request,

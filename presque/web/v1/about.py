@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from presque import __version__
+from presque.http.routes import ANY
 from presque.web import limits, params
 from presque.web.answers import error, json
 from presque.web.problems import PROBLEMS
@@ -77,6 +78,7 @@ def add(routes: Routes, leases: Leases, max_body: int) -> None:
         "/v1",
         summary="The version, the time by which leases run out, the limits and the features.",
         name="about",
+        scope=ANY,
         answers={200: About},
     )
     def about(request: Request) -> bytes:
@@ -96,6 +98,7 @@ def add(routes: Routes, leases: Leases, max_body: int) -> None:
         "/problems/<slug>",
         summary="The meaning of a type of problem, and its remedy.",
         name="explainProblem",
+        scope=ANY,
         answers={200: ProblemType},
         refuses=(404,),
     )

@@ -71,6 +71,7 @@ def add(routes: Routes, queues: Queues) -> None:
         summary="Insert a job, or up to 1000, all or nothing.",
         body=NewJob | NewJobs,
         name="insert",
+        scope="produce",
         answers={201: JobRef | JobRefs},
         refuses=(409, 422, 429),
         headers=(IDEMPOTENCY_KEY, TRACEPARENT),

@@ -91,6 +91,7 @@ def _add_one(routes: Routes, jobs: Jobs) -> None:
         "/v1/jobs/<job_id>",
         summary="Look up a job.",
         name="lookUp",
+        scope="read",
         answers={200: JobView},
         refuses=(404,),
     )
@@ -102,6 +103,7 @@ def _add_one(routes: Routes, jobs: Jobs) -> None:
         "/v1/jobs/<job_id>",
         summary="Delete a job, whatever its state.",
         name="cancel",
+        scope="manage",
         answers={204: None},
         refuses=(404,),
     )
@@ -116,6 +118,7 @@ def _add_changes(routes: Routes, jobs: Jobs) -> None:
         "/v1/jobs/<job_id>/run-now",
         summary="Make a delayed or dead job ready, with no attempts counted if it was dead.",
         name="runNow",
+        scope="manage",
         answers={200: JobView},
         refuses=(404, 409),
     )
@@ -127,6 +130,7 @@ def _add_changes(routes: Routes, jobs: Jobs) -> None:
         "/v1/jobs/<job_id>",
         summary="Change when a ready or delayed job is due, its priority, or when it expires.",
         name="change",
+        scope="manage",
         body=JobChange,
         answers={200: JobView},
         refuses=(404, 409),
@@ -154,6 +158,7 @@ def _add_list(routes: Routes, jobs: Jobs) -> None:
         "/v1/queues/<queue>/jobs",
         summary="List the jobs in a state (ready, delayed, leased, dead), page by page.",
         name="listJobs",
+        scope="read",
         answers={200: JobPage},
         refuses=(404,),
         query=("state", "error", "older_than", "limit", "cursor"),

@@ -12,6 +12,7 @@ from presque.web import limits, params
 from presque.web.answers import answer, json
 from presque.web.bad_request import BadRequest
 from presque.web.bodies import decode
+from presque.web.readable import page_of_names
 from presque.web.types import ErrorPart, Seconds
 from presque.web.v1 import settings
 from presque.web.v1.settings import QueueSettings
@@ -52,7 +53,8 @@ class QueueView(Struct):
 
 class QueuePage(Struct):
     """Some queues, by name; `next` is the cursor of the next page, null on the last. `missing_partitions` did
-    not answer, so their queues are not listed; absent when all answered.
+    not answer, so their queues are not listed; absent when all answered. With a token that may not read all queues, a
+    page may have fewer queues than its limit, and even none, before the last.
     """
 
     queues: list[QueueView]
@@ -114,17 +116,17 @@ def _add_list(routes: Routes, queue_list: QueueList) -> None:
         "/v1/queues",
         summary="List all queues, by name.",
         name="listQueues",
+        scope="read",
         answers={200: QueuePage},
         query=("limit", "cursor"),
     )
     async def names(request: Request) -> bytes:
         limit, after = params.limit(request), params.text(request, b"cursor")
-        found, missing = await queue_list.names(after, limit + 1)
-        page = found[:limit]
+        page, following, missing = await page_of_names(request, queue_list, after, limit)
         counts, more_missing = await queue_list.overview(page)
         views = [_queue_view(name, counts[name]) for name in page if name in counts]
         absent = sorted({*missing, *more_missing})
-        return json(request, QueuePage(views, page[-1] if len(found) > limit else None, absent or UNSET))
+        return json(request, QueuePage(views, following, absent or UNSET))
 
 
 def _add_queues(routes: Routes, queues: Queues) -> None:
@@ -133,6 +135,7 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         "/v1/queues/<queue>",
         summary="Describe a queue: its counts, policy and settings.",
         name="describeQueue",
+        scope="read",
         answers={200: QueueView},
         refuses=(404,),
     )
@@ -147,6 +150,7 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         "/v1/queues/<queue>",
         summary="Change a queue's settings; creates the queue if necessary.",
         name="configureQueue",
+        scope="manage",
         body=QueueSettings,
         answers={200: QueueView},
     )
@@ -159,6 +163,7 @@ def _add_queues(routes: Routes, queues: Queues) -> None:
         "/v1/queues/<queue>",
         summary="Delete a queue with everything in it.",
         name="deleteQueue",
+        scope="manage",
         answers={204: None},
         refuses=(404,),
     )
@@ -195,6 +200,7 @@ def _add_policy(routes: Routes, queues: Queues) -> None:
         "/v1/queues/<queue>/pause",
         summary="Stop a queue, which accepts insertions and hands nothing out; creates the queue if necessary.",
         name="pause",
+        scope="manage",
         answers={204: None},
     )
     async def pause(request: Request, queue: str) -> bytes:
@@ -206,6 +212,7 @@ def _add_policy(routes: Routes, queues: Queues) -> None:
         "/v1/queues/<queue>/resume",
         summary="Open a queue again.",
         name="resume",
+        scope="manage",
         answers={204: None},
         refuses=(404,),
     )
@@ -221,6 +228,7 @@ def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
         "/v1/queues/<queue>/purge",
         summary="Delete a queue's jobs in a state, or all; the queue stays.",
         name="purge",
+        scope="manage",
         body=Purge,
         refuses=(404,),
         answers={200: Purged},
@@ -235,6 +243,7 @@ def _add_upkeep(routes: Routes, jobs: Jobs) -> None:
         "/v1/queues/<queue>/retry-dead",
         summary="Make dead jobs ready again, with no attempts counted.",
         name="retryDead",
+        scope="manage",
         body=RetryDead,
         refuses=(404,),
         answers={200: Moved},

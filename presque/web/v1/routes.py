@@ -8,6 +8,7 @@ from presque.web.v1 import about as v1_about
 from presque.web.v1 import insertion as v1_insertion
 from presque.web.v1 import jobs as v1_jobs
 from presque.web.v1 import leases as v1_leases
+from presque.web.v1 import me as v1_me
 from presque.web.v1 import queues as v1_queues
 from presque.web.v1 import schedules as v1_schedules
 from presque.web.v1 import settlements as v1_settlements
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def add(routes: Routes, parts: Parts) -> None:
     """Declare the routes of `/v1`."""
     v1_about.add(routes, parts.leases, parts.max_body)
+    v1_me.add(routes)
     v1_insertion.add(routes, parts.queues)
     v1_jobs.add(routes, parts.jobs)
     v1_leases.add(routes, parts.leases, parts.waiting, parts.deliveries)

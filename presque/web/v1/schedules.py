@@ -11,6 +11,7 @@ from presque.jobs import cron, times
 from presque.jobs.records import DEFAULT_PRIORITY
 from presque.web import params
 from presque.web.answers import answer, json
+from presque.web.auth import may
 from presque.web.bad_request import BadRequest
 from presque.web.bodies import decode
 from presque.web.v1.insertion import JobRef, NewJob, new_job, refuse_lone_surrogates
@@ -89,7 +90,8 @@ class ScheduleView(Struct, omit_defaults=True):
 
 class SchedulePage(Struct):
     """Some schedules, sorted by `<queue>/<name>`; `next` is the cursor of the next page, null on the last.
-    `missing_partitions` did not answer, so their schedules are not listed; absent when all answered.
+    `missing_partitions` did not answer, so their schedules are not listed; absent when all answered. With a token that
+    may not read all queues, a page may have fewer schedules than its limit, and even none, before the last.
     """
 
     schedules: list[ScheduleView]
@@ -116,6 +118,7 @@ def _add_change(routes: Routes, schedules: Schedules) -> None:
         PATH,
         summary="Create a schedule, or change it; this never fires it.",
         name="putSchedule",
+        scope="manage",
         body=NewSchedule,
         answers={200: ScheduleView, 201: ScheduleView},
     )
@@ -132,6 +135,7 @@ def _add_change(routes: Routes, schedules: Schedules) -> None:
         PATH,
         summary="Delete a schedule; jobs that it has inserted stay.",
         name="deleteSchedule",
+        scope="manage",
         answers={204: None},
         refuses=(404,),
     )
@@ -146,6 +150,7 @@ def _add_look(routes: Routes, schedules: Schedules) -> None:
         PATH,
         summary="Show a schedule.",
         name="getSchedule",
+        scope="read",
         answers={200: ScheduleView},
         refuses=(404, 409),
     )
@@ -157,19 +162,22 @@ def _add_look(routes: Routes, schedules: Schedules) -> None:
         "/v1/schedules",
         summary="List all schedules, sorted by <queue>/<name>.",
         name="listSchedules",
+        scope="read",
         answers={200: SchedulePage},
         query=("limit", "cursor"),
     )
     async def list_schedules(request: Request) -> bytes:
         asked = params.text(request, b"cursor"), params.limit(request)
         found, following, missing = await schedules.list_schedules(*asked)
-        return json(request, SchedulePage([_view(each) for each in found], following, missing or UNSET))
+        views = [_view(each) for each in found if may(request, "read", each.queue)]
+        return json(request, SchedulePage(views, following, missing or UNSET))
 
     @routes.at(
         "GET",
         PATH + "/next",
         summary="List the next times of a schedule, or those that it would have if it is paused.",
         name="nextTimes",
+        scope="read",
         answers={200: Times},
         refuses=(404, 409),
         query=("count",),
@@ -184,6 +192,7 @@ def _add_run(routes: Routes, schedules: Schedules) -> None:
         PATH + "/run-now",
         summary="Insert the job of a schedule now, even if the schedule is paused; its times go on as they were.",
         name="runSchedule",
+        scope="manage",
         answers={201: JobRef},
         refuses=(404, 409, 429),
         tells=("Location",),

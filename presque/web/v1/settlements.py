@@ -13,6 +13,7 @@ from presque.jobs.leases import Settlement
 from presque.jobs.outcomes import ExtensionOutcome, SettlementOutcome
 from presque.web import limits, params
 from presque.web.answers import json
+from presque.web.auth import may
 from presque.web.bad_request import BadRequest
 from presque.web.bodies import decode
 from presque.web.types import Lease, Receipt, Seconds
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from presque.http.routes import Routes
     from presque.jobs.leases import Extended, Leases, Settled
 
-T = TypeVar("T")
+FORBIDDEN = "forbidden: the token needs the scope consume for the job's queue"
 
 
 class LeasedJob(Struct, forbid_unknown_fields=True):
@@ -110,6 +111,9 @@ class SettleResults(Struct):
     results: list[SettleResult]
 
 
+Item = TypeVar("Item", LeasedJob, Settle)
+
+
 def add(routes: Routes, leases: Leases) -> None:
     """Declare the routes."""
 
@@ -118,12 +122,13 @@ def add(routes: Routes, leases: Leases) -> None:
         "/v1/settlements",
         summary="Settle up to 1000 jobs independently. May be repeated.",
         name="settle",
+        scope="consume",
         body=Settlements,
         answers={200: SettleResults},
     )
     async def settle(request: Request) -> bytes:
         raws = decode(request.body, SettlementItems).settlements
-        items = [_read(raw, Settle) for raw in raws]
+        items = [_read(request, raw, Settle) for raw in raws]
         results = await _carry_out(items, _settlement, leases.settle_several)
         return json(request, {"results": [_settled(*each) for each in zip(items, results, strict=True)]})
 
@@ -132,12 +137,13 @@ def add(routes: Routes, leases: Leases) -> None:
         "/v1/extensions",
         summary="Extend up to 1000 leases independently; the receipts stay the same.",
         name="extendSeveral",
+        scope="consume",
         body=Extensions,
         answers={200: ExtendResults},
     )
     async def extend_several(request: Request) -> bytes:
         asked = decode(request.body, ExtensionItems)
-        items = [_read(raw, LeasedJob) for raw in asked.jobs]
+        items = [_read(request, raw, LeasedJob) for raw in asked.jobs]
         results = await _carry_out(items, _pair, lambda by_queue: leases.extend_several(by_queue, asked.lease))
         return json(request, {"results": [_extended(*each) for each in zip(items, results, strict=True)]})
 
@@ -154,11 +160,15 @@ class Wrong:
         self.id = named if isinstance(named, str) else None
 
 
-def _read(raw: Raw, kind: type[T]) -> T | Wrong:
+def _read(request: Request, raw: Raw, kind: type[Item]) -> Item | Wrong:
+    """An item; one of a queue from which the request may not consume is a wrong one, and spoils no other."""
     try:
-        return decode(bytes(raw), kind)
+        item = decode(bytes(raw), kind)
     except BadRequest as wrong:
         return Wrong(bytes(raw), str(wrong))
+    if request.token is not None and not may(request, "consume", item.id.rpartition(":")[0]):
+        return Wrong(bytes(raw), FORBIDDEN)
+    return item
 
 
 def _settlement(item: Settle, number: bytes) -> Settlement:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, Struct
 
+from presque.http.routes import ANY
 from presque.web import params
 from presque.web.answers import error, json
 from presque.web.bad_request import BadRequest
@@ -40,6 +41,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/qb/<queue>",
         summary="Insert jobs, all or nothing; once per idempotency key.",
         name="pushJobs",
+        scope="produce",
         body=Batch2010,
         answers={201: None},
         refuses=(409, 422, 429),
@@ -54,6 +56,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/qb/<queue>",
         summary="Take several jobs for good; each comes back as its original text.",
         name="takeJobs",
+        scope="consume",
         takes=True,
         answers={200: list[str]},
         refuses=(404,),
@@ -64,11 +67,11 @@ def add(routes: Routes, parts: Parts) -> None:
         wait, worker, limit = params.wait(request), params.worker(request), params.batch_size(request)
         return take(request, parts, queue, _compose, wait=wait, worker=worker, limit=limit)
 
-    @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
+    @routes.at("PUT", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.", scope=ANY)
     def fail(request: Request, queue: str = "") -> bytes:
         return error(request, 400, "PUT is not supported in batch mode")
 
-    @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.")
+    @routes.at("DELETE", "/qb/<queue>", "/qb", "/qb/", summary="Not supported.", scope=ANY)
     def delete(request: Request, queue: str = "") -> bytes:
         return error(request, 400, "DELETE is not supported in batch mode")
 

@@ -47,6 +47,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/control/<queue>",
         summary='Show the policy: "1" open, "0" stopped.',
         name="showPolicy",
+        scope="read",
         answers={200: Policy},
     )
     def policy(request: Request, queue: str) -> Deferred[bytes]:
@@ -61,6 +62,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/control/<queue>",
         summary="Stop or start a queue.",
         name="setPolicy",
+        scope="manage",
         body=Control2010,
         answers={200: PolicyChanged},
     )

@@ -31,6 +31,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/q/<queue>",
         summary="Insert a job; once per idempotency key.",
         name="pushJob",
+        scope="produce",
         body=Job,
         answers={201: None},
         refuses=(409, 422, 429),
@@ -45,6 +46,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/q/<queue>",
         summary="Put a failed job back and count the failure; once per idempotency key.",
         name="failJob",
+        scope="produce",
         body=Job,
         answers={201: None},
         refuses=(409, 422, 429),
@@ -63,6 +65,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/q/<queue>",
         summary="Take a job for good.",
         name="takeJob",
+        scope="consume",
         takes=True,
         answers={200: Job},
         refuses=(404,),
@@ -74,7 +77,12 @@ def add(routes: Routes, parts: Parts) -> None:
         return take(request, parts, queue, _compose, wait=wait, worker=worker, limit=1)
 
     @routes.at(
-        "DELETE", "/q/<queue>", summary="Delete a queue and everything in it.", name="dropQueue", answers={204: None}
+        "DELETE",
+        "/q/<queue>",
+        summary="Delete a queue and everything in it.",
+        name="dropQueue",
+        scope="manage",
+        answers={204: None},
     )
     def delete(request: Request, queue: str) -> Deferred[bytes]:
         return parts.queues.delete(queue).addCallback(lambda _: answer(request, 204, b""))

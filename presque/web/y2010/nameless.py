@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from presque.http.routes import ANY
 from presque.web.answers import error
 
 if TYPE_CHECKING:
@@ -23,6 +24,6 @@ def add(routes: Routes) -> None:
     for path, methods in paths.items():
         for method in methods:
 
-            @routes.at(method, path, path + "/", summary="The name is missing.", takes=path in ("/q", "/qb"))
+            @routes.at(method, path, path + "/", summary="The name is missing.", takes=path in ("/q", "/qb"), scope=ANY)
             def nameless(request: Request) -> bytes:
                 return error(request, 404, "queue name is missing")

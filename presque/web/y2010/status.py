@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from presque.web import params
 from presque.web.answers import answer, encode, joined, json, missing_partitions
+from presque.web.readable import all_names
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -53,11 +54,12 @@ def add(routes: Routes, parts: Parts) -> None:
         "/status/",
         summary="List the names of all queues.",
         name="listQueueNames",
+        scope="read",
         answers={200: QueueNames},
     )
     async def names(request: Request) -> bytes:
         pages, size, missing = [], 0, list[int]()
-        async for names in parts.queue_list.all_names(missing):
+        async for names in all_names(request, parts.queue_list, missing):
             pages.append(encode(names)[1:-1])
             size += len(names)
         return answer(request, 200, b'{"queues":[%b],"size":%d%b}' % (joined(pages), size, missing_partitions(missing)))
@@ -67,6 +69,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/status/<queue>",
         summary="Show the number of ready jobs, and the policy.",
         name="showStatus",
+        scope="read",
         answers={200: QueueStatus},
         query=("with_desc",),
     )
@@ -84,6 +87,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/j/<queue>",
         summary="Show the numbers of jobs that are ready, were handed out, and failed.",
         name="countJobs",
+        scope="read",
         answers={200: JobCounts},
     )
     def jobs(request: Request, queue: str) -> Deferred[bytes]:

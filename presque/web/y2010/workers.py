@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from presque.errors import UnknownWorker
 from presque.jobs.workers import check_worker
 from presque.web import params
 from presque.web.answers import answer, encode, joined, json, missing_partitions
+from presque.web.auth import is_restricted, may
 from presque.web.bad_request import BadRequest
 from presque.web.bodies import decode
 from presque.web.parameters import WORKER
+from presque.web.readable import sums
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from presque.http.request import Request
     from presque.http.routes import Routes
+    from presque.jobs.queue_list import QueueList
     from presque.jobs.workers import Worker, Workers
     from presque.web.parts import Parts
 
@@ -67,6 +72,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/w/<queue>",
         summary="Register a worker. Jobs that the queue kept for it go back to the front.",
         name="registerWorker",
+        scope="consume",
         body=Worker2010,
         needs_body=False,
         answers={201: None},
@@ -82,6 +88,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/w/<queue>",
         summary="Remove a worker from a queue.",
         name="unregisterWorker",
+        scope="consume",
         answers={204: None},
         query=("worker_id",),
         headers=(WORKER,),
@@ -95,6 +102,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/w/<queue>",
         summary="List the workers of a queue.",
         name="listQueueWorkers",
+        scope="read",
         answers={200: QueueWorkers},
     )
     async def list_of_queue(request: Request, queue: str) -> bytes:
@@ -106,6 +114,7 @@ def add(routes: Routes, parts: Parts) -> None:
         "/w/",
         summary="List all workers, one worker, or those of a queue.",
         name="listWorkers",
+        scope="read",
         answers={200: AllWorkers | QueueWorkers | WorkerView},
         refuses=(404,),
         query=("worker_id", "queue_name"),
@@ -115,12 +124,14 @@ def add(routes: Routes, parts: Parts) -> None:
             return await _one(request, parts.workers, worker_id)
         if queue := params.text(request, b"queue_name"):
             return await _of_queue(request, parts.workers, queue)
-        return await _all(request, parts.workers)
+        return await _all(request, parts.workers, parts.queue_list)
 
 
 async def _one(request: Request, workers: Workers, worker_id: str) -> bytes:
     worker, missing = await workers.one(worker_id)
-    return answer(request, 200, encode(_description(worker))[:-1] + missing_partitions(missing) + b"}")
+    if (shown := _readable(request, worker)) is None:
+        raise UnknownWorker
+    return answer(request, 200, encode(_description(shown))[:-1] + missing_partitions(missing) + b"}")
 
 
 async def _of_queue(request: Request, workers: Workers, queue: str) -> bytes:
@@ -128,16 +139,26 @@ async def _of_queue(request: Request, workers: Workers, queue: str) -> bytes:
     return json(request, {"queue_name": queue, "workers_list": ids, "processed": processed, "failed": failed})
 
 
-async def _all(request: Request, workers: Workers) -> bytes:
+async def _all(request: Request, workers: Workers, queue_list: QueueList) -> bytes:
     """All workers, one after another, so that other requests are served in between."""
     ids, descriptions, missing = [], [], list[int]()
     async for worker in workers.all(missing):
-        ids.append(encode(worker.worker_id))
-        descriptions.append(encode(_description(worker)))
-    processed, failed, more_missing = await workers.sums()
+        if (shown := _readable(request, worker)) is not None:
+            ids.append(encode(shown.worker_id))
+            descriptions.append(encode(_description(shown)))
+    summed = sums(request, queue_list) if is_restricted(request, "read") else workers.sums()
+    processed, failed, more_missing = await summed
     lists, absent = (joined(ids), joined(descriptions)), missing_partitions([*missing, *more_missing])
     body = b'{"workers_list":[%b],"workers":[%b],"processed":%d,"failed":%d%b}' % (*lists, processed, failed, absent)
     return answer(request, 200, body)
+
+
+def _readable(request: Request, worker: Worker) -> Worker | None:
+    """A worker with those of its queues that the request may read; None if there are none."""
+    if not is_restricted(request, "read"):
+        return worker
+    queues = tuple(queue for queue in worker.queues if may(request, "read", queue))
+    return replace(worker, queues=queues) if queues else None
 
 
 def _worker_of(request: Request) -> str:
