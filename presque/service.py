@@ -32,6 +32,7 @@ from presque.jobs.schedules import Schedules
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
 from presque.process.listening import close, notice_vanished, server_endpoint
+from presque.process.log import Log
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.process.supervisor import Supervisor
@@ -205,6 +206,8 @@ def make_service(settings: Settings, reactor: Any = None) -> Root:
 
         # By default this is the wall clock: when that is set back, all timers stop for as long.
         reactor.seconds = monotonic  # type: ignore[attr-defined]
-    if settings.processes > 1:
-        return Supervisor(settings, reactor, CHILD_PATIENCE)
-    return Daemon(settings, reactor)
+    service: Root = (
+        Supervisor(settings, reactor, CHILD_PATIENCE) if settings.processes > 1 else Daemon(settings, reactor)
+    )
+    service.log = Log(settings.log_format, settings.log_level, reactor)
+    return service
