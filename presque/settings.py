@@ -19,9 +19,13 @@ from presque.http.hosts import ANY, parse_host
 from presque.redis.url import RedisURL, parse_redis_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-YES, NO = ("yes", "true", "1"), ("no", "false", "0", "")
+SWITCH = {  # values of a flag
+    **dict.fromkeys(("on", "yes", "true", "1"), True),
+    **dict.fromkeys(("off", "no", "false", "0"), False),
+}
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are plain sockets, which processes can share
 
 OVER_TLS = ("tcp:", "tcp6:", "systemd:")  # endpoints that speak TLS when there is a certificate; sockets of the network
@@ -52,13 +56,16 @@ class Settings:
     tls_client_ca: Path | None
     tokens: Path | None  # the file of the tokens; None: requests need none
     insecure: bool  # listen beyond loopback without tokens
+    log_format: str  # text or json
+    log_level: str  # the lowest to be written
+    access_log: bool
 
 
 @dataclass(frozen=True)
 class Setting:
     """A row of the table. `parse` raises ValueError with the predicate of a sentence whose subject is the name; `text`
     turns a value back into what `parse` reads. A setting that `is_repeated` may be given several times, in a file as a
-    list. A setting without `value` is given as a flag alone, or elsewhere as one of YES and NO, in a file as a boolean.
+    list.
     """
 
     name: str
@@ -68,6 +75,7 @@ class Setting:
     parse: Callable[[str], Any]
     text: Callable[[Any], str] = str
     is_repeated: bool = False
+    is_flag: bool = False  # on the command line it has no value, and is on
 
 
 def _endpoints(text: str) -> tuple[str, ...]:
@@ -107,12 +115,6 @@ def _folder(text: str) -> Path:
     return _expanded(home) / "presque"
 
 
-def _flag(text: str) -> bool:
-    if text not in YES + NO:
-        raise ValueError(f"must be {YES[0]} or {NO[0]}")
-    return text in YES
-
-
 def _program(text: str) -> str:
     named = not text or os.sep not in text  # a bare name, to be found on PATH
     return text if named else str(_expanded(text))
@@ -142,6 +144,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _switch(text: str) -> bool:
+    if text not in SWITCH:
+        raise ValueError(f"must be on or off{_nearest(text, SWITCH)}")
+    return SWITCH[text]
 
 
 def _number(kind: type[int] | type[float], minimum: float, maximum: float, unit: str) -> Callable[[str], float]:
@@ -283,11 +291,35 @@ TABLE = (
     ),
     Setting(
         "insecure",
-        "",
-        "",
+        "on|off",
+        "off",
         "listen on addresses other than loopback without --tokens",
-        _flag,
-        lambda given: YES[0] if given else NO[0],
+        _switch,
+        lambda is_on: "on" if is_on else "off",
+        is_flag=True,
+    ),
+    Setting(
+        "log-format",
+        "FORMAT",
+        "text",
+        "form of the log: text, or json with one object a line",
+        _one_of("text", "json"),
+    ),
+    Setting(
+        "log-level",
+        "LEVEL",
+        "info",
+        f"lowest level of the log: {', '.join(LOG_LEVELS)}; SIGHUP reads it again from the file of --config",
+        _one_of(*LOG_LEVELS),
+    ),
+    Setting(
+        "access-log",
+        "on|off",
+        "off",
+        "log a line for each request",
+        _switch,
+        lambda is_on: "on" if is_on else "off",
+        is_flag=True,
     ),
 )
 _ROWS = {row.name: row for row in TABLE}
@@ -295,23 +327,28 @@ _ROWS = {row.name: row for row in TABLE}
 
 def settings(flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Settings:
     """The Settings from `flags` (name -> text), the environment variables and the file. Raises SettingError."""
-    environ = os.environ if environ is None else environ
+    sources = _sources(flags, os.environ if environ is None else environ)
+    return _consistent(Settings(**{row.name.replace("-", "_"): _value(row, sources) for row in TABLE}))
+
+
+def setting(name: str, flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Any:
+    """The value of one setting, read again in the same way: the file may have changed. Raises SettingError."""
+    return _value(_ROWS[name], _sources(flags, os.environ if environ is None else environ))
+
+
+def _sources(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[dict[str, tuple[str, str]], ...]:
+    """What each place sets, the place that takes precedence first: setting -> (how it is called there, its text)."""
     variables = _variables(environ)
     named_by, file = "--config", flags.get("config")
     if not file:
         named_by, file = "PRESQUE_CONFIG", variables.pop("config", ("", ""))[1]
-    sources = (
-        {name: (f"--{name}", text) for name, text in flags.items()},
-        variables,
-        _file(named_by, file) if file else {},
-    )
-    values = {}
-    for row in TABLE:
-        label, text = next(
-            (source[row.name] for source in sources if row.name in source), (f"--{row.name}", row.default)
-        )
-        values[row.name.replace("-", "_")] = _parse(row, label, text)
-    return _consistent(Settings(**values))
+    given = {name: (f"--{name}", text) for name, text in flags.items()}
+    return given, variables, _file(named_by, file) if file else {}
+
+
+def _value(row: Setting, sources: Iterable[Mapping[str, tuple[str, str]]]) -> Any:
+    default = (f"--{row.name}", row.default)
+    return _parse(row, *next((source[row.name] for source in sources if row.name in source), default))
 
 
 def _consistent(found: Settings) -> Settings:
@@ -368,8 +405,8 @@ def _file(named_by: str, path: str) -> dict[str, tuple[str, str]]:
             raise SettingError(f"{path}: {key} is not a setting{_nearest(name, _ROWS)}")
         if _ROWS[name].is_repeated and isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = " ".join(value)
-        if isinstance(value, bool) and not _ROWS[name].value:
-            value = YES[0] if value else NO[0]
+        if isinstance(value, bool) and _ROWS[name].is_flag:
+            value = "on" if value else "off"
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise SettingError(f"{path}: {key} must be a string or a number")
         found[name] = f"{path}: {key}", str(value)

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 
 from presque.errors import one_line
+from presque.settings import SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
     from twisted.python.failure import Failure
+
+    from presque.process.log import Log
 
 
 def is_main_thread() -> bool:
@@ -46,6 +50,7 @@ class Root(Service):
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self.log: Log | None = None  # unless twistd has been told to make another
         self._ending = False
         self._asked_to_stop = False  # by a signal
         self.parts: list[Part] = []
@@ -79,6 +84,8 @@ class Root(Service):
                 await maybeDeferred(part.stop)
             except Exception:
                 self._log.failure("stopping {name} failed", name=part.name)
+        if self.log is not None:
+            self.log.flush()
 
     def _hurry(self) -> None:
         """Another SIGTERM has arrived while we stop."""
@@ -92,12 +99,25 @@ class Root(Service):
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
             self._reactor.callWhenRunning(self._hear_stops)
 
+    def open_log(self, twistd: Mapping[str, Any] | None) -> None:
+        """Write our log where these options of twistd say; None if they are not known."""
+        if self.log is not None:
+            self.log.open_as(twistd)
+
+    def set_log_level(self, level: str) -> None:
+        """Write the log from this level on."""
+        if self.log is not None:
+            self._log.info("SIGHUP: log level {level} (before: {before})", level=level, before=self.log.level)
+            self.log.set_level(level)
+
     def _reload(self) -> None:
         if not self._reloads:
             self._log.info("SIGHUP: there is nothing to reload, presque reads its settings only at start")
         for reload in self._reloads:
             try:
                 reload()
+            except SettingError as wrong:
+                self._log.error("SIGHUP: {wrong}; nothing has changed", wrong=str(wrong))
             except Exception:
                 self._log.failure("SIGHUP: reloading failed")
 
@@ -115,6 +135,12 @@ class Root(Service):
 
         for number in twisted:
             signal.signal(number, heard)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Belong to twistd's application, and have it use our log."""
+        if self.log is not None and self.log.is_open and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self.log)
+        super().setServiceParent(parent)
 
     def startService(self) -> None:
         """Start; `started` fires once all parts have started."""

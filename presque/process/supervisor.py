@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import gatherResults
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
+from presque.process import log_lines
 from presque.process.certificate import certificate_of
 from presque.process.child_process import Child, Command
 from presque.process.listening import SHARED, close, hold, notice_vanished, server_endpoint
@@ -31,7 +32,6 @@ FIRST_FD = 3  # of the inherited sockets, see sd_listen_fds(3)
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
 WORDS = (sys.executable, "-P", "-c", TWISTD, "--nodaemon", "--pidfile=", "presque")
 
-_OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ")  # prefix of each log line, the children's and ours
 _REASON = re.compile(r".*\bpresque ends: (.+)")
 _TOKENS = re.compile(r"presque: --tokens ")
 
@@ -107,6 +107,8 @@ class Supervisor(Root):
             listen=tuple(f"systemd:domain={family}:name={name}" for family, name in zip(families, names, strict=True)),
             redis=self.server.url if self.server is not None else self.settings.redis,
             processes=1,
+            log_format="json",  # each line is an event, of which we make the lines that are wanted, from the level on
+            log_level="debug",
         )
         environ = {name: text for name, text in os.environ.items() if not name.startswith(("PRESQUE_", "LISTEN_"))}
         environ |= as_variables(own)
@@ -115,12 +117,22 @@ class Supervisor(Root):
         return Command(WORDS, environ, descriptors)
 
     def _heard(self, pid: int, line: str) -> None:
-        """Copy a line of a child's log into ours."""
-        if said := _REASON.match(line):
+        """Copy an event of a child's log, which is JSON, into ours; or a line that it wrote otherwise."""
+        event = log_lines.read(line) or {"message": line}
+        if "report" in event:
+            self._reported(pid, event["report"])
+            return
+        if said := _REASON.match(event["message"]):
             self._reasons[pid] = said[1]
-        if _TOKENS.match(line):
+        if _TOKENS.match(event["message"]):
             self._tokenless.add(pid)
-        self._log.info("[{pid}] {line}", pid=pid, line=_OWN_TIME.sub("", line, count=1))
+        about = {"pid": pid, "line": log_lines.brief(event), "log_every": True}
+        if "logger" in event:
+            about["passed_on"] = event
+        self._log.emit(LogLevel.levelWithName(event.get("level", "info")), "[{pid}] {line}", **about)
+
+    def _reported(self, pid: int, report: dict[str, Any]) -> None:
+        """A child has told how it is."""
 
     def _gave_up(self, pid: int, status: int) -> bool:
         """Whether the reason of a child, which has ended with a status above 0, ends us all."""

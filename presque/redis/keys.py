@@ -109,6 +109,7 @@ from binascii import crc_hqx
 from presque.errors import InvalidName
 
 STORE = b"presque:store"
+PROBE = b"presque:{0}/probe"  # never exists: writing nothing to it shows whether Redis accepts writes
 MODEL = 3
 
 QUEUE_KEYS = frozenset(

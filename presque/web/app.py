@@ -25,7 +25,7 @@ from presque.errors import (
     WrongState,
 )
 from presque.http.routes import Route, Routes
-from presque.web import openapi
+from presque.web import openapi, ops
 from presque.web.answers import answer, error, is_modern
 from presque.web.bad_request import BadRequest
 from presque.web.dashboard import page as dashboard
@@ -67,6 +67,7 @@ def make_routes(parts: Parts) -> Routes:
     routes2010.add(routes, parts)
     routes_v1.add(routes, parts)
     dashboard.add(routes, parts.queue_list)
+    ops.add(routes, parts.checks)
     openapi.add(routes)
     _answer_what_has_no_route(routes.app)
     return routes

@@ -43,6 +43,8 @@ ROUTES = {
     "/w/": "DELETE GET HEAD POST",
     "/w/<queue>": "DELETE GET HEAD POST",
     "/openapi.json": "GET HEAD",
+    "/health/live": "GET HEAD",
+    "/health/ready": "GET HEAD",
     "/problems/<slug>": "GET HEAD",
     "/v1": "GET HEAD",
     "/v1/queues": "GET HEAD",
@@ -132,7 +134,11 @@ BACKGROUND = {
     "ECHO",
 }
 # The keys at which the store's record is looked for, and made again after a test's FLUSHALL.
-RECORD = {keys.STORE.decode(), *(keys.partition_key(name, 0).decode() for name in ("queues", "old_last_id"))}
+RECORD = {
+    keys.STORE.decode(),
+    keys.PROBE.decode(),
+    *(keys.partition_key(name, 0).decode() for name in ("queues", "old_last_id")),
+}
 WORDS = "a _ 9 A.b_c:d@e-f a..b a- a:ready q 0 __init__ a%2Eb %41 a%3Ab"
 GOOD_NAMES = ["x" * 128, *WORDS.split()]
 WORDS = r"""
