@@ -160,7 +160,7 @@ class Leases:
         return self._store.on_queue("reserve", queue, *args).addCallback(leased)
 
     def new_receipt(self) -> bytes:
-        """An unguessable receipt."""
+        """An unguessable beginning of receipts, to which the store adds when it gives them."""
         return b"l" + self._token().encode()
 
     def reserved(self, queues: Sequence[str], worker: str, key: bytes) -> Deferred[Leased | None]:
@@ -293,7 +293,7 @@ def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -
         step = 5
     else:
         now, until, *rows = reply or (0, 0)  # 0: stopped
-        step = 4
+        receipt, step = b"%b.%013d" % (receipt, now), 4
         ends_at = [until] * (len(rows) // step)
     records = rows[1::step]
     return Leased(
