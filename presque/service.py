@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import secrets
+import socket
 import sys
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +18,8 @@ from presque.background.conversion import Conversion
 from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.loop import Loop
 from presque.background.mover import Mover
+from presque.background.publication import PUBLISH, Publication
+from presque.background.reactor_lag import ReactorLag
 from presque.background.schedules import Firing
 from presque.http import arrival
 from presque.http.deliveries import Deliveries
@@ -22,14 +27,18 @@ from presque.http.door import Door
 from presque.http.site import Site
 from presque.http.table import Table
 from presque.jobs.events import Events
+from presque.jobs.figures import QueuesFigures
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases
 from presque.jobs.policy import lua_parts
+from presque.jobs.processes import Processes
 from presque.jobs.queue_list import QueueList
 from presque.jobs.queues import MOST_AT_ONCE, Queues
 from presque.jobs.schedules import Schedules
+from presque.jobs.store_facts import store_facts
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
+from presque.metrics import Limit, Meter
 from presque.process.listening import close, notice_vanished, server_endpoint
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
@@ -43,6 +52,7 @@ from presque.redis.url import endpoint_for
 from presque.web.answers import error, error_body
 from presque.web.app import admit, explain, make_routes
 from presque.web.parts import Parts
+from presque.web.prometheus.exposition import Exposition
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -85,16 +95,23 @@ class Daemon(Root):
         self.store.topology.commands.stepped = self._redis_stepped
         self.events = Events(self.store.topology.listener)
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
+        self.meter = Meter(f"{socket.gethostname()}:{os.getpid()}")
+        self.processes = Processes(self.store)
+        process = self.queues.daemon.decode()
+        self.publication = Publication(self.processes, process, self.meter)
+        figures = QueuesFigures(self.store, self.queue_list, settings.metrics_queues)
+        exposition = Exposition(partial(store_facts, self.store), figures, self.processes, self.meter, process, reactor)
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
-        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
+        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, exposition))
         self.table = Table(self.routes, admit, explain, error)
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
-        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
+        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor, self.meter)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
         self.conversion = Conversion(self.store, self.record)
         self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
         self._register_parts()
+        self._wire_meter()
 
     def _register_parts(self) -> None:
         """Register the parts in order: later parts need earlier ones."""
@@ -117,8 +134,27 @@ class Daemon(Root):
         self._register_loop("schedules", Firing(self.schedules).run_once, settings.tick, 1)
         self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
         self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
+        self._lag = ReactorLag(self._reactor)
+        self.register("the reactor's lag", self._lag.start, self._lag.stop)
+        self._register_loop("publication", self.publication.run_once, PUBLISH, sys.maxsize)
         self.site.changed = self.deliveries.changed = self.changed
         self.register("the site", self._listen, self._drain)
+
+    def _wire_meter(self) -> None:
+        """Have the meter tell what other parts know."""
+        commands, leases, mover = self.store.topology.commands, self.leases, self.loops["mover"]
+        self.meter.limits |= {
+            "body": Limit(self.settings.max_body),
+            "request-time": Limit(self.settings.request_timeout),
+        }
+        self.meter.waiting = self.waiting.by_queue
+        self.meter.scripts = commands.script_seconds
+        self.meter.values |= {
+            "presque_stale_receipts_total": lambda: leases.stale_receipts,
+            "presque_store_reconnects_total": lambda: max(0, commands.connections_made - 1),
+            "presque_mover_lag_seconds": mover.lag,
+            "presque_reactor_lag_seconds": lambda: self._lag.seconds,
+        }
 
     def _register_loop(
         self,

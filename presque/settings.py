@@ -21,6 +21,7 @@ from presque.redis.url import RedisURL, parse_redis_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+LONGEST_PATTERN = 256  # characters
 SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are plain sockets, which processes can share
 
 
@@ -45,6 +46,7 @@ class Settings:
     partitions: int
     processes: int
     worker_keep: float  # seconds
+    metrics_queues: str  # a pattern of names, as in a shell
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,12 @@ def _expanded(text: str) -> Path:
         return Path(text).expanduser().absolute()
     except RuntimeError:  # no such user, or the user has no home
         raise ValueError("must be a folder that exists: there is no such home folder") from None
+
+
+def _pattern(text: str) -> str:
+    if not text or len(text) > LONGEST_PATTERN:
+        raise ValueError(f"must be a pattern of 1 to {LONGEST_PATTERN} characters such as mail.*")
+    return text
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -235,6 +243,13 @@ TABLE = (
         "604800",
         "seconds without a request after which a registered worker is forgotten",
         _number(float, 1, 315360000, " seconds"),
+    ),
+    Setting(
+        "metrics-queues",
+        "GLOB",
+        "*",
+        "pattern of the queues that /metrics tells by name, the first 200 that match; the others are summed up",
+        _pattern,
     ),
 )
 _ROWS = {row.name: row for row in TABLE}

@@ -25,10 +25,11 @@ LONGEST_FUNCTION = 45  # lines
 MAY_IMPORT = {
     "presque": set(),
     "presque.errors": set(),
+    "presque.metrics": {"presque"},
     "presque.tap": {"presque", "presque.settings", "presque.service", "presque.errors"},
     "presque.settings": {"presque.redis.url", "presque.http.hosts"},
     "presque.service": {"*"},
-    "presque.web": {"presque", "presque.http", "presque.jobs", "presque.errors"},
+    "presque.web": {"presque", "presque.http", "presque.jobs", "presque.errors", "presque.metrics"},
     "presque.process": {
         "presque.settings",
         "presque.background",
@@ -36,8 +37,8 @@ MAY_IMPORT = {
         "presque.redis.keys",
         "presque.errors",
     },
-    "presque.background": {"presque.jobs", "presque.redis", "presque.errors"},
-    "presque.http": {"presque.jobs", "presque.errors"},
+    "presque.background": {"presque.jobs", "presque.redis", "presque.errors", "presque.metrics"},
+    "presque.http": {"presque.jobs", "presque.errors", "presque.metrics"},
     "presque.jobs": {"presque.redis", "presque.errors"},
     "presque.redis": {"presque.errors"},
 }

@@ -50,12 +50,19 @@ class Loop:
         self._complaint = ""  # the unexpected exception of the last turn
         self.running = False
         self.last: Turn | None = None
+        self.sound_at: float | None = None  # when a turn last ended without an error (seconds, by the loop's clock)
         self.turned: Callable[[], object] = lambda: None
 
     def start(self) -> None:
         """Start with a first turn now."""
         self.running = True
         self._done = self._call.start(self._tick)
+
+    def lag(self) -> float:
+        """Seconds by which the next turn that ends without an error is late; 0 before the first and once stopped."""
+        if self.sound_at is None or not self.running:
+            return 0.0
+        return max(0.0, self._call.clock.seconds() - self.sound_at - self._tick)
 
     def stop(self) -> Deferred[Any]:
         """Stop. Fires once the turn in progress has ended."""
@@ -84,4 +91,6 @@ class Loop:
                 self._complaint = error
                 self._log.failure("{name} failed and will be retried", name=self.name)
         self.last = Turn(self._call.clock.seconds(), count, error)
+        if not error:
+            self.sound_at = self.last.at
         self.turned()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from presque.http.deliveries import Deliveries
     from presque.http.door import Door
     from presque.http.request import Client, Request
+    from presque.metrics import Meter
 
 
 class Shared:
@@ -31,6 +32,7 @@ class Shared:
         max_body: int,
         request_timeout: float,
         clock: IReactorTime,
+        meter: Meter,
     ) -> None:
         self.answer = answer
         self.explain = explain
@@ -39,6 +41,7 @@ class Shared:
         self.max_body = max_body  # bytes
         self.request_timeout = request_timeout  # seconds
         self.clock = clock
+        self.meter = meter
         self.connections: set[Client] = set()
         self.changed: Callable[[], object] = lambda: (
             None

@@ -1,4 +1,4 @@
-"""What is counted of a queue, in the scripts that move its jobs: the fields of the hash `q`, and the buckets of times."""
+"""What is counted of a queue, in the scripts that move its jobs: fields of the hash `q`, and the buckets of times."""
 
 from __future__ import annotations
 

@@ -92,6 +92,7 @@ class Leases:
         self._token = token
         self._reservations = Coalesced(store.clock, self._reserve_each)
         self._acks = Coalesced(store.clock, self._ack_each)
+        self.stale_receipts = 0  # settlements and extensions that were refused: the receipt was not the job's
 
     def now(self) -> float:
         """The time (epoch seconds) by which leases run out: that of the store."""
@@ -195,6 +196,7 @@ class Leases:
             args += (each.number, each.receipt, each.outcome.encode(), delay, _noted(each.error), chance)
 
         def settled(reply: Reply) -> list[Settled]:
+            self._count_stale(reply[::3])
             rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
             return [
                 Settled(became.decode(), seconds(due_at), seconds(due_in)) if due_at else Settled(became.decode())
@@ -213,6 +215,7 @@ class Leases:
         pairs = [part for job in jobs for part in job]
 
         def acked(reply: Reply) -> list[Exception | None]:
+            self._count_stale(reply)
             return [_WRONG[became]() if became in _WRONG else None for became in reply]
 
         return self._store.on_queue("ack", queue, *pairs).addCallback(acked)
@@ -221,9 +224,13 @@ class Leases:
         pairs = [part for each in settlements for part in (each.number, each.receipt)]
 
         def acked(reply: Reply) -> list[Settled]:
+            self._count_stale(reply)
             return [Settled(became.decode()) for became in reply]
 
         return self._store.on_queue("ack", queue, *pairs).addCallback(acked)
+
+    def _count_stale(self, outcomes: Sequence[bytes]) -> None:
+        self.stale_receipts += outcomes.count(b"lease-lost")
 
     def settle_several(self, by_queue: Mapping[str, Sequence[Settlement]]) -> Deferred[dict[str, list[Settled]]]:
         """Settle jobs of several queues, each independently, all queues at the same time. Never fails. Fires with
@@ -242,6 +249,7 @@ class Leases:
         def extended(reply: Reply) -> list[Extended]:
             lease, ends_at, *each = reply
             times = seconds(lease), seconds(ends_at)
+            self._count_stale(each)
             return [
                 Extended("extended", *times) if became == b"extended" else Extended(became.decode()) for became in each
             ]

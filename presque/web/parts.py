@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from presque.jobs.schedules import Schedules
     from presque.jobs.waiters import Waiters
     from presque.jobs.workers import Workers
+    from presque.web.prometheus.exposition import Exposition
 
 
 class Parts(NamedTuple):
-    """The parts that routes call, and the maximum size of a body in bytes."""
+    """The parts that routes call, the maximum size of a body in bytes, and what tells the figures."""
 
     queues: Queues
     queue_list: QueueList
@@ -27,3 +28,4 @@ class Parts(NamedTuple):
     waiting: Waiters
     deliveries: Deliveries
     max_body: int
+    exposition: Exposition
