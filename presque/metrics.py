@@ -157,6 +157,15 @@ class Meter:
         )
 
 
+def readable(said: dict[str, bytes]) -> dict[str, Figures]:
+    """The published figures of processes, by id, without those that cannot be read."""
+    found = {}
+    for process, text in said.items():
+        with suppress(msgspec.MsgspecError):
+            found[process] = msgspec.msgpack.decode(text, type=Figures)
+    return found
+
+
 def _bounded(waiting: dict[str, int]) -> dict[str, int]:
     """Those queues on which most wait, and the sum of the others."""
     if len(waiting) <= MOST_QUEUES:

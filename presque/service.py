@@ -49,6 +49,7 @@ from presque.redis.record import LOOK_EVERY, Record
 from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
+from presque.web.all_processes import AllProcesses
 from presque.web.answers import error, error_body
 from presque.web.app import admit, explain, make_routes
 from presque.web.parts import Parts
@@ -96,13 +97,9 @@ class Daemon(Root):
         self.events = Events(self.store.topology.listener)
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
         self.meter = Meter(f"{socket.gethostname()}:{os.getpid()}")
-        self.processes = Processes(self.store)
-        process = self.queues.daemon.decode()
-        self.publication = Publication(self.processes, process, self.meter)
-        figures = QueuesFigures(self.store, self.queue_list, settings.metrics_queues)
-        exposition = Exposition(partial(store_facts, self.store), figures, self.processes, self.meter, process, reactor)
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
-        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, exposition))
+        parts = Parts(*rules, self.waiting, self.deliveries, settings.max_body, *self._make_figures())
+        self.routes = make_routes(parts)
         self.table = Table(self.routes, admit, explain, error)
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
@@ -139,6 +136,15 @@ class Daemon(Root):
         self._register_loop("publication", self.publication.run_once, PUBLISH, sys.maxsize)
         self.site.changed = self.deliveries.changed = self.changed
         self.register("the site", self._listen, self._drain)
+
+    def _make_figures(self) -> tuple[QueuesFigures, AllProcesses, Exposition]:
+        """What tells the figures of queues, of processes, and of everything."""
+        processes, process = Processes(self.store), self.queues.daemon.decode()
+        self.publication = Publication(processes, process, self.meter)
+        everyone = AllProcesses(processes, process, self.meter)
+        self.publication.heard = everyone.heard
+        queues = QueuesFigures(self.store, self.queue_list, self.settings.metrics_queues)
+        return queues, everyone, Exposition(partial(store_facts, self.store), queues, everyone, self._reactor)
 
     def _wire_meter(self) -> None:
         """Have the meter tell what other parts know."""

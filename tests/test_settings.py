@@ -93,6 +93,7 @@ EACH = [
     ("partitions", "16384", 16384),
     ("processes", "64", 64),
     ("worker-keep", "86400.5", 86400.5),
+    ("metrics-queues", "mail.*", "mail.*"),
 ]
 
 
@@ -144,6 +145,7 @@ REFUSED = [
     ("partitions", "16385"),
     ("partitions", "-1"),
     ("worker-keep", "0"),
+    ("metrics-queues", "x" * 257),
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),

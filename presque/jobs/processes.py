@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from presque.redis.units import milliseconds
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from presque.redis.connection import Reply
     from presque.redis.store import Store
 
 FRESH = 15.0  # seconds for which what a process says of itself counts
@@ -19,12 +22,17 @@ class Processes:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def publish(self, process: str, said: bytes) -> None:
-        """Say this of a process, for the next FRESH seconds."""
-        fresh = b"%d" % milliseconds(FRESH)
-        await self._store.in_partition("publish_process", HOME, process.encode(), said, fresh)
+    async def publish(self, process: str, said: bytes) -> dict[str, bytes]:
+        """Say this of a process, for the next FRESH seconds. Returns what each says."""
+        return _by_process(await self._ask("publish_process", process.encode(), said))
 
     async def all(self) -> dict[str, bytes]:
         """What each process said last, unless that was long ago."""
-        flat = await self._store.in_partition("processes", HOME, b"%d" % milliseconds(FRESH))
-        return {flat[n].decode(): flat[n + 1] for n in range(0, len(flat), 2) if flat[n + 1]}
+        return _by_process(await self._ask("processes"))
+
+    def _ask(self, verb: str, *args: bytes) -> Deferred[Reply]:
+        return self._store.in_partition(verb, HOME, *args, b"%d" % milliseconds(FRESH))
+
+
+def _by_process(flat: Reply) -> dict[str, bytes]:
+    return {flat[n].decode(): flat[n + 1] for n in range(0, len(flat), 2) if flat[n + 1]}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from presque.http.routes import Route, Routes
 
 SCHEMAS = "#/components/schemas/{name}"
+TEXTS = {"/": "text/html", "/metrics": "text/plain"}  # what is not JSON
 EVERYWHERE = (400, 403, 408, 421, 503)  # statuses of errors that any request may get
 LARGEST = 2**31 - 1  # some generators keep bounds in 32 bits
 SIZES = {"number": "double", "integer": "int64"}
@@ -187,7 +188,7 @@ def _path(route: Route) -> str:
 def _tag(path: str) -> str:
     if is_modern(path.encode()):
         return "v1"
-    return "service" if path in ("/", "/openapi.json", "/problems/{slug}") else "y2010"
+    return "service" if path in (*TEXTS, "/openapi.json", "/problems/{slug}") else "y2010"
 
 
 def _parameter(name: str, place: str, known: dict[Any, Any]) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def _parameter(name: str, place: str, known: dict[Any, Any]) -> dict[str, Any]:
 def _answered(route: Route, whole: Any, known: dict[Any, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {"description": "Done.", "headers": _header_refs("Cache-Control", *route.tells)}
     if whole is not None:
-        kind = "text/html" if whole is str else "application/json"
+        kind = TEXTS.get(route.path, "application/json")
         response["content"] = {kind: _media(known[whole], ANSWERS.get(route.name))}
     return response
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from presque.http.deliveries import Deliveries
+    from presque.jobs.figures import QueuesFigures
     from presque.jobs.jobs import Jobs
     from presque.jobs.leases import Leases
     from presque.jobs.queue_list import QueueList
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from presque.jobs.schedules import Schedules
     from presque.jobs.waiters import Waiters
     from presque.jobs.workers import Workers
+    from presque.web.all_processes import AllProcesses
     from presque.web.prometheus.exposition import Exposition
 
 
@@ -28,4 +30,6 @@ class Parts(NamedTuple):
     waiting: Waiters
     deliveries: Deliveries
     max_body: int
+    figures: QueuesFigures
+    processes: AllProcesses
     exposition: Exposition

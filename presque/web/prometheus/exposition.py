@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
@@ -15,7 +14,6 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 
 from presque.errors import StoreError
-from presque.metrics import Figures
 from presque.web.prometheus.families import COUNTER, FAMILIES
 from presque.web.prometheus.samples import OTHER, Collected, waiting_consumers
 
@@ -26,9 +24,9 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from presque.jobs.figures import QueuesFigures
-    from presque.jobs.processes import Processes
     from presque.jobs.store_facts import StoreFacts
-    from presque.metrics import Meter
+    from presque.metrics import Figures
+    from presque.web.all_processes import AllProcesses
     from presque.web.prometheus.families import Family
     from presque.web.prometheus.samples import Sample
 
@@ -47,22 +45,18 @@ class Few(Collector):
 
 
 class Exposition:
-    """All figures of the store and its processes, in text. `process` is our id among them."""
+    """All figures of the store and its processes, in text."""
 
     def __init__(
         self,
         facts: Callable[[], Awaitable[StoreFacts]],
         queues: QueuesFigures,
-        processes: Processes,
-        meter: Meter,
-        process: str,
+        processes: AllProcesses,
         clock: IReactorTime,
     ) -> None:
         self._facts = facts
         self._queues = queues
         self._processes = processes
-        self._meter = meter
-        self._process = process
         self._clock = clock
         self._few = Few()
         self._registry = CollectorRegistry(auto_describe=False)
@@ -112,13 +106,12 @@ class Exposition:
     async def _collect(self) -> Collected:
         """All samples. While the store is away, or a part of it, those of this process alone."""
         collected = Collected()
-        here = self._meter.figures()
-        processes = {self._process: here}
         try:
             facts = await self._facts()
-            processes = {**self._decoded(await self._processes.all()), **processes}
+            processes = await self._processes.figures()
             found = await self._queues.of_all()
         except StoreError:
+            processes = self._processes.ours()
             collected.add("presque_store_up", 0)
         else:
             collected.add("presque_store_up", 1)
@@ -133,17 +126,6 @@ class Exposition:
         for name, said in _by_name(processes).items():
             collected.add_process(name, said)
         return collected
-
-    @staticmethod
-    def _decoded(said: dict[str, bytes]) -> dict[str, Figures]:
-        """What processes have published, without what cannot be read."""
-        found = {}
-        for process, text in said.items():
-            try:
-                found[process] = msgspec.msgpack.decode(text, type=Figures)
-            except msgspec.MsgspecError:
-                continue
-        return found
 
 
 def _by_name(processes: dict[str, Figures]) -> dict[str, Any]:

@@ -15,6 +15,12 @@ class Family(NamedTuple):
     labels: tuple[str, ...]
     meaning: str
 
+    @property
+    def unit(self) -> str:
+        """What its values count in: its name says it, as Prometheus wants."""
+        words = self.name.split("_")
+        return next((unit for unit in ("seconds", "bytes") if unit in words), "")
+
 
 def _family(name: str, kind: str, labels: str, meaning: str) -> Family:
     return Family(name, kind, tuple(labels.split()), meaning)

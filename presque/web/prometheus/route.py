@@ -17,6 +17,8 @@ TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 def add(routes: Routes, exposition: Exposition) -> None:
     """Declare the route."""
 
-    @routes.at("GET", "/metrics", summary="All figures, for Prometheus.", scope="read")
+    @routes.at(
+        "GET", "/metrics", summary="All figures, for Prometheus.", name="getMetrics", answers={200: str}, scope="read"
+    )
     async def metrics(request: Request) -> bytes:
         return answer(request, 200, await exposition.text(), TEXT)
