@@ -1,7 +1,7 @@
 """The figures of queues, and of all of them together.
 
 The figures of one queue are read by one script, so they are of one moment: of what was inserted, everything is there or
-has ended in one way that was counted. Queues are read a hundred at a time, so that no script is long, and others get
+has ended in one way that was counted. Queues are read two dozen at a time, so that no script is long, and others get
 their turns in between.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from presque.redis.connection import Reply
     from presque.redis.store import Store
 
-TOGETHER = 100  # queues read by one script
+TOGETHER = 25  # queues read by one script
 MOST_NAMED = 200  # queues that are told by name
 EACH, SUMMED = b"", b"1"
 

@@ -4,9 +4,11 @@
 local function oldest_age()
   local age, ids = -1, redis.call('LRANGE', ready, 0, 9) -- some may be holes
   for _, key in ipairs({ front, behind }) do
-    ids[#ids + 1] = plain(redis.call('ZRANGE', key, 0, 0)[1] or 0)
+    local member = redis.call('ZRANGE', key, 0, 0)[1]
+    ids[#ids + 1] = member and plain(member)
   end
-  ids[#ids + 1] = plain(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 1)[1] or 0)
+  local came_due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 1)[1]
+  ids[#ids + 1] = came_due and plain(came_due)
   for _, id in ipairs(ids) do
     local record = redis.call('HGET', jobs, id)
     if record then
