@@ -32,6 +32,7 @@ setup(
         "hiredis >= 3, < 4",
         "msgspec >= 0.19, < 1",
         "Werkzeug >= 3, < 4",
+        "prometheus_client >= 0.21, < 1",
         "cronsim >= 2.6, < 3",
         "tzdata >= 2025.2",  # time zones, where the system has none
     ],

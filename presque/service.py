@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import secrets
+import socket
 import sys
+from functools import partial
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +19,8 @@ from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.health import Health
 from presque.background.loop import Loop
 from presque.background.mover import Mover
+from presque.background.publication import PUBLISH, Publication
+from presque.background.reactor_lag import ReactorLag
 from presque.background.schedules import Firing
 from presque.http import arrival
 from presque.http.deliveries import Deliveries
@@ -24,14 +29,18 @@ from presque.http.hosts import ANY
 from presque.http.site import Site
 from presque.http.table import Table
 from presque.jobs.events import Events
+from presque.jobs.figures import QueuesFigures
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases
 from presque.jobs.policy import lua_parts
+from presque.jobs.processes import Processes
 from presque.jobs.queue_list import QueueList
 from presque.jobs.queues import MOST_AT_ONCE, Queues
 from presque.jobs.schedules import Schedules
+from presque.jobs.store_facts import store_facts
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
+from presque.metrics import Limit, Meter
 from presque.process.certificate import LOOK_EVERY as LOOK_AT_CERTIFICATE
 from presque.process.certificate import certificate_of
 from presque.process.exposure import check_exposure
@@ -49,10 +58,12 @@ from presque.redis.store import BEAT, Store
 from presque.redis.url import endpoint_for
 from presque.settings import OVER_TLS
 from presque.tokens.file import read as read_tokens
+from presque.web.all_processes import AllProcesses
 from presque.web.answers import error, error_body
 from presque.web.app import admit, explain, make_routes
 from presque.web.auth import Judge
 from presque.web.parts import Parts
+from presque.web.prometheus.exposition import Exposition
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -96,10 +107,12 @@ class Daemon(Root):
         self.events = Events(self.store.topology.listener)
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
         self.condition = Condition(self.store.topology.commands, reactor)
+        self.meter = Meter(f"{socket.gethostname()}:{os.getpid()}")
         self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
         self.health = Health(self.condition, self.loops, reactor)
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
-        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, self.health.checks))
+        told = self.health.checks, *self._make_figures()
+        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, *told))
         self.table = Table(self.routes, admit, explain, error)
         self.judge = None
         if settings.tokens:
@@ -110,9 +123,10 @@ class Daemon(Root):
         self.certificate = certificate_of(settings)
         self._endpoints = [(server_endpoint(reactor, text), text.startswith(OVER_TLS)) for text in settings.listen]
         judge = None if self.judge is None else self.judge.refusal
-        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor, judge)
+        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor, self.meter, judge)
         self.conversion = Conversion(self.store, self.record)
         self._register_parts()
+        self._wire_meter()
 
     def _register_parts(self) -> None:
         """Register the parts in order: later parts need earlier ones."""
@@ -139,8 +153,36 @@ class Daemon(Root):
         if self.certificate is not None:
             self._register_loop("the certificate", self.certificate.look, LOOK_AT_CERTIFICATE, sys.maxsize)
             self.on_reload(self.certificate.reload)
+        self._lag = ReactorLag(self._reactor)
+        self.register("the reactor's lag", self._lag.start, self._lag.stop)
+        self._register_loop("publication", self.publication.run_once, PUBLISH, sys.maxsize)
         self.site.changed = self.deliveries.changed = self.changed
         self.register("the site", self._listen, self._drain)
+
+    def _make_figures(self) -> tuple[QueuesFigures, AllProcesses, Exposition]:
+        """What tells the figures of queues, of processes, and of everything."""
+        processes, process = Processes(self.store), self.queues.daemon.decode()
+        self.publication = Publication(processes, process, self.meter)
+        everyone = AllProcesses(processes, process, self.meter)
+        self.publication.heard = everyone.heard
+        queues = QueuesFigures(self.store, self.queue_list, self.settings.metrics_queues)
+        return queues, everyone, Exposition(partial(store_facts, self.store), queues, everyone, self._reactor)
+
+    def _wire_meter(self) -> None:
+        """Have the meter tell what other parts know."""
+        commands, leases, mover = self.store.topology.commands, self.leases, self.loops["mover"]
+        self.meter.limits |= {
+            "body": Limit(self.settings.max_body),
+            "request-time": Limit(self.settings.request_timeout),
+        }
+        self.meter.waiting = self.waiting.by_queue
+        self.meter.scripts = commands.script_seconds
+        self.meter.values |= {
+            "presque_stale_receipts_total": lambda: leases.stale_receipts,
+            "presque_store_reconnects_total": lambda: max(0, commands.connections_made - 1),
+            "presque_mover_lag_seconds": mover.lag,
+            "presque_reactor_lag_seconds": lambda: self._lag.seconds,
+        }
 
     def _register_loop(
         self,

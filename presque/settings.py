@@ -26,6 +26,7 @@ SWITCH = {  # values of a flag
     **dict.fromkeys(("off", "no", "false", "0"), False),
 }
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+LONGEST_PATTERN = 256  # characters
 SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are plain sockets, which processes can share
 
 OVER_TLS = ("tcp:", "tcp6:", "systemd:")  # endpoints that speak TLS when there is a certificate; sockets of the network
@@ -59,6 +60,7 @@ class Settings:
     log_format: str  # text or json
     log_level: str  # the lowest to be written
     access_log: bool
+    metrics_queues: str  # a pattern of names, as in a shell
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,12 @@ def _expanded(text: str) -> Path:
         return Path(text).expanduser().absolute()
     except RuntimeError:  # no such user, or the user has no home
         raise ValueError("must be a path that exists: there is no such home folder") from None
+
+
+def _pattern(text: str) -> str:
+    if not text or len(text) > LONGEST_PATTERN:
+        raise ValueError(f"must be a pattern of 1 to {LONGEST_PATTERN} characters such as mail.*")
+    return text
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -320,6 +328,13 @@ TABLE = (
         _switch,
         lambda is_on: "on" if is_on else "off",
         is_flag=True,
+    ),
+    Setting(
+        "metrics-queues",
+        "GLOB",
+        "*",
+        "pattern of the queues that /metrics tells by name, the first 200 that match; the others are summed up",
+        _pattern,
     ),
 )
 _ROWS = {row.name: row for row in TABLE}

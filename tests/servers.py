@@ -45,9 +45,13 @@ def tool(name: str) -> str:
 
 
 def daemon_on(redis_url: str, **flags: str) -> Daemon:
-    """A daemon in this process; `started` fires once it listens."""
+    """A daemon in this process; `started` fires once it listens. It publishes no figures: tests look at whether
+    anything in the store has changed.
+    """
     flags = {name.replace("_", "-"): value for name, value in flags.items()}
-    return make_service(settings({"listen": LOOPBACK, "redis": redis_url, **flags}, {}), reactor)
+    daemon = make_service(settings({"listen": LOOPBACK, "redis": redis_url, **flags}, {}), reactor)
+    daemon.parts = [part for part in daemon.parts if part.name != "publication"]
+    return daemon
 
 
 def port_of(daemon: Daemon) -> int:

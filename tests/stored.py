@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from presque.jobs.counters import BUCKETS, COUNTED
 from presque.redis.keys import PARTITION_KEYS, QUEUE_KEYS
 
 DUMP = """
@@ -26,7 +27,9 @@ CLASS = 2**49  # ranks of one priority
 USUAL = 5  # the priority of a job that names none
 DEAD_AGE = 1_209_600_000  # ms; the default of the setting
 ENDS = ("delivered", "acked", "failed", "died", "expired", "deleted")  # what is counted besides insertions
-FACTS = {"n", "base", "out", "at", "off", "classes", "gone", *ENDS}
+REASONS = ("released", "failed_lease", "failed_worker", "refused_full", "refused_closed", "refused_duplicate")
+TIMES = ("wait", "run")
+FACTS = {"n", "base", "out", "at", "off", "classes", "gone", *ENDS, *COUNTED}
 
 
 @dataclass
@@ -147,6 +150,10 @@ class StoredQueue:
 
     def fact(self, name: str) -> int:
         return int(float(self.q.get(name, 0)))
+
+    def times(self, name: str) -> int:
+        """How many waits or runs were counted, in all buckets."""
+        return sum(self.fact(f"{name}{bucket}") for bucket in BUCKETS)
 
     def settings(self) -> dict[str, str]:
         return {name: value for name, value in self.q.items() if name not in FACTS}

@@ -103,6 +103,7 @@ EACH = [
     ("insecure", "yes", True),
     ("insecure", "1", True),
     ("insecure", "no", False),
+    ("metrics-queues", "mail.*", "mail.*"),
 ]
 
 
@@ -156,6 +157,7 @@ REFUSED = [
     ("worker-keep", "0"),
     ("tls-certificate", "~nobody-of-this-name/tls.pem"),
     ("tls-client-ca", "~nobody-of-this-name/ca.pem"),
+    ("metrics-queues", "x" * 257),
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),

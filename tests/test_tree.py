@@ -26,10 +26,11 @@ MAY_IMPORT = {
     "presque": set(),
     "presque.errors": set(),
     "presque.tokens": {"presque.errors"},
+    "presque.metrics": {"presque"},
     "presque.tap": {"presque", "presque.settings", "presque.service", "presque.errors"},
     "presque.settings": {"presque.redis.url", "presque.http.hosts"},
     "presque.service": {"*"},
-    "presque.web": {"presque", "presque.http", "presque.jobs", "presque.tokens", "presque.errors"},
+    "presque.web": {"presque", "presque.http", "presque.jobs", "presque.tokens", "presque.errors", "presque.metrics"},
     "presque.process": {
         "presque.settings",
         "presque.background",
@@ -37,8 +38,8 @@ MAY_IMPORT = {
         "presque.redis.keys",
         "presque.errors",
     },
-    "presque.background": {"presque.jobs", "presque.redis", "presque.errors"},
-    "presque.http": {"presque.jobs", "presque.tokens", "presque.errors"},
+    "presque.background": {"presque.jobs", "presque.redis", "presque.errors", "presque.metrics"},
+    "presque.http": {"presque.jobs", "presque.tokens", "presque.errors", "presque.metrics"},
     "presque.jobs": {"presque.redis", "presque.errors"},
     "presque.redis": {"presque.errors"},
 }

@@ -52,6 +52,7 @@ class Loop:
         self.running = False
         self.last: Turn | None = None
         self.worked_at = self.turned_at = clock.seconds()
+        self.sound_at: float | None = None  # when a turn last ended without an error (seconds, by the loop's clock)
         self.turned: Callable[[], object] = lambda: None
 
     def start(self) -> None:
@@ -59,6 +60,12 @@ class Loop:
         self.running = True
         self.worked_at = self.turned_at = self._call.clock.seconds()
         self._done = self._call.start(self.tick)
+
+    def lag(self) -> float:
+        """Seconds by which the next turn that ends without an error is late; 0 before the first and once stopped."""
+        if self.sound_at is None or not self.running:
+            return 0.0
+        return max(0.0, self._call.clock.seconds() - self.sound_at - self.tick)
 
     def stop(self) -> Deferred[Any]:
         """Stop. Fires once the turn in progress has ended."""
@@ -89,4 +96,6 @@ class Loop:
                 self._log.failure("{name} failed and will be retried", name=self.name)
         self.turned_at = self._call.clock.seconds()
         self.last = Turn(self.turned_at, count, error)
+        if not error:
+            self.sound_at = self.last.at
         self.turned()

@@ -126,6 +126,7 @@ class Connection(Protocol):
         except Malformed:
             self.refuse(HTTPStatus.BAD_REQUEST, "bad request")
         except TooLarge:
+            self.site.meter.reached("body")
             self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body is too large")
         finally:
             self._is_reading = False
@@ -165,11 +166,13 @@ class Connection(Protocol):
 
     def _too_slow(self) -> None:
         if self.answering is None:
+            self.site.meter.reached("request-time")
             self.refuse(HTTPStatus.REQUEST_TIMEOUT, "request took too long")
 
     def _answer(self, request: Request) -> None:
         self.answering = request
         site = self.site
+        request.began = site.clock.seconds()
         if self._deadline is not None and not self._is_full:  # else it is the deadline for reading the answer
             self._stop_deadline()
         if site.deliveries.awaits(self):
@@ -206,6 +209,8 @@ class Connection(Protocol):
         if request.is_answered:
             raise RuntimeError("a request is answered once")
         request.is_answered = True
+        now = self.site.clock.seconds()
+        self.site.meter.answered(request, now)
         head = _head(request.code, request.content_type, request.version, not request.is_last)
         fields = (
             b"".join([b"%b: %b\r\n" % field for field in request.answer_headers]) if request.answer_headers else b""
@@ -226,7 +231,7 @@ class Connection(Protocol):
             return
         if self.site.stopping:  # it was in flight before
             self.site.changed()
-        self._idle_since = self.site.clock.seconds()
+        self._idle_since = now
         if self._idle_look is None:
             self._idle_look = self.site.clock.callLater(IDLE, self._look_whether_idle)
         if len(self._parser) or self._is_deaf or self._ended:
@@ -242,6 +247,7 @@ class Connection(Protocol):
         if self.finished:
             return
         method, target = self._parser.line
+        self.site.meter.refused(method, status)
         path = routed(in_origin_form(target.partition(b"?")[0]))
         body, content_type = self.site.explain(path, status, message)
         head = _head(status, content_type, b"HTTP/1.1", False)
@@ -405,6 +411,7 @@ class Connection(Protocol):
         self._parser.end()
         request, self.answering = self.answering, None
         if request is not None:
+            self.site.meter.clients_gone += 1
             request.left()
         self.site.deliveries.look_at(self)  # deliveries written since then
 

@@ -216,9 +216,15 @@ class Deliveries:
         """
         request.delivery = delivery = Delivery(self, request.connection, taking, waits)
         self.asked += 1
+        if waits:
+            taking.addBoth(self._waited, request, self.clock.seconds())
         # The delivery does not keep `compose`, which refers to the request: that would be a cycle to be collected.
         answered: Deferred[bytes] = taking.addCallbacks(delivery.took, delivery.refused, (compose,))
         return answered
+
+    def _waited(self, result: Any, request: Request, since: float) -> Any:
+        request.waited = self.clock.seconds() - since
+        return result
 
     def awaits(self, connection: Client) -> bool:
         """Whether something written to this connection is not known to have arrived."""

@@ -82,6 +82,8 @@ class Request:
     token: Token | None = None  # the token by which it was admitted; None where none is needed
     delivery: Delivery | None = None
     is_answered = False
+    began = 0.0  # when it had arrived (seconds, by the reactor's clock)
+    waited = 0.0  # seconds that it waited for a job
     code = 200
     content_type = JSON
     answer_headers: Sequence[tuple[bytes, bytes]] = ()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from presque.http.deliveries import Deliveries
     from presque.http.door import Door, Refusal
     from presque.http.request import Client, Request
+    from presque.metrics import Meter
 
 
 class Shared:
@@ -32,6 +33,7 @@ class Shared:
         max_body: int,
         request_timeout: float,
         clock: IReactorTime,
+        meter: Meter,
         judge: Callable[[Request], Refusal | None] | None = None,
     ) -> None:
         self.answer = answer
@@ -42,6 +44,7 @@ class Shared:
         self.max_body = max_body  # bytes
         self.request_timeout = request_timeout  # seconds
         self.clock = clock
+        self.meter = meter
         self.connections: set[Client] = set()
         self.changed: Callable[[], object] = lambda: (
             None

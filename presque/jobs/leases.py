@@ -92,6 +92,7 @@ class Leases:
         self._token = token
         self._reservations = Coalesced(store.clock, self._reserve_each)
         self._acks = Coalesced(store.clock, self._ack_each)
+        self.stale_receipts = 0  # settlements and extensions that were refused: the receipt was not the job's
 
     def now(self) -> float:
         """The time (epoch seconds) by which leases run out: that of the store."""
@@ -153,7 +154,7 @@ class Leases:
         return self._store.on_queue("reserve", queue, *args).addCallback(leased)
 
     def new_receipt(self) -> bytes:
-        """An unguessable receipt."""
+        """An unguessable beginning of receipts, to which the store adds when it gives them."""
         return b"l" + self._token().encode()
 
     def reserved(self, queues: Sequence[str], worker: str, key: bytes) -> Deferred[Leased | None]:
@@ -188,6 +189,7 @@ class Leases:
             args += (each.number, each.receipt, each.outcome.encode(), delay, _noted(each.error), chance)
 
         def settled(reply: Reply) -> list[Settled]:
+            self._count_stale(reply[::3])
             rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
             return [
                 Settled(became.decode(), seconds(due_at), seconds(due_in)) if due_at else Settled(became.decode())
@@ -206,6 +208,7 @@ class Leases:
         pairs = [part for job in jobs for part in job]
 
         def acked(reply: Reply) -> list[Exception | None]:
+            self._count_stale(reply)
             return [_WRONG[became]() if became in _WRONG else None for became in reply]
 
         return self._store.on_queue("ack", queue, *pairs).addCallback(acked)
@@ -214,9 +217,13 @@ class Leases:
         pairs = [part for each in settlements for part in (each.number, each.receipt)]
 
         def acked(reply: Reply) -> list[Settled]:
+            self._count_stale(reply)
             return [Settled(became.decode()) for became in reply]
 
         return self._store.on_queue("ack", queue, *pairs).addCallback(acked)
+
+    def _count_stale(self, outcomes: Sequence[bytes]) -> None:
+        self.stale_receipts += outcomes.count(b"lease-lost")
 
     def settle_several(self, by_queue: Mapping[str, Sequence[Settlement]]) -> Deferred[dict[str, list[Settled]]]:
         """Settle jobs of several queues, each independently, all queues at the same time. Never fails. Fires with
@@ -235,6 +242,7 @@ class Leases:
         def extended(reply: Reply) -> list[Extended]:
             lease, ends_at, *each = reply
             times = seconds(lease), seconds(ends_at)
+            self._count_stale(each)
             return [
                 Extended("extended", *times) if became == b"extended" else Extended(became.decode()) for became in each
             ]
@@ -286,7 +294,7 @@ def _leased(reply: Reply, queue: str, worker: str, receipt: bytes, key: bytes) -
         step = 5
     else:
         now, until, *rows = reply or (0, 0)  # 0: stopped
-        step = 4
+        receipt, step = b"%b.%013d" % (receipt, now), 4
         ends_at = [until] * (len(rows) // step)
     records = rows[1::step]
     return Leased(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from presque.jobs import counters
 from presque.redis.units import milliseconds, seconds
 
 if TYPE_CHECKING:
@@ -117,12 +118,13 @@ _BY_NAME = {row.name: row for row in SETTINGS}
 
 
 def lua_parts() -> dict[str, str]:
-    """The Lua parts generated from the rows, by name: see `presque.redis.scripts.load`."""
+    """The Lua parts generated from the rows, and from what is counted, by name: see `presque.redis.scripts.load`."""
     defaults = ", ".join(filter(None, (row.lua_default() for row in SETTINGS)))
     names = ", ".join(f"'{row.stored}'" for row in SETTINGS)
     return {
         "setting_defaults": f"local setting_defaults = {{ {defaults} }}",
         "setting_names": f"local setting_names = {{ {names} }}",
+        **counters.lua_parts(),
     }
 
 

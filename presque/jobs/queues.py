@@ -196,7 +196,8 @@ class Queues:
         def numbers(first: int) -> list[int | Exception]:
             return [*range(first, first + len(payloads))]
 
-        pushed = self._store.on_queue("push", queue, *payloads).addCallback(_first_number, queue)
+        tried = [b""] if len(payloads) > 1 else []  # see push.lua
+        pushed = self._store.on_queue("push", queue, *payloads, *tried).addCallback(_first_number, queue)
         return pushed.addCallbacks(numbers, each_alone)
 
     def fail(

@@ -45,6 +45,7 @@ _UNAVAILABLE = _LEAVE | {"BUSY", "MISCONF", "TRYAGAIN", "NOREPLICAS", "NOPERM"}
 _INNER_ERROR = re.compile(r"@user_script: \d+: -([A-Z]+) ")
 
 Reply = Any  # bytes, int, None, or a list of these
+Timings = dict[str, list[float]]  # script -> how many replies, and how long they took (seconds), round trip included
 
 
 def bulk(value: bytes) -> bytes:
@@ -54,21 +55,26 @@ def bulk(value: bytes) -> bytes:
 
 class Call:
     """A script on its way to Redis. It must refuse to run after `until` (epoch ms, by the Redis clock), or if that is
-    None, after `deadline` (seconds, by our clock).
+    None, after its `deadline`.
     """
 
-    __slots__ = ("answered", "args", "count", "deadline", "names", "script", "until")
+    __slots__ = ("answered", "args", "count", "names", "script", "sent_at", "until")
 
     def __init__(
-        self, script: Script, names: bytes, count: int, args: bytes, until: bytes | None, deadline: float
+        self, script: Script, names: bytes, count: int, args: bytes, until: bytes | None, sent_at: float
     ) -> None:
         self.script = script
         self.names = names  # its keys, and the arguments that always follow them, encoded
         self.count = count  # parts of the command
         self.args = args
         self.until = until
-        self.deadline = deadline
+        self.sent_at = sent_at  # seconds, by our clock
         self.answered: Deferred[Reply] = Deferred()
+
+    @property
+    def deadline(self) -> float:
+        """When it has taken too long (seconds, by our clock)."""
+        return self.sent_at + TIME_LIMIT
 
 
 class Replies:
@@ -79,7 +85,9 @@ class Replies:
 
     def __init__(self, failed: Callable[[Call, Exception], None]) -> None:
         self.waiting: deque[Call | Deferred[Reply]] = deque()
+        self.now = 0.0  # seconds, by our clock, when replies arrived last
         self._failed = failed  # called with scripts whose reply is an error
+        self.timings: Timings = {}
 
     def get(self) -> Deferred[Reply]:
         """Fires with the reply to the command being sent."""
@@ -95,6 +103,9 @@ class Replies:
         elif isinstance(reply, Exception):
             self._failed(waiter, reply)
         else:
+            timing = self.timings[waiter.script.name]
+            timing[0] += 1
+            timing[1] += self.now - waiter.sent_at
             waiter.answered.callback(reply)
 
 
@@ -113,6 +124,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         """Take replies as they are; txredisapi would search them for numbers, text and transactions."""
         self._parser.feed(data)
         replies = self.replyQueue
+        replies.now = self.factory.clock.seconds()
         while (reply := self._parser.gets()) is not False:
             if not replies.waiting:  # an unrequested reply: replies can no longer be assigned to commands
                 self.transport.abortConnection()
@@ -125,6 +137,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
         self.ended: Deferred[bool] = Deferred()  # fires when the connection is lost, with whether it was useful
+        self.replyQueue.timings = self.factory.timings
         self.asked_at: float | None = None
         self.offset: float | None = None  # the Redis clock minus ours, seconds, once known
         self._refused_as_late: list[Call] = []
@@ -204,7 +217,7 @@ class Connection(txredisapi.RedisProtocol):  # type: ignore[misc]  # txredisapi 
         """Send a script. `names` are its keys and `args` the arguments after the deadline, both encoded; `count` is how
         many they are together. The deadline is `until` (epoch ms), or TIME_LIMIT from now. Fires with the reply.
         """
-        call = Call(script, names, 4 + count, args, until, 0.0 if until else self._clock.seconds() + TIME_LIMIT)
+        call = Call(script, names, 4 + count, args, until, self._clock.seconds())
         self._send(call, script.head)
         return call.answered
 
@@ -295,6 +308,8 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         self.url = url
         self.scripts = scripts
         self.check = check
+        self.timings: Timings = {name: [0, 0.0] for name in scripts}
+        self.connections_made = 0  # how often a connection was established
         self.trouble = ""  # why there is no connection, as last observed
         self._told: set[str] = set()  # reasons logged since the last connection
         self.was_up = False
@@ -308,9 +323,14 @@ class ConnectionFactory(txredisapi.RedisFactory):  # type: ignore[misc]  # txred
         """The connection, once Redis has accepted us."""
         return self.pool[0] if self.pool else None
 
+    def script_seconds(self) -> dict[str, tuple[int, float]]:
+        """How often each script was answered, and how long that took in all (seconds), round trips included."""
+        return {name: (int(count), seconds) for name, (count, seconds) in self.timings.items() if count}
+
     def addConnection(self, conn: Connection) -> None:
         """A connection is usable from now on."""
         super().addConnection(conn)
+        self.connections_made += 1
         self.changed()
 
     def delConnection(self, conn: Connection) -> None:

@@ -17,8 +17,16 @@ queue's name and two queues can never share a key.
                          off        why it hands nothing out: paused
                          classes    1 once a job had another priority than the default
                          gone       holes in `ready`
-                         delivered, acked, failed, died, expired, deleted
+                         delivered, acked, failed, died, expired, deleted, released
                                     how many jobs, or attempts in the case of `failed`, ended this way
+                         failed_lease, failed_worker
+                                    how many of `failed` were leases that ran out, and what a worker said of itself on
+                                    a 2010 route; the others are nacks
+                         refused_full, refused_closed, refused_duplicate
+                                    how many insertions were refused, batches counted once
+                         wait, run  sum of times (ms) that jobs were ready before they were handed out, and from then
+                                    until they were acknowledged; wait1, …, run1, … how many there were, by bucket: see
+                                    `presque.jobs.counters`. They were not counted before there were these fields
                          and each setting that was set; `presque.jobs.policy` defines names, units, bounds and defaults
     ready      LIST  numbers, ascending, of jobs of the default priority that were never taken. A number whose record is
                      gone, or has the mark of a job that stands elsewhere, is a hole
@@ -37,7 +45,8 @@ queue's name and two queues can never share a key.
                      `priority` (unless the default), `expires` (epoch ms), `headers` (a map); unknown names are kept.
                      Jobs with - and x stand in `ready` or were taken from there; with d and X they do not belong
                      there, and if their number is there, it is a hole
-    live       HASH  number -> mark (x if the record has options, else -), receipt of the lease, and, if there is one,
+    live       HASH  number -> mark (x if the record has options, else -), receipt of the lease (which ends with a dot
+                     and 13 digits, when it was given (epoch ms); of an earlier release without), and, if there is one,
                      a space and a MessagePack map: `attempts` (failed ones), `failures` (the last ones:
                      [[attempt, time (epoch ms), error], …]), `run_outs` (of its lease), `worker` (that holds it). Only
                      jobs that are leased, or have failed or expired before, have it; the latter without a receipt
@@ -62,6 +71,7 @@ A partition's own keys, `presque:{<partition>}/<name>`:
     due        ZSET   queue -> when its next delayed job comes due, its next lease or hold runs out, its next job
                       expires or its next dead job is forgotten (epoch ms), or earlier. `at` in `q` is the same
     floor      STRING the highest number of all deleted queues: new queues start there, so numbers are never used again
+    timings    HASH   `wait`, `wait1`, …, `run`, `run1`, … of queues that were deleted, summed up
     last_seen  ZSET   registered worker -> when it was last seen here (epoch ms)
     queues_of  ZSET   "<worker>\0<queue>" -> 0 for each registration, so sorted; no id contains a NUL
     workers_of ZSET   "<queue>\0<worker>" -> 0, the same in the other order; it outlives the queue's deletion
@@ -74,6 +84,10 @@ A partition's own keys, `presque:{<partition>}/<name>`:
     schedule_state HASH "<queue>/<name>" -> what the schedule has done (a MessagePack map, `State` in schedules.py)
     schedule_due ZSET "<queue>/<name>" -> when it fires next (epoch ms); a schedule that is paused is not in it
     schedule_names ZSET "<queue>/<name>" -> 0, so sorted as texts. They outlive the deletion of the queue
+
+    processes  ZSET   process of a daemon -> when it last said how it is (epoch ms); this one and the next are in
+                      partition 0 alone, and expire a minute after the last process
+    process_figures HASH process -> what it said (a MessagePack map, see presque.metrics)
 
     idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day
     reservation/<key>          HASH   queue -> "receipt number number …" of a reservation, prefixed with + once the
@@ -117,7 +131,8 @@ QUEUE_KEYS = frozenset(
     + ("acked", "acked_before", "kept", "waiting")
 )
 PARTITION_KEYS = frozenset(
-    ("queues", "due", "floor", "last_seen", "queues_of", "workers_of", "worker_started", "worker_processed")
+    ("queues", "due", "floor", "timings", "processes", "process_figures", "last_seen", "queues_of", "workers_of")
+    + ("worker_started", "worker_processed")
     + ("worker_failed", "schedules", "schedule_due", "schedule_names", "schedule_state", "old_queues", "old_seen")
 )
 OLD_NAMES = {"old_queues": "worker_queues", "old_seen": "worker_seen"}  # of the form that is converted

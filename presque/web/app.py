@@ -30,6 +30,7 @@ from presque.web.answers import answer, error, is_modern
 from presque.web.bad_request import BadRequest
 from presque.web.dashboard import page as dashboard
 from presque.web.params import QUESTION_MARK, refuse_unknown
+from presque.web.prometheus import route as prometheus
 from presque.web.v1 import routes as routes_v1
 from presque.web.y2010 import routes as routes2010
 
@@ -68,6 +69,7 @@ def make_routes(parts: Parts) -> Routes:
     routes_v1.add(routes, parts)
     dashboard.add(routes, parts.queue_list)
     ops.add(routes, parts.checks)
+    prometheus.add(routes, parts.exposition)
     openapi.add(routes)
     _answer_what_has_no_route(routes.app)
     return routes

@@ -155,6 +155,14 @@ ANSWERS: dict[str, Any] = {
     "listQueues": {"queues": [_QUEUE], "next": None},
     "describeQueue": _QUEUE,
     "configureQueue": _QUEUE,
+    "scaleQueue": {
+        "ready": 120,
+        "leased": 3,
+        "waiting": 0,
+        "oldest_ready_age": 12.25,
+        "drain_seconds": 80,
+        "desired_workers": 9,
+    },
     "listJobs": {"jobs": [_VIEW], "next": None},
     "retryDead": {"moved": 3, "not_found": []},
     "putSchedule": _SCHEDULE_VIEW,
@@ -162,6 +170,7 @@ ANSWERS: dict[str, Any] = {
     "listSchedules": {"schedules": [_SCHEDULE_VIEW], "next": None},
     "nextTimes": {"times": [1794636000, 1794722400]},
     "runSchedule": {"id": "mail:17", "state": "ready"},
+    "getMetrics": "# TYPE presque_store_up gauge\npresque_store_up 1\n",
     "showPage": "<!doctype html><title>presque</title>",
     "getDescription": {"openapi": "3.1.0"},
 }

@@ -11,5 +11,6 @@ HEADERS = 16  # of a job
 HEADER_BYTES = 1024  # of the headers of a job, names and values together, in UTF-8
 ERROR = LONGEST_NOTED  # characters of an error to look for: no longer one is kept
 CURSOR = 256  # characters
+SHORTEST_TARGET = 0.1  # seconds in which the jobs of a queue are to be done
 TIMES = 100  # of a schedule told by one request
 KEY = 255  # bytes of an idempotency key

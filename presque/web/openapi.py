@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMAS = "#/components/schemas/{name}"
 EVERYWHERE = (400, 401, 403, 408, 421, 503)  # statuses of errors that any request may get
+TEXTS = {"/": "text/html", "/metrics": "text/plain"}  # what is not JSON
 LARGEST = 2**31 - 1  # some generators keep bounds in 32 bits
 SIZES = {"number": "double", "integer": "int64"}
 BUSY = (429, 503)  # statuses with Retry-After
@@ -208,7 +209,7 @@ def _path(route: Route) -> str:
 def _tag(path: str) -> str:
     if is_modern(path.encode()):
         return "v1"
-    return "service" if path in SERVICE else "y2010"
+    return "service" if path in (*TEXTS, *SERVICE) else "y2010"
 
 
 def _parameter(name: str, place: str, known: dict[Any, Any]) -> dict[str, Any]:
@@ -220,7 +221,7 @@ def _parameter(name: str, place: str, known: dict[Any, Any]) -> dict[str, Any]:
 def _answered(route: Route, whole: Any, known: dict[Any, Any]) -> dict[str, Any]:
     response: dict[str, Any] = {"description": "Done.", "headers": _header_refs("Cache-Control", *route.tells)}
     if whole is not None:
-        kind = "text/html" if whole is str else "application/json"
+        kind = TEXTS.get(route.path, "application/json")
         response["content"] = {kind: _media(known[whole], ANSWERS.get(route.name))}
     return response
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from presque.http.routes import OPEN
 from presque.web.answers import UNAVAILABLE, json
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from presque.web import limits
-from presque.web.types import ErrorPart, Seconds, UniqueKey, WorkerId
+from presque.web.types import LONGEST, ErrorPart, Seconds, UniqueKey, WorkerId
 
 QUEUE = r"[A-Za-z0-9_][A-Za-z0-9._:@-]{0,127}"
 WORKER = "X-presque-workerid"
@@ -58,6 +58,11 @@ PARAMETERS = {
     "cursor": Parameter(str, "The `next` of the previous page.", "100"),
     "count": Parameter(
         Annotated[int, Meta(ge=1, le=limits.TIMES)], "Number of times of the schedule; 10 by default.", 10
+    ),
+    "target": Parameter(
+        Annotated[float, Meta(ge=limits.SHORTEST_TARGET, le=LONGEST)],
+        "Seconds in which the jobs of the queue are to be done; 30 by default.",
+        30,
     ),
     "error": Parameter(ErrorPart, "Only jobs whose last error contains this text.", "mailbox is full"),
     "older_than": Parameter(Seconds, "Only jobs that were inserted at least so many seconds ago.", 3600),

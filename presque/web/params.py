@@ -167,6 +167,15 @@ def older_than(request: Request) -> float | None:
     return seconds
 
 
+def target(request: Request) -> float:
+    """`?target=`: seconds in which the jobs of a queue are to be done."""
+    value = query(request, b"target") or b"30"
+    seconds = _number(value)
+    if seconds is None or not limits.SHORTEST_TARGET <= seconds <= LONGEST:
+        raise BadRequest(f"target must be a number of seconds from {limits.SHORTEST_TARGET} to {LONGEST}")
+    return seconds
+
+
 def count(request: Request) -> int:
     """`?count=`: times of a schedule."""
     value = query(request, b"count") or b"10"

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from presque.http.deliveries import Deliveries
+    from presque.jobs.figures import QueuesFigures
     from presque.jobs.jobs import Jobs
     from presque.jobs.leases import Leases
     from presque.jobs.queue_list import QueueList
@@ -15,10 +16,14 @@ if TYPE_CHECKING:
     from presque.jobs.schedules import Schedules
     from presque.jobs.waiters import Waiters
     from presque.jobs.workers import Workers
+    from presque.web.all_processes import AllProcesses
+    from presque.web.prometheus.exposition import Exposition
 
 
 class Parts(NamedTuple):
-    """The parts that routes call, the maximum size of a body in bytes, and the checks of readiness by name."""
+    """The parts that routes call, the maximum size of a body in bytes, the checks of readiness by name, and what tells
+    the figures.
+    """
 
     queues: Queues
     queue_list: QueueList
@@ -30,3 +35,6 @@ class Parts(NamedTuple):
     deliveries: Deliveries
     max_body: int
     checks: Callable[[], Mapping[str, str]]
+    figures: QueuesFigures
+    processes: AllProcesses
+    exposition: Exposition

@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 from presque.http.connection import AHEAD, IDLE, LINGER
 from presque.http.door import Door
 from presque.http.site import Site
+from presque.metrics import Meter
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 TIMEOUT = 20.0  # seconds of a request
@@ -88,7 +89,7 @@ class Bench:
 
     def __init__(self):
         self.clock, self.asked, self.deliveries = Clock(), [], Deliveries()
-        self.site = Site(self.answer, self.explain, self.deliveries, Door(()), 1 << 20, TIMEOUT, self.clock)
+        self.site = Site(self.answer, self.explain, self.deliveries, Door(()), 1 << 20, TIMEOUT, self.clock, Meter("x"))
         self.connection = self.site.buildProtocol(None)
         self.transport = self.connection.transport = Transport()
         self.connection.connectionMade()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from model import now
-from stored import CLASS, ENDS, USUAL, Live
+from stored import CLASS, ENDS, REASONS, TIMES, USUAL, Live
 
 if TYPE_CHECKING:
     from model import Job, Model
@@ -90,8 +90,9 @@ def _compare_uniq(stored: StoredQueue, model: Model) -> None:
 
 
 def _compare_facts(stored: StoredQueue, model: Model) -> None:
-    counted = {name: stored.fact(name) for name in ("n", "base", "out", *ENDS)}
-    told = {name: model.counts[name] for name in ENDS}
+    counted = {name: stored.fact(name) for name in ("n", "base", "out", *ENDS, *REASONS)}
+    counted |= {name: stored.times(name) for name in TIMES}
+    told = {name: model.counts[name] for name in (*ENDS, *REASONS, *TIMES)}
     assert counted == {"n": model.last, "base": model.base, "out": model.processed, **told}
     assert stored.q.get("off", "") == ("paused" if model.paused else "")
     assert stored.settings() == {

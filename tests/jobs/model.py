@@ -144,20 +144,27 @@ class Model:
     # Insertion
 
     def insert(self, specs: list[NewJob]) -> list[Job] | PresqueError:
+        reason, refusal = self._refusal(specs)
+        if refusal:
+            self.counts[f"refused_{reason}"] += self.exists
+            return refusal
+        self.exist()
+        return [self._insert(spec) for spec in specs]
+
+    def _refusal(self, specs: list[NewJob]) -> tuple[str, PresqueError | None]:
         if self.settings.get("accepting") is False:
-            return NotAccepting()
+            return "closed", NotAccepting()
         waiting = sum(job.waits() for job in self.jobs.values())
         if waiting + len(specs) > int(self.settings.get("max_length", 1_000_000)):
-            return QueueFull()
+            return "full", QueueFull()
         seen = set()
         for spec in specs:
             if spec.uniq in self.uniq:
-                return Duplicate(f"{self.name}:{self.uniq[spec.uniq]}")
+                return "duplicate", Duplicate(f"{self.name}:{self.uniq[spec.uniq]}")
             if spec.uniq in seen:
-                return Duplicate("")
+                return "duplicate", Duplicate("")
             seen |= {spec.uniq} - {b""}
-        self.exist()
-        return [self._insert(spec) for spec in specs]
+        return "", None
 
     def exist(self) -> None:
         """The queue exists from now on; its numbers go on where those of deleted queues ended."""
@@ -262,6 +269,7 @@ class Model:
 
     def run_out(self, job: Job) -> None:
         was_lease = job.kind != "hold"
+        self.counts["failed_lease"] += was_lease
         if was_lease and not self.count_attempt(job, RUN_OUT):
             return
         job.run_outs += was_lease
@@ -281,6 +289,7 @@ class Model:
 
     def take(self, most: int, receipt: bytes, kind: str) -> list[Job]:
         jobs = self.of("ready")[:most]
+        self.counts["wait"] += sum(job.place[0] > 0 for job in jobs)  # those put back are not counted
         for job in jobs:
             job.state, job.receipt, job.kind, job.at = "leased", receipt, kind, 0
             self.free(job)
@@ -298,6 +307,7 @@ class Model:
 
     def restart(self, worker: str) -> None:
         def again(job: Job) -> None:
+            self.counts["failed_worker"] += 1
             if self.count_attempt(job, RESTARTED):
                 self.to_front(job)
 
@@ -323,12 +333,14 @@ class Model:
             return self._settled_before(number, receipt, outcome)
         if outcome == "ack":
             self.end(job, "acked")
+            self.counts["run"] += 1
             self.note(number)
             self.acked[number] = receipt
             return "acked"
         if outcome == "release":
             self.note((number, receipt))
             self.settled[number, receipt] = ("release", 0, 0)
+            self.counts["released"] += 1
             if delay:
                 self.delay(job, None)
             else:

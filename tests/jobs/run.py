@@ -95,6 +95,7 @@ class Hands:
         if not refused(got, inserted):
             assert got == [f"{name}:{job.number}" for job in inserted]
             model.counts["failed"] += 1
+            model.counts["failed_worker"] += 1
             if worker:
                 model.acknowledge_kept(worker)
                 model.count(worker, failed=1)

@@ -309,12 +309,16 @@ async def what_concerns_queues(ask):
     await ask("insert", 429, {"payload": 1})
     await ask("describeQueue", 200)
     await ask("describeQueue", 404, queue="none")
+    await ask("scaleQueue", 200, query="?target=60")
+    await ask("scaleQueue", 200, queue="none")
+    await ask("scaleQueue", 400, query="?target=0")
     await ask("listQueues", 200, query="?limit=1")
     await ask("listQueues", 400, query="?limit=0")
     await ask("pause", 204)
     await ask("resume", 204)
     await ask("deleteQueue", 204)
     await ask("showPage", 200)
+    await ask("getMetrics", 200)
     await ask("getDescription", 200)
 
 

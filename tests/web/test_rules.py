@@ -42,6 +42,7 @@ ROUTES = {
     "/w": "DELETE GET HEAD POST",
     "/w/": "DELETE GET HEAD POST",
     "/w/<queue>": "DELETE GET HEAD POST",
+    "/metrics": "GET HEAD",
     "/openapi.json": "GET HEAD",
     "/health/live": "GET HEAD",
     "/health/ready": "GET HEAD",
@@ -55,6 +56,7 @@ ROUTES = {
     "/v1/queues/<queue>/schedules/<name>/next": "GET HEAD",
     "/v1/queues/<queue>/schedules/<name>/run-now": "POST",
     "/v1/schedules": "GET HEAD",
+    "/v1/queues/<queue>/scale": "GET HEAD",
     "/v1/queues/<queue>/pause": "POST",
     "/v1/queues/<queue>/resume": "POST",
     "/v1/queues/<queue>/purge": "POST",
@@ -68,6 +70,7 @@ ROUTES = {
     "/v1/settlements": "POST",
     "/v1/extensions": "POST",
 }
+TEXTS = {"/": "text/html; charset=utf-8", "/metrics": "text/plain; version=0.0.4; charset=utf-8"}
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "BREW"]
 EVERY_ROUTE = pytest.mark.parametrize("route", ROUTES)
 
@@ -99,6 +102,7 @@ NAMING = [
     ("POST", "/v1/queues/{}/reservations", b'{"wait":30}'),
     ("GET", "/v1/queues/{}", b""),
     ("PATCH", "/v1/queues/{}", b'{"lease":1}'),
+    ("GET", "/v1/queues/{}/scale", b""),
     ("POST", "/v1/queues/{}/pause", b""),
     ("POST", "/v1/queues/{}/resume", b""),
     ("POST", "/v1/queues/{}/purge", b'{"state":"all"}'),
@@ -121,6 +125,7 @@ OF_A_JOB = [
 ]
 # What Redis is asked beside: background work, what settles a delivery, what wakes consumers, the beat, and by the test.
 BACKGROUND = {
+    "publish_process",
     "due",
     "due_schedules",
     "move",
@@ -279,9 +284,9 @@ async def test_every_answer_but_the_page_is_json(daemon, route):
     for method in [*METHODS, "OPTIONS"]:
         for body in (b"", b"nonsense", JOB):
             answer = await ask(daemon, method, filled(route), body, headers="")
-            is_page = route == "/" and answer.status == 200
+            is_page = route in TEXTS and answer.status == 200
             expected = error_type(route) if answer.status >= 400 else "application/json"
-            assert answer.headers["content-type"] == ("text/html; charset=utf-8" if is_page else expected)
+            assert answer.headers["content-type"] == (TEXTS[route] if is_page else expected)
             assert answer.status < 500
             assert is_page or not answer.body or json.loads(answer.body) is not None
 
@@ -298,7 +303,9 @@ async def test_head_changes_nothing_and_answers_like_get(daemon, redis, route):
     head = await ask(daemon, "HEAD", f"{target}?worker_id=w")
     assert [redis.command("DUMP", key) for key in sorted(redis.command("KEYS", "presque:{*"))] == before
     assert head.body == b""
-    if "HEAD" in ROUTES[route]:
+    if route == "/metrics":  # which tells, among others, of this request
+        assert head.status == 200
+    elif "HEAD" in ROUTES[route]:
         get = await ask(daemon, "GET", f"{target}?worker_id=w")
         assert (head.status, {**head.headers, "date": ""}) == (get.status, {**get.headers, "date": ""})
         assert head.headers["content-length"] == str(len(get.body))

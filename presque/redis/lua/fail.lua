@@ -23,6 +23,7 @@ if not letters then
   return first
 end
 redis.call('HINCRBY', q, 'failed', 1)
+redis.call('HINCRBY', q, 'failed_worker', 1)
 if worker ~= '' then
   acknowledge_kept(worker)
   count_worker(worker, worker_failed, 1)

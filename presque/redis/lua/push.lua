@@ -1,14 +1,16 @@
 -- Inserts jobs without options, due at once, all or nothing.
--- ARGV   given up at (epoch ms), queue, payload, payload, …
+-- ARGV   given up at (epoch ms), queue, payload, payload, …; and '' if they are of several callers: if they cannot all be inserted,
+--        each is inserted alone, and this refusal is not counted
 -- Reply  the number of the first job, the others have the following ones; or {'full'}, or {'closed'}
 local q, queues, floor, ready, front, behind, delayed, jobs, waiting = unpack(KEYS)
 --@include now
 --@include next_numbers
-local count, time = #ARGV - 2, string.format('%013d-', now)
+local is_trying = ARGV[#ARGV] == ''
+local count, time = #ARGV - (is_trying and 3 or 2), string.format('%013d-', now)
 if count > 1 then
   redis.call('LLEN', ready) -- fails before anything is written if the key has a wrong type
 end
-local first = next_numbers(ARGV[2], count)
+local first = next_numbers(ARGV[2], count, nil, is_trying)
 if type(first) == 'table' then
   return first
 end

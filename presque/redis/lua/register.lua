@@ -37,6 +37,7 @@ for _, member in ipairs(members) do
 end
 if unfinished > 0 then
   redis.call('HINCRBY', q, 'failed', unfinished)
+  redis.call('HINCRBY', q, 'failed_worker', unfinished)
   wake(to_front(queue, again, marks))
 end
 if unfinished > #again then

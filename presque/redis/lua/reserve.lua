@@ -2,7 +2,8 @@
 -- ARGV   given up at (epoch ms), queue, how many (1 to 1000), lease (ms, or '' for the queue's), receipt, worker (or ''),
 --        how long to remember the idempotency key (ms, or '' without one), daemon (or '') to wake later if there is
 --        no job, other queues of the same reservation …
--- Reply  {now, lease ends at (both epoch ms), number, record, attempt, max_attempts, number, …}; 0 when the queue is stopped;
+-- Reply  {now, lease ends at (both epoch ms), number, record, attempt, max_attempts, number, …}; their receipts are those of the
+--        caller, each followed by a dot and now: so they tell how long a job has run. 0 when the queue is stopped;
 --        what parts/reserved_before.lua returns; or {'elsewhere', queue}, from which something was leased with the idempotency key
 local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, kept, waiting, last_seen,
   worker_processed, remembered = unpack(KEYS)
@@ -17,8 +18,13 @@ if kept_for ~= '' then
     return before
   end
 end
+local given_at = string.format('.%013d', now)
 local function store(deadline, ids, _, its_mark, options, lives)
   local receipts = want > 1 and kept_for == '' and { receipt, unpack(ARGV, 9) } or {}
+  receipt = receipt .. given_at
+  for i, each in ipairs(receipts) do
+    receipts[i] = each .. given_at
+  end
   if its_mark ~= '-' or worker ~= '' then
     --@include lease_all
     lease_all(ids, deadline, receipt, receipts, worker, options or {}, lives or {})

@@ -13,7 +13,7 @@ local q, due, ready, front, behind, delayed, leased, dead, held, jobs, live, uni
 --@include end_attempt
 --@include leased_text
 --@include settled_before
-local queue, reply, ready_again, has_died = ARGV[2], {}, 0, false
+local queue, reply, ready_again, released, has_died = ARGV[2], {}, 0, 0, false
 check_keys()
 for at = 3, #ARGV, 6 do
   local id, receipt, outcome = ARGV[at], ARGV[at + 1], ARGV[at + 2]
@@ -25,10 +25,14 @@ for at = 3, #ARGV, 6 do
     acknowledge({ id }, { id, receipt })
   else
     became, due_at, due_in, is_ready = end_attempt(queue, id, receipt, text, outcome, unpack(ARGV, at + 3, at + 5))
+    released = released + (became == 'released' and 1 or 0)
   end
   has_died = has_died or became == 'dead'
   ready_again = ready_again + (is_ready and 1 or 0)
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = became, due_at, due_in
+end
+if released > 0 then
+  redis.call('HINCRBY', q, 'released', released)
 end
 if has_died then
   --@include die

@@ -10,6 +10,7 @@ from presque.web.v1 import jobs as v1_jobs
 from presque.web.v1 import leases as v1_leases
 from presque.web.v1 import me as v1_me
 from presque.web.v1 import queues as v1_queues
+from presque.web.v1 import scale as v1_scale
 from presque.web.v1 import schedules as v1_schedules
 from presque.web.v1 import settlements as v1_settlements
 
@@ -27,4 +28,5 @@ def add(routes: Routes, parts: Parts) -> None:
     v1_leases.add(routes, parts.leases, parts.waiting, parts.deliveries)
     v1_settlements.add(routes, parts.leases)
     v1_queues.add(routes, parts.queues, parts.queue_list, parts.jobs)
+    v1_scale.add(routes, parts.figures, parts.processes)
     v1_schedules.add(routes, parts.schedules)

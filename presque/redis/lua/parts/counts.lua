@@ -2,24 +2,9 @@
 -- (ms, -1 if none), {inserted, handed out, delivered, acked, failed, died, expired, deleted}, {setting, …} as texts in the order
 -- of `setting_names`; for one that is not set its default, else ''}. A due job counts as ready, moved or not.
 
---@include padded
+--@include oldest_age
 --@include setting_defaults
 --@include setting_names
-local function oldest_age()
-  local age, ids = -1, redis.call('LRANGE', ready, 0, 9) -- some may be holes
-  for _, key in ipairs({ front, behind }) do
-    ids[#ids + 1] = plain(redis.call('ZRANGE', key, 0, 0)[1] or 0)
-  end
-  ids[#ids + 1] = plain(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 1)[1] or 0)
-  for _, id in ipairs(ids) do
-    local record = redis.call('HGET', jobs, id)
-    if record then
-      age = math.max(age, now - record:sub(1, 13))
-    end
-  end
-  return age
-end
-
 local function counts()
   local facts = redis.call('HMGET', q, 'off', 'gone', 'n', 'base', 'out', 'delivered', 'acked', 'failed', 'died', 'expired', 'deleted')
   local settings = redis.call('HMGET', q, unpack(setting_names))

@@ -5,7 +5,7 @@ local function leased_elsewhere(queue, receipt, kept_for)
   for i = 8, #ARGV do
     local other = i == 8 and queue or ARGV[i]
     local said = redis.call('HGET', remembered, other)
-    if said and said:match('^%+?(%S+)') == receipt then
+    if said and said:match('^%+?([^. ]+)') == receipt then
       return { now, now } -- another try of this request got jobs already
     elseif said and other ~= queue then
       return { 'elsewhere', other }

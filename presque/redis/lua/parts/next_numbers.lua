@@ -1,21 +1,21 @@
 -- Numbers `count` jobs to be inserted; the queue begins to exist if necessary. Returns the number of the first, which the others
--- follow. Or, if they cannot be inserted, {'closed'} if the queue accepts none, {'full'}, or what `refusal()` returns.
-local function next_numbers(queue, count, refusal)
+-- follow. Or, if they cannot be inserted, {'closed'} if the queue accepts none, {'full'}, or what `refusal()` returns; the queue
+-- counts that, unless the caller `is_trying`.
+local function next_numbers(queue, count, refusal, is_trying)
   local n, accepting, max_length = unpack(redis.call('HMGET', q, 'n', 'accepting', 'max_length'))
-  if accepting == '0' then
-    return { 'closed' }
-  end
-  if max_length then
+  local refused = accepting == '0' and { 'closed' }
+  if max_length and not refused then
     local length = redis.call('LLEN', ready) - (redis.call('HGET', q, 'gone') or 0)
     for _, key in ipairs({ front, behind, delayed }) do
       length = length + redis.call('ZCARD', key)
     end
-    if length + count > tonumber(max_length) then
-      return { 'full' }
-    end
+    refused = length + count > tonumber(max_length) and { 'full' }
   end
-  local refused = refusal and refusal()
+  refused = refused or refusal and refusal()
   if refused then
+    if n and not is_trying then
+      redis.pcall('HINCRBY', q, 'refused_' .. refused[1], 1) -- which a full Redis may refuse in turn
+    end
     return refused
   end
   -- Of what follows, a full Redis may refuse the first write; nothing has changed before it.

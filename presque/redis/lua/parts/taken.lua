@@ -33,7 +33,19 @@ if not is_done then
   error(why, 0)
 end
 if taken > 0 then
-  redis.call('HINCRBY', q, 'out', taken)
+  --@include count_time
+  --@include tally
+  local added, since = { out = taken }, records
+  if ranks then
+    --@include ready_since
+    since = ready_since(records, ranks)
+  end
+  for i = 1, taken do
+    if since[i] then
+      count_time(added, 'wait', math.max(0, now - since[i]:sub(1, 13)))
+    end
+  end
+  tally(added)
   if not at or tonumber(at) > deadline then
     --@include visit_by
     visit_at(queue, deadline)
