@@ -193,6 +193,21 @@ async def test_health_needs_no_token_whether_there_is_such_a_route_or_not(guarde
 
 
 @awaiting
+async def test_a_route_that_needs_no_token_is_told_of_no_queue(guarded, client, texts, monkeypatch):
+    routes = Routes()
+
+    @routes.at("GET", "/health/list", summary="Lists.", scope=OPEN)
+    def open_list(request):
+        return b"%d %d" % (auth.may(request, "read", "mail"), auth.is_restricted(request, "read"))
+
+    table = Table(routes, admit, explain, error)
+    monkeypatch.setattr(guarded.judge, "_find", table.route)
+    monkeypatch.setattr(guarded.site, "answer", table.answer)
+    for said in ("", bearer(texts["all"]), bearer("x")):
+        assert (await raw(port_of(guarded), head("GET", "/health/list", said))).endswith(b"\r\n\r\n0 1")
+
+
+@awaiting
 async def test_a_queue_named_otherwise_is_the_same_queue(guarded, client, texts):
     """What is judged is what the route gets: decoded once, from the path and the query."""
     good = bearer(texts["read"])
@@ -301,8 +316,12 @@ async def test_a_token_ends_at_its_time_also_when_it_is_remembered(ask, guarded,
     monkeypatch.setattr(guarded.judge, "now", lambda: now)
     assert (await ask("ends", "GET", "/v1/me")).status == 200
     now = 4102444800
-    answer = await ask("ends", "GET", "/v1/me")
-    assert (answer.status, answer.json["detail"]) == (401, auth.EXPIRED)
+    with logged(lambda event: eventAsText(event) if auth.EXPIRED in str(event) else None) as lines:
+        for _ in range(3):
+            answer = await ask("ends", "GET", "/v1/me")
+            assert (answer.status, answer.json["detail"]) == (401, auth.EXPIRED)
+    (line,) = lines  # one for the administrator
+    assert line.endswith("ends: the token has expired; it came from 127.0.0.1")
     assert (await ask("read", "GET", "/v1/me")).status == 200
 
 
