@@ -384,18 +384,32 @@ async def test_workers_are_those_of_queues_that_the_token_may_read(ask):
 
 
 @awaiting
-async def test_a_page_of_queues_that_may_be_read_is_found_behind_many_others(ask, redis, monkeypatch):
-    """The page before the last may be empty, so that no request looks through all queues."""
-    names = [b"a%05d" % number for number in range(2500)]
+async def test_a_page_of_what_may_be_read_is_found_behind_many_others_and_its_cursor_names_no_other(ask, redis):
+    names = [b"a%05d" % number for number in range(2500)] + [b"n%05d" % number for number in range(10)]
     redis.command("ZADD", "presque:{0}/queues", *(part for name in names for part in (b"0", name)))
-    await ask("all", "POST", "/q/mail", {})
-    page = (await ask("read", "GET", "/v1/queues")).json
-    assert ([each["name"] for each in page["queues"]], page["next"]) == (["mail"], None)
-    monkeypatch.setattr("presque.web.readable.STEPS", 2)
-    page = (await ask("read", "GET", "/v1/queues")).json
-    assert (page["queues"], page["next"]) == ([], "a01999")
-    page = (await ask("read", "GET", "/v1/queues?cursor=a01999")).json
-    assert ([each["name"] for each in page["queues"]], page["next"]) == (["mail"], None)
+    for queue in ("mail", "mail-b", "o"):
+        assert (await ask("all", "POST", f"/q/{queue}", {})).status == 201
+    pages = [(await ask("read", "GET", f"/v1/queues?limit=1{more}")).json for more in ("", "&cursor=mail")]
+    assert [([each["name"] for each in page["queues"]], page["next"]) for page in pages] == [
+        (["mail"], "mail"),
+        (["mail-b"], None),
+    ]
+
+
+@awaiting
+async def test_a_page_of_schedules_is_found_in_the_same_way(ask, monkeypatch):
+    monkeypatch.setattr("presque.web.readable.SCHEDULES", 2)
+    schedule = {"every": 60, "job": {"payload": 1}}
+    for queue in ("a", "b", "c", "mail", "n"):
+        for name in ("one", "two", "three") if queue != "n" else ("one",):
+            assert (await ask("all", "PUT", f"/v1/queues/{queue}/schedules/{name}", schedule)).status == 201
+    found, cursor = [], ""
+    for _ in range(3):
+        page = (await ask("read", "GET", f"/v1/schedules?limit=1&cursor={cursor}")).json
+        found += [(f"{each['queue']}/{each['name']}", page["next"]) for each in page["schedules"]]
+        cursor = page["next"]
+    assert found == [("mail/one", "mail/one"), ("mail/three", "mail/three"), ("mail/two", None)]
+    assert len((await ask("read", "GET", "/v1/schedules")).json["schedules"]) == 3
 
 
 @awaiting
