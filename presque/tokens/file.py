@@ -117,15 +117,15 @@ def read(path: Path) -> Tokens:
 def _text_of(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would otherwise block
-        with open(descriptor, "rb") as opened:
-            found = os.fstat(opened.fileno())
-            if not stat.S_ISREG(found.st_mode):
+        try:
+            mode = os.fstat(descriptor).st_mode  # of the file that is read, whatever its name means by now
+            if not stat.S_ISREG(mode):
                 raise InvalidTokenFile(f"{path}: it must be a regular file")
-            if found.st_mode & FORBIDDEN:
-                raise InvalidTokenFile(
-                    f"{path}: mode {stat.S_IMODE(found.st_mode):03o} lets others in: chmod 640, or 600"
-                )
-            content = opened.read(LARGEST + 1)
+            if mode & FORBIDDEN:
+                raise InvalidTokenFile(f"{path}: mode {stat.S_IMODE(mode):03o} lets others in: chmod 640, or 600")
+            content = os.read(descriptor, LARGEST + 1)
+        finally:
+            os.close(descriptor)
     except OSError as wrong:
         raise InvalidTokenFile(f"{path}: {wrong.strerror}") from None
     if len(content) > LARGEST:

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from presque.errors import InvalidTokenFile
 from presque.http.door import Refusal
 from presque.http.routes import ANY, OPEN
-from presque.tokens.file import read
+from presque.tokens.file import Token, read
 from presque.web.answers import is_modern
 from presque.web.params import QUESTION_MARK
 from presque.web.wrong_tokens import WrongTokens
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from presque.http.request import Request
     from presque.http.routes import Route
-    from presque.tokens.file import Token, Tokens
+    from presque.tokens.file import Tokens
 
 JOB = "job_id"  # the path variable of a job's id; most are asked for once
 HEALTH = b"/health/"  # below this path no token is needed, whether there is a route or not
@@ -39,6 +39,8 @@ REMEMBERED = 4096  # headers, and as many requests
 LONGEST = 1024  # bytes of a header's value; a token has 57
 LONGEST_TARGET = 512  # bytes of a target that is remembered
 CHALLENGE = ((b"WWW-Authenticate", b'Bearer realm="presque", Basic realm="presque"'),)
+
+NOBODY = Token("", "", ())  # of a request that needs none: what it is told of queues is nothing
 
 # Why a request has no token.
 MISSING = "send a token: Authorization: Bearer presque_…"
@@ -71,6 +73,7 @@ class Judge:
         self.sessions: Callable[[Request], Token | None] = lambda request: None
         self.wrong_tokens = WrongTokens(seconds)
         self._remembered: dict[bytes, Token] = {}  # the value of a header -> its token
+        self._told: set[str] = set()  # names of tokens of which the log says why they are refused
         self._admitted: dict[tuple[bytes, bytes, bytes], Token] = {}  # a header, a method and a target -> the token
 
     def reload(self) -> bool:
@@ -86,7 +89,7 @@ class Judge:
             "gone": len(before.keys() - after.keys()),
             "changed": sum(before[name] != after[name] for name in before.keys() & after.keys()),
         }
-        self.tokens, self._remembered, self._admitted = tokens, {}, {}
+        self.tokens, self._remembered, self._admitted, self._told = tokens, {}, {}, set()
         self._log.info(
             "SIGHUP: {file} has {count} tokens: {new} new, {gone} gone, {changed} changed",
             file=str(self._path),
@@ -106,6 +109,7 @@ class Judge:
                 return None
         found = self._find(request)
         if found[0].scope == OPEN if found else request.path.startswith(HEALTH):
+            request.token = NOBODY
             return None
         token_or_why = self._token_of(request)
         if isinstance(token_or_why, str):
@@ -131,7 +135,12 @@ class Judge:
             if token is None:
                 return WRONG
             _remember(self._remembered, header, token)
-        return self._why_not(token, request) or token
+        why = self._why_not(token, request)
+        if why is not None and token.name not in self._told:
+            self._told.add(token.name)
+            address = request.connection.peer or "a Unix socket"
+            self._log.warn("{name}: {why}; it came from {address}", name=token.name, why=why, address=address)
+        return why or token
 
     def _why_not(self, token: Token, request: Request) -> str | None:
         """Why a token of the file is refused now and here."""
@@ -217,7 +226,9 @@ def _forbidden(request: Request, route: Route) -> Refusal:
 
 
 def may(request: Request, verb: str, queue: str) -> bool:
-    """Whether a request may do this in a queue that its head does not name: one in its body, or of a list."""
+    """Whether a request may do this in a queue that its head does not name: one in its body, or of a list. Without
+    --tokens every request may.
+    """
     return request.token is None or request.token.may(verb, queue)
 
 

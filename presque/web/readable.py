@@ -1,4 +1,4 @@
-"""The queues that a request may read, of all that there are."""
+"""The queues that a request may read, of all that there are: page by page, so that other requests get their turns."""
 
 from __future__ import annotations
 
@@ -12,34 +12,54 @@ if TYPE_CHECKING:
 
     from presque.http.request import Request
     from presque.jobs.queue_list import QueueList
+    from presque.jobs.schedules import Schedule, Schedules
 
-STEPS = 20  # times that a page looks at 1,000 names, so that one whose token may read few queues ends soon
+SCHEDULES = 250  # that are looked at together
 
 
 async def page_of_names(
     request: Request, queue_list: QueueList, after: str, limit: int
 ) -> tuple[list[str], str | None, list[int]]:
     """The sorted names of up to `limit` queues after the name `after`; the name after which the next page begins, None
-    on the last; and the partitions that did not answer. A page may have fewer names than `limit`, and even none, before
-    the last. Raises InvalidName.
+    on the last; and the partitions that did not answer. Raises InvalidName.
     """
     if not is_restricted(request, "read"):
         names, missing = await queue_list.names(after, limit + 1)
         page = names[:limit]
         return page, page[-1] if len(names) > limit else None, missing
     page, absent = [], set[int]()
-    for _ in range(STEPS):
+    while True:
         names, missing = await queue_list.names(after, MOST_AT_ONCE)
         absent.update(missing)
         for name in names:
             if may(request, "read", name):
-                if len(page) == limit:
+                if len(page) == limit:  # the cursor is a name that was shown: it tells of no other queue
                     return page, page[-1], sorted(absent)
                 page.append(name)
         if len(names) < MOST_AT_ONCE:
             return page, None, sorted(absent)
         after = names[-1]
-    return page, after, sorted(absent)
+
+
+async def page_of_schedules(
+    request: Request, schedules: Schedules, cursor: str, limit: int
+) -> tuple[list[Schedule], str | None, list[int]]:
+    """As Schedules.list_schedules, of the queues that the request may read."""
+    if not is_restricted(request, "read"):
+        return await schedules.list_schedules(cursor, limit)
+    page: list[Schedule] = []
+    absent, following = set[int](), cursor
+    while True:
+        found, more, missing = await schedules.list_schedules(following, SCHEDULES)
+        absent.update(missing)
+        for schedule in found:
+            if may(request, "read", schedule.queue):
+                if len(page) == limit:
+                    return page, f"{page[-1].queue}/{page[-1].name}", sorted(absent)
+                page.append(schedule)
+        if more is None:
+            return page, None, sorted(absent)
+        following = more
 
 
 async def all_names(request: Request, queue_list: QueueList, missing: list[int]) -> AsyncIterator[list[str]]:

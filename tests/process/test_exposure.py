@@ -117,4 +117,6 @@ async def test_a_client_of_a_unix_socket_needs_a_token_too(processes, redises, t
             return int(client.makefile("rb").readline().split()[1])
 
     assert await deferToThread(ask, good) == 200
-    assert [await deferToThread(ask, bound) for _ in range(11)] == [401] * 10 + [429]
+    assert await deferToThread(ask, bound) == 401
+    assert {await deferToThread(ask, bound) for _ in range(30)} <= {401, 429}  # they are limited as one address
+    assert await deferToThread(ask, good) == 200

@@ -118,7 +118,7 @@ async def test_a_broken_file_changes_nothing_and_a_process_that_dies_meanwhile_c
     await eventually(lambda: said("the tokens stay as they were", 2), "both refuse the file")
     assert await deferToThread(status, daemon.port, text) == 200
     os.kill(one, signal.SIGKILL)
-    await eventually(lambda: said("line 2: after the name comes", 4), "the new process refuses the file, twice")
+    await eventually(lambda: said("line 2: after the name comes", 3), "the new process refuses the file")
     assert daemon.status is None
     assert two in servers_of(daemon)
     assert await deferToThread(status, daemon.port, text) == 200

@@ -180,7 +180,7 @@ def test_a_group_may_read_it(file, mode):
 
 def test_what_is_no_file_is_refused(tmp_path, file):
     os.mkfifo(tmp_path / "fifo", 0o600)  # to open it would wait for a writer
-    for path, why in ((tmp_path, "directory"), (tmp_path / "fifo", "regular file"), (tmp_path / "none", "No such")):
+    for path, why in ((tmp_path, "regular file"), (tmp_path / "fifo", "regular file"), (tmp_path / "none", "No such")):
         with pytest.raises(InvalidTokenFile, match=why):
             read(path)
     for content, why in ((b"", "no token"), (b"\n# a\n", "no token"), (b"\xff", "UTF-8"), (b" " * 2**23, "longer")):

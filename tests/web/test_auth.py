@@ -193,6 +193,21 @@ async def test_health_needs_no_token_whether_there_is_such_a_route_or_not(guarde
 
 
 @awaiting
+async def test_a_route_that_needs_no_token_is_told_of_no_queue(guarded, client, texts, monkeypatch):
+    routes = Routes()
+
+    @routes.at("GET", "/health/list", summary="Lists.", scope=OPEN)
+    def open_list(request):
+        return b"%d %d" % (auth.may(request, "read", "mail"), auth.is_restricted(request, "read"))
+
+    table = Table(routes, admit, explain, error)
+    monkeypatch.setattr(guarded.judge, "_find", table.route)
+    monkeypatch.setattr(guarded.site, "answer", table.answer)
+    for said in ("", bearer(texts["all"]), bearer("x")):
+        assert (await raw(port_of(guarded), head("GET", "/health/list", said))).endswith(b"\r\n\r\n0 1")
+
+
+@awaiting
 async def test_a_queue_named_otherwise_is_the_same_queue(guarded, client, texts):
     """What is judged is what the route gets: decoded once, from the path and the query."""
     good = bearer(texts["read"])
@@ -301,8 +316,12 @@ async def test_a_token_ends_at_its_time_also_when_it_is_remembered(ask, guarded,
     monkeypatch.setattr(guarded.judge, "now", lambda: now)
     assert (await ask("ends", "GET", "/v1/me")).status == 200
     now = 4102444800
-    answer = await ask("ends", "GET", "/v1/me")
-    assert (answer.status, answer.json["detail"]) == (401, auth.EXPIRED)
+    with logged(lambda event: eventAsText(event) if auth.EXPIRED in str(event) else None) as lines:
+        for _ in range(3):
+            answer = await ask("ends", "GET", "/v1/me")
+            assert (answer.status, answer.json["detail"]) == (401, auth.EXPIRED)
+    (line,) = lines  # one for the administrator
+    assert line.endswith("ends: the token has expired; it came from 127.0.0.1")
     assert (await ask("read", "GET", "/v1/me")).status == 200
 
 
@@ -365,18 +384,32 @@ async def test_workers_are_those_of_queues_that_the_token_may_read(ask):
 
 
 @awaiting
-async def test_a_page_of_queues_that_may_be_read_is_found_behind_many_others(ask, redis, monkeypatch):
-    """The page before the last may be empty, so that no request looks through all queues."""
-    names = [b"a%05d" % number for number in range(2500)]
+async def test_a_page_of_what_may_be_read_is_found_behind_many_others_and_its_cursor_names_no_other(ask, redis):
+    names = [b"a%05d" % number for number in range(2500)] + [b"n%05d" % number for number in range(10)]
     redis.command("ZADD", "presque:{0}/queues", *(part for name in names for part in (b"0", name)))
-    await ask("all", "POST", "/q/mail", {})
-    page = (await ask("read", "GET", "/v1/queues")).json
-    assert ([each["name"] for each in page["queues"]], page["next"]) == (["mail"], None)
-    monkeypatch.setattr("presque.web.readable.STEPS", 2)
-    page = (await ask("read", "GET", "/v1/queues")).json
-    assert (page["queues"], page["next"]) == ([], "a01999")
-    page = (await ask("read", "GET", "/v1/queues?cursor=a01999")).json
-    assert ([each["name"] for each in page["queues"]], page["next"]) == (["mail"], None)
+    for queue in ("mail", "mail-b", "o"):
+        assert (await ask("all", "POST", f"/q/{queue}", {})).status == 201
+    pages = [(await ask("read", "GET", f"/v1/queues?limit=1{more}")).json for more in ("", "&cursor=mail")]
+    assert [([each["name"] for each in page["queues"]], page["next"]) for page in pages] == [
+        (["mail"], "mail"),
+        (["mail-b"], None),
+    ]
+
+
+@awaiting
+async def test_a_page_of_schedules_is_found_in_the_same_way(ask, monkeypatch):
+    monkeypatch.setattr("presque.web.readable.SCHEDULES", 2)
+    schedule = {"every": 60, "job": {"payload": 1}}
+    for queue in ("a", "b", "c", "mail", "n"):
+        for name in ("one", "two", "three") if queue != "n" else ("one",):
+            assert (await ask("all", "PUT", f"/v1/queues/{queue}/schedules/{name}", schedule)).status == 201
+    found, cursor = [], ""
+    for _ in range(3):
+        page = (await ask("read", "GET", f"/v1/schedules?limit=1&cursor={cursor}")).json
+        found += [(f"{each['queue']}/{each['name']}", page["next"]) for each in page["schedules"]]
+        cursor = page["next"]
+    assert found == [("mail/one", "mail/one"), ("mail/three", "mail/three"), ("mail/two", None)]
+    assert len((await ask("read", "GET", "/v1/schedules")).json["schedules"]) == 3
 
 
 @awaiting

@@ -48,6 +48,7 @@ ROUTES = {
     "/health/ready": "GET HEAD",
     "/problems/<slug>": "GET HEAD",
     "/v1": "GET HEAD",
+    "/v1/me": "GET HEAD",
     "/v1/queues": "GET HEAD",
     "/v1/queues/<queue>": "DELETE GET HEAD PATCH",
     "/v1/queues/<queue>/jobs": "GET HEAD POST",

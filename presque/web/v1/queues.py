@@ -53,8 +53,7 @@ class QueueView(Struct):
 
 class QueuePage(Struct):
     """Some queues, by name; `next` is the cursor of the next page, null on the last. `missing_partitions` did
-    not answer, so their queues are not listed; absent when all answered. With a token that may not read all queues, a
-    page may have fewer queues than its limit, and even none, before the last.
+    not answer, so their queues are not listed; absent when all answered.
     """
 
     queues: list[QueueView]

@@ -11,9 +11,9 @@ from presque.jobs import cron, times
 from presque.jobs.records import DEFAULT_PRIORITY
 from presque.web import params
 from presque.web.answers import answer, json
-from presque.web.auth import may
 from presque.web.bad_request import BadRequest
 from presque.web.bodies import decode
+from presque.web.readable import page_of_schedules
 from presque.web.v1.insertion import JobRef, NewJob, new_job, refuse_lone_surrogates
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class ScheduleView(Struct, omit_defaults=True):
 
 class SchedulePage(Struct):
     """Some schedules, sorted by `<queue>/<name>`; `next` is the cursor of the next page, null on the last.
-    `missing_partitions` did not answer, so their schedules are not listed; absent when all answered. With a token that
-    may not read all queues, a page may have fewer schedules than its limit, and even none, before the last.
+    `missing_partitions` did not answer, so their schedules are not listed; absent when all answered.
     """
 
     schedules: list[ScheduleView]
@@ -168,9 +167,8 @@ def _add_look(routes: Routes, schedules: Schedules) -> None:
     )
     async def list_schedules(request: Request) -> bytes:
         asked = params.text(request, b"cursor"), params.limit(request)
-        found, following, missing = await schedules.list_schedules(*asked)
-        views = [_view(each) for each in found if may(request, "read", each.queue)]
-        return json(request, SchedulePage(views, following, missing or UNSET))
+        found, following, missing = await page_of_schedules(request, schedules, *asked)
+        return json(request, SchedulePage([_view(each) for each in found], following, missing or UNSET))
 
     @routes.at(
         "GET",
