@@ -18,6 +18,7 @@ from presque.background.loop import Loop
 from presque.background.mover import Mover
 from presque.background.schedules import Firing
 from presque.http import arrival
+from presque.http.access import Access
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
 from presque.http.site import Site
@@ -97,6 +98,8 @@ class Daemon(Root):
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
         self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
+        if settings.access_log:
+            self.site.access = Access(reactor)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
         self.conversion = Conversion(self.store, self.record)
         self._register_parts()

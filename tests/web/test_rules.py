@@ -197,7 +197,8 @@ def is_error(answer, status, message=None, target=""):
     assert answer.headers["content-type"] == error_type(target)
     assert answer.headers["content-length"] == str(len(answer.body))
     if is_modern(target):
-        assert list(answer.json) == ["type", "title", "status", "detail"]
+        assert list(answer.json) == ["type", "title", "status", "detail", "request_id"]
+        assert answer.json["request_id"] == answer.headers["x-request-id"]
         assert answer.json["type"] == "about:blank" or answer.json["type"].startswith("/problems/")
         assert answer.json["status"] == status
     else:
