@@ -18,4 +18,4 @@ def request_id(said: bytes | None) -> bytes:
     """What the client `said`, if that can stand in a header and in a log; else an id of our own."""
     if said is not None and _SANE.fullmatch(said):
         return said
-    return b"%b-%x" % (_OURS, next(_numbers))
+    return b"%b-%08x" % (_OURS, next(_numbers))
