@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import secrets
 import sys
@@ -34,6 +35,8 @@ from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
 from presque.process.listening import close, notice_vanished, server_endpoint
 from presque.process.log import Log
+from presque.process.log_lines import report
+from presque.process.notify import SERVING, Notifier, Systemd, is_supervised, take_variables, watchdog_interval
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.process.supervisor import Supervisor
@@ -189,6 +192,19 @@ class Daemon(Root):
         for connection in list(self.site.connections):
             connection.loseConnection()
 
+    def status(self) -> str:
+        """Where we serve, or what is wrong."""
+        trouble = self.health.trouble()
+        if not self.ports:
+            return f"Starting ({trouble})" if trouble else "Starting"
+        hosts: list[Any] = [port.getHost() for port in self.ports]
+        places = [f"{host.host}:{host.port}" if hasattr(host, "port") else str(host.name) for host in hosts]
+        return f"Not ready ({trouble})" if trouble else f"{SERVING} on {', '.join(places)}"
+
+    def is_alive(self, patience: float) -> bool:
+        """Whether the loops turn."""
+        return self.health.is_turning(patience)
+
     def _redis_stepped(self, seconds: float) -> None:
         self._log.warn(
             "the Redis clock was set forward by {seconds} s: leases run out earlier", seconds=round(seconds, 1)
@@ -213,4 +229,21 @@ def make_service(settings: Settings, reactor: Any = None) -> Root:
         Supervisor(settings, reactor, CHILD_PATIENCE) if settings.processes > 1 else Daemon(settings, reactor)
     )
     service.log = Log(settings.log_format, settings.log_level, reactor)
+    service.notifier = _notifier(service, service.log, reactor)
     return service
+
+
+def _notifier(service: Root, log: Log, reactor: Any) -> Notifier | None:
+    """What tells systemd or our supervisor how we are, if one of them has started us."""
+    variables = take_variables(os.environ)
+    tell: Callable[[dict[str, str]], None]
+    if is_supervised(variables):
+
+        def tell(facts: dict[str, str]) -> None:
+            log.write_line(report(facts))
+
+    elif path := variables.get("NOTIFY_SOCKET"):
+        tell = Systemd(path).tell
+    else:
+        return None
+    return Notifier(tell, watchdog_interval(variables), service.status, service.is_alive, reactor)

@@ -186,7 +186,7 @@ class DaemonProcess(ProcessProtocol):
         self.listening: Deferred[int] = Deferred()
         self.ended: Deferred[int] = Deferred()
         self.status: int | None = None
-        command = presque_command("--listen", listen, *flags)
+        command = presque_command(*(["--listen", listen] if listen else []), *flags)
         variables = presque_environ(environ=environ)
         descriptors = {0: "w", 1: "r", 2: "r"}
         if inherits:
