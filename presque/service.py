@@ -23,6 +23,7 @@ from presque.background.publication import PUBLISH, Publication
 from presque.background.reactor_lag import ReactorLag
 from presque.background.schedules import Firing
 from presque.http import arrival
+from presque.http.access import Access
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
 from presque.http.hosts import ANY
@@ -46,6 +47,8 @@ from presque.process.certificate import certificate_of
 from presque.process.exposure import check_exposure
 from presque.process.listening import close, is_local, notice_vanished, server_endpoint
 from presque.process.log import Log
+from presque.process.log_lines import report
+from presque.process.notify import SERVING, Notifier, Systemd, is_supervised, take_variables, watchdog_interval
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.process.supervisor import Supervisor
@@ -124,6 +127,8 @@ class Daemon(Root):
         self._endpoints = [(server_endpoint(reactor, text), text.startswith(OVER_TLS)) for text in settings.listen]
         judge = None if self.judge is None else self.judge.refusal
         self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor, self.meter, judge)
+        if settings.access_log:
+            self.site.access = Access(reactor)
         self.conversion = Conversion(self.store, self.record)
         self._register_parts()
         self._wire_meter()
@@ -248,6 +253,19 @@ class Daemon(Root):
         for connection in list(self.site.connections):
             connection.loseConnection()
 
+    def status(self) -> str:
+        """Where we serve, or what is wrong."""
+        trouble = self.health.trouble()
+        if not self.ports:
+            return f"Starting ({trouble})" if trouble else "Starting"
+        hosts: list[Any] = [port.getHost() for port in self.ports]
+        places = [f"{host.host}:{host.port}" if hasattr(host, "port") else str(host.name) for host in hosts]
+        return f"Not ready ({trouble})" if trouble else f"{SERVING} on {', '.join(places)}"
+
+    def is_alive(self, patience: float) -> bool:
+        """Whether the loops turn."""
+        return self.health.is_turning(patience)
+
     def _redis_stepped(self, seconds: float) -> None:
         self._log.warn(
             "the Redis clock was set forward by {seconds} s: leases run out earlier", seconds=round(seconds, 1)
@@ -276,6 +294,7 @@ def make_service(settings: Settings, reactor: Any = None) -> Root:
         reactor.seconds = monotonic  # type: ignore[attr-defined]
     service: Root = _supervisor(settings, reactor) if settings.processes > 1 else Daemon(settings, reactor)
     service.log = Log(settings.log_format, settings.log_level, reactor)
+    service.notifier = _notifier(service, service.log, reactor)
     return service
 
 
@@ -284,3 +303,19 @@ def _supervisor(settings: Settings, reactor: Any) -> Supervisor:
     if settings.tokens:
         read_tokens(settings.tokens)  # so that a wrong file is refused before any process is started
     return supervisor
+
+
+def _notifier(service: Root, log: Log, reactor: Any) -> Notifier | None:
+    """What tells systemd or our supervisor how we are, if one of them has started us."""
+    variables = take_variables(os.environ)
+    tell: Callable[[dict[str, str]], None]
+    if is_supervised(variables):
+
+        def tell(facts: dict[str, str]) -> None:
+            log.write_line(report(facts))
+
+    elif path := variables.get("NOTIFY_SOCKET"):
+        tell = Systemd(path).tell
+    else:
+        return None
+    return Notifier(tell, watchdog_interval(variables), service.status, service.is_alive, reactor)

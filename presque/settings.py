@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -179,7 +180,7 @@ TABLE = (
         "listen",
         "ENDPOINT",
         "tcp:5000:interface=127.0.0.1",
-        "Twisted endpoint to listen on; may be given several times",
+        "Twisted endpoint to listen on; may be given several times (default: the sockets of systemd, if it passes any)",
         _endpoints,
         " ".join,
         is_repeated=True,
@@ -363,6 +364,8 @@ def _sources(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[dict
 
 def _value(row: Setting, sources: Iterable[Mapping[str, tuple[str, str]]]) -> Any:
     default = (f"--{row.name}", row.default)
+    if row.name == "listen" and (sockets := _sockets()):
+        default = ("LISTEN_FDS", sockets)
     return _parse(row, *next((source[row.name] for source in sources if row.name in source), default))
 
 
@@ -376,6 +379,19 @@ def _consistent(found: Settings) -> Settings:
     if found.tls_certificate and not any(endpoint.startswith(OVER_TLS) for endpoint in found.listen):
         raise SettingError(f"--tls-certificate is for an endpoint of {', '.join(OVER_TLS)}, and there is none")
     return found
+
+
+def _sockets() -> str:
+    """The endpoints of the sockets that systemd has passed us, see sd_listen_fds(3); empty if there are none. Twisted
+    reads and removes LISTEN_FDS when it is imported, so it must be asked.
+    """
+    found: list[str] = []
+    with suppress(LookupError):
+        while True:
+            endpoint = f"systemd:domain=INET:index={len(found)}"
+            serverFromString(None, endpoint)
+            found.append(endpoint)
+    return " ".join(found)
 
 
 def as_variables(found: Settings) -> dict[str, str]:

@@ -14,6 +14,7 @@ from presque.http.arrival import Arrival
 from presque.http.client_name import client_name
 from presque.http.head import Malformed, TooLarge
 from presque.http.parser import Parser
+from presque.http.request_id import FIELD, request_id
 from presque.http.target import in_origin_form, routed
 
 if TYPE_CHECKING:
@@ -215,6 +216,10 @@ class Connection(Protocol):
         fields = (
             b"".join([b"%b: %b\r\n" % field for field in request.answer_headers]) if request.answer_headers else b""
         )
+        if self.site.access is not None:
+            self.site.access.answered(request, len(body))
+        if request.has_id:
+            fields += FIELD % request.id
         if request.code != 204:
             fields += b"Content-Length: %d\r\n" % len(body)
         if request.method == b"HEAD":
@@ -249,10 +254,13 @@ class Connection(Protocol):
         method, target = self._parser.line
         self.site.meter.refused(method, status)
         path = routed(in_origin_form(target.partition(b"?")[0]))
-        body, content_type = self.site.explain(path, status, message)
+        its_id = request_id(None) if self._parser.request is None else self._parser.request.id
+        body, content_type = self.site.explain(path, status, message, its_id)
         head = _head(status, content_type, b"HTTP/1.1", False)
         head += b"".join([b"%b: %b\r\n" % field for field in headers])
-        head += b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
+        head += FIELD % its_id + b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
+        if self.site.access is not None:
+            self.site.access.refused(method, status, len(body), its_id)
         self.arrival.write(head if method == b"HEAD" else head + body)
         self._finish(True)
 
@@ -413,6 +421,8 @@ class Connection(Protocol):
         if request is not None:
             self.site.meter.clients_gone += 1
             request.left()
+            if self.site.access is not None and not request.is_answered:
+                self.site.access.left(request)
         self.site.deliveries.look_at(self)  # deliveries written since then
 
 

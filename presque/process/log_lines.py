@@ -23,7 +23,7 @@ PRIORITIES = {  # as in syslog(3)
 }
 # Names that an event has besides its fields: of twisted.logger, of the older twisted.python.log, and of our JSON.
 _NO_FIELDS = frozenset(
-    "message time isError system format why failure level logger error traceback pid line passed_on".split()  # noqa: SIM905
+    "message time isError system format why failure level logger traceback pid line passed_on".split()  # noqa: SIM905
 )
 
 

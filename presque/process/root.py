@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from presque.process.log import Log
+    from presque.process.notify import Notifier
 
 
 def is_main_thread() -> bool:
@@ -51,6 +52,7 @@ class Root(Service):
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self.log: Log | None = None  # unless twistd has been told to make another
+        self.notifier: Notifier | None = None  # if somebody wants to know how we are
         self._ending = False
         self._asked_to_stop = False  # by a signal
         self.parts: list[Part] = []
@@ -76,6 +78,21 @@ class Root(Service):
                 return
             self._begun.append(part)
             await maybeDeferred(part.start)
+        if self.running:
+            self._all_started()
+
+    def _all_started(self) -> None:
+        """All parts have started."""
+        if self.notifier is not None:
+            self.notifier.ready()
+
+    def status(self) -> str:
+        """How we are, in words."""
+        return "Starting" if len(self._begun) < len(self.parts) else "Running"
+
+    def is_alive(self, patience: float) -> bool:
+        """Whether everything that should turn has turned within `patience` seconds."""
+        return True
 
     async def _stop(self) -> None:
         while self._begun:
@@ -84,6 +101,8 @@ class Root(Service):
                 await maybeDeferred(part.stop)
             except Exception:
                 self._log.failure("stopping {name} failed", name=part.name)
+        if self.notifier is not None:
+            self.notifier.stop()
         if self.log is not None:
             self.log.flush()
 
@@ -107,7 +126,9 @@ class Root(Service):
     def set_log_level(self, level: str) -> None:
         """Write the log from this level on."""
         if self.log is not None:
-            self._log.info("SIGHUP: log level {level} (before: {before})", level=level, before=self.log.level)
+            before = self.log.level
+            self.log.set_level("info")  # so that this is seen, whichever level was or will be
+            self._log.info("SIGHUP: log level {now} (before: {before})", now=level, before=before)
             self.log.set_level(level)
 
     def _reload(self) -> None:
@@ -149,6 +170,8 @@ class Root(Service):
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
+        if self.notifier is not None and self.running:
+            self.notifier.start()
         ensureDeferred(self._start()).addErrback(self._failed).chainDeferred(self.started)
 
     def _failed(self, failure: Failure) -> None:
@@ -189,5 +212,7 @@ class Root(Service):
     def stopService(self) -> Deferred[None]:
         """Stop. Fires once all parts have stopped."""
         super().stopService()
+        if self.notifier is not None:
+            self.notifier.stopping()
         self.changed()
         return ensureDeferred(self._stop())

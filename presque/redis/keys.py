@@ -27,6 +27,7 @@ queue's name and two queues can never share a key.
                          wait, run  sum of times (ms) that jobs were ready before they were handed out, and from then
                                     until they were acknowledged; wait1, …, run1, … how many there were, by bucket: see
                                     `presque.jobs.counters`. They were not counted before there were these fields
+                         deaths     who died since the mover last came, a line each: "number attempts reason"
                          and each setting that was set; `presque.jobs.policy` defines names, units, bounds and defaults
     ready      LIST  numbers, ascending, of jobs of the default priority that were never taken. A number whose record is
                      gone, or has the mark of a job that stands elsewhere, is a hole

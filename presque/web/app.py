@@ -86,7 +86,8 @@ def explain(request: Request, failure: Failure) -> bytes:
     wrong = failure.value
     if not isinstance(wrong, PresqueError):
         path = request.path if request.route is None else request.route.path
-        _log.failure("{method} {path} failed", failure=failure, method=request.method.decode(), path=path)
+        about: dict[str, Any] = {"method": request.method.decode(), "path": path, "request": request.id.decode()}
+        _log.failure("{method} {path} failed (request {request})", failure=failure, **about)
         return error(request, 500, "internal error")
     modern = is_modern(request.path)
     status = next((new if modern else old) for kind, old, new in STATUSES if isinstance(wrong, kind))
