@@ -179,6 +179,7 @@ def expected(bench: Bench) -> dict[str, Any]:
         f"/w/?worker_id={quote(ONE)}": lambda body: len(json.loads(body)["queues"]) == of_one,
         "/v1/queues": lambda body: len(json.loads(body)["queues"]) > 0,
         "/": lambda body: bool(body),
+        "/metrics": lambda body: 0 < body.count(b"\n") < 5000 and b'queue="(other)"' in body,
     }
 
 
