@@ -97,6 +97,13 @@ EACH = [
     ("tls-certificate", "tls.pem", Path.cwd() / "tls.pem"),
     ("tls-certificate", "", None),
     ("tls-client-ca", "", None),
+    ("max-connections", "20000", 20_000),
+    ("max-connections-per-address", "0", 0),
+    ("max-connections-per-address", "50", 50),
+    ("max-buffered", "65536", 65_536),
+    ("max-waiting", "0", 0),
+    ("max-queues", "1000000", 1_000_000),
+    ("max-store-memory", "99.5", 99.5),
 ]
 
 
@@ -150,6 +157,12 @@ REFUSED = [
     ("worker-keep", "0"),
     ("tls-certificate", "~nobody-of-this-name/tls.pem"),
     ("tls-client-ca", "~nobody-of-this-name/ca.pem"),
+    ("max-connections", "0"),
+    ("max-connections-per-address", "-1"),
+    ("max-buffered", "65535"),
+    ("max-waiting", "x"),
+    ("max-queues", "0"),
+    ("max-store-memory", "101"),
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),

@@ -25,10 +25,11 @@ LONGEST_FUNCTION = 45  # lines
 MAY_IMPORT = {
     "presque": set(),
     "presque.errors": set(),
+    "presque.limits": set(),
     "presque.tap": {"presque", "presque.settings", "presque.service", "presque.errors"},
     "presque.settings": {"presque.redis.url", "presque.http.hosts"},
     "presque.service": {"*"},
-    "presque.web": {"presque", "presque.http", "presque.jobs", "presque.errors"},
+    "presque.web": {"presque", "presque.http", "presque.jobs", "presque.errors", "presque.limits"},
     "presque.process": {
         "presque.settings",
         "presque.background",
@@ -37,7 +38,7 @@ MAY_IMPORT = {
         "presque.errors",
     },
     "presque.background": {"presque.jobs", "presque.redis", "presque.errors"},
-    "presque.http": {"presque.jobs", "presque.errors"},
+    "presque.http": {"presque.jobs", "presque.errors", "presque.limits"},
     "presque.jobs": {"presque.redis", "presque.errors"},
     "presque.redis": {"presque.errors"},
 }

@@ -154,7 +154,7 @@ class Delivery:
             self._give_back()
         elif self._takes_nothing():
             self._give_back()
-            self.connection.abort()
+            self.connection.cut_off()
         else:
             self._look_again_later()
             return False

@@ -34,11 +34,17 @@ class Client(Protocol):
     def settled(self) -> None:
         """No delivery on this connection is awaited any more."""
 
+    def refuse(self, status: int, message: str, limit: str = "") -> None:
+        """Answer without a route, and close."""
+
     def loseConnection(self) -> None:
         """Close once everything written has arrived."""
 
+    def cut_off(self) -> None:
+        """End the connection of a client that does not read."""
+
     def abort(self) -> None:
-        """Cut the client off."""
+        """End the connection at once."""
 
 
 JSON = b"application/json"

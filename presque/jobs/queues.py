@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import msgspec
-from twisted.internet.defer import succeed
+from twisted.internet.defer import fail, succeed
 
 from presque.errors import (
     Duplicate,
@@ -21,11 +21,14 @@ from presque.errors import (
     PresqueError,
     QueueFull,
     QueuePaused,
+    QueueTooLarge,
+    StoreFull,
+    TooManyQueues,
 )
 from presque.jobs import policy
 from presque.jobs.records import DEFAULT_PRIORITY, packed_options, payload_of
 from presque.redis import keys
-from presque.redis.coalescing import Coalesced, and_then, settled
+from presque.redis.coalescing import Coalesced, and_then, error_of, settled
 from presque.redis.store import NO_LIMIT
 from presque.redis.units import milliseconds, seconds
 
@@ -40,6 +43,12 @@ if TYPE_CHECKING:
 
 HOLD = 5.0  # seconds for which a taken job is held before it is handed out again, unless the hold is extended
 MOST_AT_ONCE = 1000  # jobs that one script call takes, settles, gives back or moves
+REFUSALS: dict[bytes, type[PresqueError]] = {  # of insertions: see `parts/next_numbers.lua`
+    b"full": QueueFull,
+    b"large": QueueTooLarge,
+    b"many": TooManyQueues,
+    b"closed": NotAccepting,
+}
 REMEMBERED = 24 * 3600.0  # seconds for which an idempotency key is kept
 
 
@@ -169,6 +178,8 @@ class Queues:
         if not key and all(job.is_plain for job in jobs):
             pushed = self._push(queue, [job.payload for job in jobs])
             return pushed.addCallback(_pushed, queue, len(jobs))
+        if self._store.is_nearly_full and not key:  # a repeated insertion gets its answer
+            return fail(StoreFull())
         args = [fingerprint if key else b"", _REMEMBERED]
         for job in jobs:
             args += job.to_store()
@@ -178,6 +189,8 @@ class Queues:
 
     def _push(self, queue: str, payloads: Sequence[bytes]) -> Deferred[int]:
         """Insert jobs without options, all or none. Fires with the number of the first."""
+        if self._store.is_nearly_full:
+            return fail(StoreFull())
         if len(payloads) == 1:
             keys.check_name(queue)
             return self._pushes.call(queue, payloads[0], len(payloads[0]))
@@ -189,7 +202,7 @@ class Queues:
         def each_alone(failed: Failure) -> Deferred[list[int | Exception]]:
             failed.trap(QueueFull)
             if len(payloads) == 1:
-                return succeed([QueueFull()])
+                return succeed([error_of(failed)])
             asked = [self._store.on_queue("push", queue, payload) for payload in payloads]
             return settled([each.addCallback(_first_number, queue) for each in asked])
 
@@ -403,7 +416,7 @@ def refusal(reply: list[Reply], queue: str) -> PresqueError:
     if reply[0] == b"duplicate":
         existing = reply[1]  # 0: another of the jobs that were to be inserted
         return Duplicate(f"{queue}:{existing.decode()}" if existing else "")
-    return QueueFull() if reply[0] == b"full" else NotAccepting()
+    return REFUSALS[reply[0]]()
 
 
 def _holds(taken: Iterable[Taken]) -> tuple[str, list[bytes]]:

@@ -48,7 +48,7 @@ PROBLEMS = {
     "draining": ("Daemon is stopping", 503, "Try again after Retry-After seconds: nothing was done."),
 }
 TITLES = {slug: title for slug, (title, _, _) in PROBLEMS.items()}
-SLUGS = {400: "bad-request", 403: "forbidden", 404: "not-found", 413: "too-large"}
+SLUGS = {400: "bad-request", 403: "forbidden", 404: "not-found", 413: "too-large", 431: "too-large", 503: "overloaded"}
 
 
 class Problem(Struct, omit_defaults=True):

@@ -1,6 +1,6 @@
 -- Inserts jobs without options, due at once, all or nothing.
 -- ARGV   given up at (epoch ms), queue, payload, payload, …
--- Reply  the number of the first job, the others have the following ones; or {'full'}, or {'closed'}
+-- Reply  the number of the first job, the others have the following ones; or {'full'}, {'large'}, {'many'}, or {'closed'}
 local q, queues, floor, ready, front, behind, delayed, jobs, waiting = unpack(KEYS)
 --@include now
 --@include next_numbers
