@@ -27,6 +27,9 @@ class Buffers:
             self._held[client] = count
         return count
 
-    def have_room(self, more: int) -> bool:
-        """Whether a client may take so many bytes more."""
-        return self.used + more <= self.most
+    def have_room(self, held: int, counted: int) -> bool:
+        """Whether a client of whose bytes `counted` are counted may take `held`. A client alone always may, because each
+        request and answer has a limit of its own.
+        """
+        others = self.used - counted
+        return not others or others + held <= self.most

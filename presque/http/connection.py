@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from zope.interface import implementer
 
+from presque.errors import Overloaded
 from presque.http.arrival import Arrival
 from presque.http.buffers import SMALL
 from presque.http.client_name import client_name
@@ -114,7 +115,12 @@ class Connection(Protocol):
 
     def _has_room(self, held: int) -> bool:
         """Whether this client may take so many bytes in place of those that are counted."""
-        return held <= SMALL or self.site.buffers.have_room(held - self._counted)
+        return held <= SMALL or self.site.buffers.have_room(held, self._counted)
+
+    def check_room(self, count: int) -> None:
+        """Raise Overloaded if there may be no room for an answer of so many bytes."""
+        if not self._has_room(self._counted + count):
+            raise Overloaded("buffered")
 
     def _overload(self, limit: str) -> None:
         """Refuse a request for now, because of this limit."""
@@ -240,8 +246,11 @@ class Connection(Protocol):
         """Send a complete answer with this body, in one piece."""
         if request.is_answered:
             raise RuntimeError("a request is answered once")
-        if len(body) > SMALL and not self._has_room(self._counted + len(body)) and self._may_drop(request):
-            body = self._drop(request)
+        if len(body) > SMALL:
+            if request.delivery is not None:
+                request.delivery.composed()
+            if not self._has_room(self._counted + len(body)) and self._may_drop(request):
+                body = self._drop(request)
         request.is_answered = True
         head = _head(request.code, request.content_type, request.version, not request.is_last)
         fields = (

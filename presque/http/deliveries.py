@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -120,6 +121,11 @@ class Delivery:
         except Exception:
             self._give_back()
             raise
+
+    def composed(self) -> None:
+        """The answer has been composed: forget the payloads, so that they are not in memory twice."""
+        if self.state is HELD:
+            self.taken = structs.replace(self.taken, payloads=())
 
     def refused(self, failure: Failure) -> Failure:
         """The store has refused, or the client has left while waiting."""

@@ -28,6 +28,9 @@ class Client(Protocol):
     def client_name(self) -> str | None:
         """The name in the certificate that the client has shown, else None."""
 
+    def check_room(self, count: int) -> None:
+        """Raise Overloaded if there may be no room for an answer of so many bytes."""
+
     def respond(self, request: Request, body: bytes) -> None:
         """Send the answer."""
 
@@ -60,6 +63,9 @@ class Delivery(Protocol):
     @property
     def has_jobs(self) -> bool:
         """Whether the answer being written contains jobs."""
+
+    def composed(self) -> None:
+        """The answer has been composed: what it was composed of is not needed any more."""
 
     def written(self, mark: int) -> None:
         """The answer is in the stream to the client and ends at position `mark`."""

@@ -13,3 +13,4 @@ ERROR = LONGEST_NOTED  # characters of an error to look for: no longer one is ke
 CURSOR = 256  # characters
 TIMES = 100  # of a schedule told by one request
 KEY = 255  # bytes of an idempotency key
+ANSWER = 8 * 1024 * 1024  # bytes of jobs after which a take adds no more: see parts/pop.lua
