@@ -7,6 +7,8 @@
       InvalidSchedule      bad-request            not a schedule: the message says why
       Duplicate            duplicate              a job with this uniq key is waiting already
       QueueFull            queue-full             the queue has reached its max_length
+        QueueTooLarge      queue-full             the queue has reached its max_bytes
+      TooManyQueues        overloaded             the queue does not exist, and there are too many to create it
       IdempotencyMismatch  idempotency-mismatch   the idempotency key belongs to another request
       InvalidCursor        bad-request            not the cursor of a page
       QueuePaused          wrong-state            the queue is stopped: it hands nothing out
@@ -20,6 +22,7 @@
       LaterSchedule        wrong-state            the schedule needs what this release or its time zones lack
       StoreError
         StoreUnavailable   store-unavailable      nothing was done
+          Overloaded       overloaded             a limit of this daemon is reached: nothing was done
           OutcomeUnknown   store-outcome-unknown  the reply never came: it may or may not have been done
             PartlyDone     store-outcome-unknown  some parts of a request were done, perhaps not all
         StoreFull          store-full             the memory or disk of the store is full: nothing was done
@@ -38,6 +41,7 @@ class PresqueError(Exception):
 
     code = "bad-request"
     message = "bad request"
+    limit = ""  # the name of the limit that was reached, see presque.limits
 
 
 class InvalidName(PresqueError):
@@ -84,6 +88,21 @@ class QueueFull(PresqueError):
 
     code = "queue-full"
     message = "queue is full"
+    limit = "queue-length"
+
+
+class QueueTooLarge(QueueFull):
+    """The queue has reached its `max_bytes`."""
+
+    limit = "queue-bytes"
+
+
+class TooManyQueues(PresqueError):
+    """The queue does not exist, and there are too many to create it."""
+
+    code = "overloaded"
+    message = "there are too many queues, nothing was done"
+    limit = "queues"
 
 
 class IdempotencyMismatch(PresqueError):
@@ -175,6 +194,17 @@ class StoreUnavailable(StoreError):
     message = "the store is not available, nothing was done"
 
 
+class Overloaded(StoreUnavailable):
+    """A limit of this daemon is reached: nothing was done."""
+
+    code = "overloaded"
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(limit)
+        self.limit = limit
+        self.message = f"a limit of this daemon is reached, nothing was done: {limit}"
+
+
 class OutcomeUnknown(StoreUnavailable):
     """The reply never came: it may or may not have been done."""
 
@@ -196,6 +226,7 @@ class StoreFull(StoreError):
     """The store has no room, in memory or on disk: nothing was done."""
 
     code = "store-full"
+    limit = "store-memory"
     message = "the store is full, nothing was done"
 
 

@@ -20,7 +20,9 @@ import msgspec
 from presque import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from presque.limits import Limit
 
 BOUNDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # seconds, of the buckets for requests
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -57,17 +59,6 @@ class Answered(Protocol):
     waited: float
 
 
-class Limit:
-    """A limit: its `maximum`, how much of it is `used()`, and how often something was `refused` because of it."""
-
-    __slots__ = ("maximum", "refused", "used")
-
-    def __init__(self, maximum: float, used: Callable[[], float] | None = None) -> None:
-        self.maximum = maximum
-        self.used = used  # None where nothing is used up, as of a body's size
-        self.refused = 0
-
-
 class Timing:
     """How often something took how long."""
 
@@ -88,7 +79,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     requests: list[tuple[str, str, int, int]] = []  # route, method, code, how many
     seconds: dict[str, tuple[float, list[int]]] = {}  # scope -> their sum, and how many by bucket
     scripts: dict[str, tuple[int, float]] = {}  # script -> how many calls, and their seconds
-    limits: dict[str, tuple[float, float | None, int]] = {}  # limit -> maximum, used, refused
+    limits: dict[str, tuple[float | None, float | None, int]] = {}  # limit -> maximum, used, refused
     waiting: dict[str, int] = {}  # queue -> consumers; the empty one stands for those that are left
     collections: list[tuple[int, int, int]] = []  # generation -> collections, objects collected, and uncollectable
     values: dict[str, float] = {}  # the others, by their name in /metrics
@@ -96,17 +87,17 @@ class Figures(msgspec.Struct, omit_defaults=True):
 
 class Meter:
     """What this process counts. Other parts add to `auth_failures`, set `certificate_not_after` (epoch seconds), and
-    put their own into `limits` and `values`: functions by a name that `presque.web.prometheus.families` has.
+    put their own into `values`: functions by a name that `presque.web.prometheus.families` has.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, limits: Iterable[Limit]) -> None:
         self.name = name  # of the process, as it is shown
+        self._limits = limits
         self.requests: dict[tuple[str, bytes, int], int] = {}
         self.seconds: dict[str, Timing] = {}  # by scope
         self.clients_gone = 0  # before they were answered
         self.auth_failures = 0
         self.certificate_not_after: float | None = None
-        self.limits: dict[str, Limit] = {}
         self.values: dict[str, Callable[[], float]] = {}
         self.scripts: Callable[[], dict[str, tuple[int, float]]] = dict
         self.waiting: Callable[[], dict[str, int]] = dict
@@ -132,11 +123,6 @@ class Meter:
         key = (NO_ROUTE, known, code)
         self.requests[key] = self.requests.get(key, 0) + 1
 
-    def reached(self, limit: str) -> None:
-        """Count that something was refused because of this limit."""
-        if limit in self.limits:
-            self.limits[limit].refused += 1
-
     def figures(self) -> Figures:
         """All figures, as they are now."""
         values = {name: float(read()) for name, read in self.values.items()}
@@ -150,7 +136,7 @@ class Meter:
             [(route, method.decode(), code, count) for (route, method, code), count in self.requests.items()],
             {scope or NO_SCOPE: (each.seconds, each.buckets) for scope, each in self.seconds.items()},
             self.scripts(),
-            {name: (each.maximum, each.used and each.used(), each.refused) for name, each in self.limits.items()},
+            {each.name: (each.most, each.used, each.refused) for each in self._limits},
             _bounded(self.waiting()),
             [(each["collections"], each["collected"], each["uncollectable"]) for each in gc.get_stats()],
             values,

@@ -9,6 +9,7 @@ import secrets
 import socket
 import sys
 from functools import partial
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,11 +23,16 @@ from presque.background.mover import Mover
 from presque.background.publication import PUBLISH, Publication
 from presque.background.reactor_lag import ReactorLag
 from presque.background.schedules import Firing
+from presque.errors import StoreFull
 from presque.http import arrival
 from presque.http.access import Access
+from presque.http.connection import IDLE
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
+from presque.http.guests import RESERVED
 from presque.http.hosts import ANY
+from presque.http.parser import LONGEST_HEAD
+from presque.http.shared import Bounds
 from presque.http.site import Site
 from presque.http.table import Table
 from presque.jobs.events import Events
@@ -41,7 +47,8 @@ from presque.jobs.schedules import Schedules
 from presque.jobs.store_facts import store_facts
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
-from presque.metrics import Limit, Meter
+from presque.limits import Limits
+from presque.metrics import Meter
 from presque.process.certificate import LOOK_EVERY as LOOK_AT_CERTIFICATE
 from presque.process.certificate import certificate_of
 from presque.process.exposure import check_exposure
@@ -55,15 +62,18 @@ from presque.process.supervisor import Supervisor
 from presque.redis.condition import PROBE_EVERY, Condition
 from presque.redis.connect_checks import fitness
 from presque.redis.conversion import Conversion as ModelConversion
+from presque.redis.memory import LOOK_EVERY as LOOK_AT_MEMORY
+from presque.redis.memory import Memory
 from presque.redis.record import LOOK_EVERY, Record
 from presque.redis.scripts import load
 from presque.redis.store import BEAT, Store
+from presque.redis.store import MOST_WAITING as MOST_COMMANDS
 from presque.redis.url import endpoint_for
 from presque.settings import OVER_TLS
 from presque.tokens.file import read as read_tokens
 from presque.web.all_processes import AllProcesses
 from presque.web.answers import error, error_body
-from presque.web.app import admit, explain, make_routes
+from presque.web.app import admit, explain, is_vital, make_routes, settles
 from presque.web.auth import Judge
 from presque.web.parts import Parts
 from presque.web.prometheus.exposition import Exposition
@@ -72,7 +82,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from twisted.internet.interfaces import IListeningPort
+    from twisted.python.failure import Failure
 
+    from presque.http.request import Request
     from presque.settings import Settings
 
 FIRST_CONNECTION = 10.0  # seconds to wait for Redis before listening anyway and answering 503
@@ -93,7 +105,9 @@ class Daemon(Root):
         self.ports: list[IListeningPort] = []
         self.server = None if settings.redis else PrivateServer(reactor, settings, self._end)
         url = settings.redis or cast("PrivateServer", self.server).url
-        self.store = Store(reactor, url, endpoint_for(reactor, url), settings.partitions, load(lua_parts()))
+        scripts = load(lua_parts(settings.max_queues, settings.partitions))
+        self.store = Store(reactor, url, endpoint_for(reactor, url), settings.partitions, scripts)
+        self.memory = Memory(self.store, settings.max_store_memory / 100)
         self.store.checks.append(fitness(private=self.server is not None))
         self.record = Record(settings.partitions)
         self.store.checks.append(self.record.check)
@@ -108,30 +122,63 @@ class Daemon(Root):
         self.deliveries = Deliveries(self.queues, reactor)
         self.store.topology.commands.stepped = self._redis_stepped
         self.events = Events(self.store.topology.listener)
-        self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
+        self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back, settings.max_waiting)
         self.condition = Condition(self.store.topology.commands, reactor)
-        self.meter = Meter(f"{socket.gethostname()}:{os.getpid()}")
+        self.limits = Limits(reactor)
+        self.meter = Meter(f"{socket.gethostname()}:{os.getpid()}", self.limits)
         self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
         self.health = Health(self.condition, self.loops, reactor)
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
         told = self.health.checks, *self._make_figures()
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, *told))
-        self.table = Table(self.routes, admit, explain, error)
+        self.table = Table(self.routes, admit, self._explain, error)
         self.judge = None
         if settings.tokens:
             self.judge = Judge(settings.tokens, self.table.route, time, reactor.seconds)
             self.on_reload(self._reload_tokens)
         door = Door(settings.host if self.judge is None else (ANY,))  # a page whose name was rebound has no token
-        limits = settings.max_body, settings.request_timeout
+        bounds, judge = _bounds(settings), None if self.judge is None else self.judge.refusal
+        shared = bounds, self.limits, reactor, self.meter, judge
+        self.site = Site(self.table.answer, error_body, self.deliveries, door, *shared)
+        self.site.is_vital, self.site.settles = is_vital, settles
+        self._add_limits(bounds)
         self.certificate = certificate_of(settings)
         self._endpoints = [(server_endpoint(reactor, text), text.startswith(OVER_TLS)) for text in settings.listen]
-        judge = None if self.judge is None else self.judge.refusal
-        self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor, self.meter, judge)
         if settings.access_log:
             self.site.access = Access(reactor)
         self.conversion = Conversion(self.store, self.record)
         self._register_parts()
         self._wire_meter()
+
+    def _add_limits(self, bounds: Bounds) -> None:
+        """Add the limits in the order of `docs/limits.md`."""
+        settings, add, guests = self.settings, self.limits.add, self.site.guests
+        add("connections", bounds.connections, "--max-connections", lambda: guests.count)
+        each = settings.max_connections_per_address or None
+        add("connections-per-address", each, "--max-connections-per-address", lambda: guests.largest)
+        add("head", LONGEST_HEAD)
+        add("body", settings.max_body, "--max-body")
+        add("buffered", settings.max_buffered, "--max-buffered", lambda: self.site.buffers.used)
+        add("request-time", settings.request_timeout, "--request-timeout")
+        add("unread-answer", settings.request_timeout, "--request-timeout")
+        add("idle", IDLE)
+        add("commands", MOST_COMMANDS, use=lambda: sum(each.owed for each in self.store.topology.connections))
+        add("waiting", settings.max_waiting, "--max-waiting", lambda: self.waiting.count)
+        add("queues", settings.max_queues, "--max-queues")
+        add("queue-length", None, "max_length of the queue")
+        add("queue-bytes", None, "max_bytes of the queue")
+        add("store-memory", None, "--max-store-memory", lambda: self.memory.used)
+        add(
+            "free-disk", settings.min_free, "--min-free", lambda: None if self.server is None else self.server.room.free
+        )
+
+    def _explain(self, request: Request, failure: Failure) -> bytes:
+        """The answer to the failure of a route; if a limit is the reason, it is counted."""
+        limit = getattr(failure.value, "limit", "")
+        if limit:
+            is_disk = isinstance(failure.value, StoreFull) and self.memory.is_closed
+            self.limits.refuse("free-disk" if is_disk else limit)
+        return explain(request, failure)
 
     def _register_parts(self) -> None:
         """Register the parts in order: later parts need earlier ones."""
@@ -154,6 +201,7 @@ class Daemon(Root):
         self._register_loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE)
         self._register_loop("schedules", Firing(self.schedules).run_once, settings.tick, 1)
         self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
+        self._register_loop("the memory of the store", self.memory.look, LOOK_AT_MEMORY, sys.maxsize)
         self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
         if self.certificate is not None:
             self._register_loop("the certificate", self.certificate.look, LOOK_AT_CERTIFICATE, sys.maxsize)
@@ -176,10 +224,6 @@ class Daemon(Root):
     def _wire_meter(self) -> None:
         """Have the meter tell what other parts know."""
         commands, leases, mover = self.store.topology.commands, self.leases, self.loops["mover"]
-        self.meter.limits |= {
-            "body": Limit(self.settings.max_body),
-            "request-time": Limit(self.settings.request_timeout),
-        }
         self.meter.waiting = self.waiting.by_queue
         self.meter.scripts = commands.script_seconds
         self.meter.values |= {
@@ -279,6 +323,16 @@ class Daemon(Root):
     def _hurry(self) -> None:
         if self.server is not None:
             self.server.writing.hurry()
+
+
+def _bounds(settings: Settings) -> Bounds:
+    """How much clients may take. Some descriptors are kept for other files than connections."""
+    descriptors, _ = getrlimit(RLIMIT_NOFILE)
+    most = settings.max_connections
+    if descriptors != RLIM_INFINITY:
+        most = min(most, max(1, descriptors - RESERVED))
+    each = settings.max_connections_per_address
+    return Bounds(settings.max_body, settings.request_timeout, settings.max_buffered, most, each)
 
 
 def make_service(settings: Settings, reactor: Any = None) -> Root:

@@ -62,6 +62,12 @@ class Settings:
     log_level: str  # the lowest to be written
     access_log: bool
     metrics_queues: str  # a pattern of names, as in a shell
+    max_connections: int
+    max_connections_per_address: int  # 0: no limit
+    max_buffered: int  # bytes
+    max_waiting: int
+    max_queues: int
+    max_store_memory: float  # percent
 
 
 @dataclass(frozen=True)
@@ -336,6 +342,48 @@ TABLE = (
         "*",
         "pattern of the queues that /metrics tells by name, the first 200 that match; the others are summed up",
         _pattern,
+    ),
+    Setting(
+        "max-connections",
+        "NUMBER",
+        "10000",
+        "maximum number of connections of each process; also limited to 64 less than its descriptors",
+        _number(int, 1, 1000000, ""),
+    ),
+    Setting(
+        "max-connections-per-address",
+        "NUMBER",
+        "0",
+        "maximum number of connections from one address to each process; 0 for no limit",
+        _number(int, 0, 1000000, ""),
+    ),
+    Setting(
+        "max-buffered",
+        "BYTES",
+        "268435456",
+        "maximum bytes of unfinished requests and unread answers of all clients of each process",
+        _number(int, 65536, 2**63 - 1, " bytes"),
+    ),
+    Setting(
+        "max-waiting",
+        "NUMBER",
+        "10000",
+        "maximum number of consumers that wait at each process",
+        _number(int, 0, 1000000, ""),
+    ),
+    Setting(
+        "max-queues",
+        "NUMBER",
+        "100000",
+        "maximum number of queues that insertions create",
+        _number(int, 1, 2**53, ""),
+    ),
+    Setting(
+        "max-store-memory",
+        "PERCENT",
+        "90",
+        "percentage of the maxmemory of Redis at which insertions are refused",
+        _number(float, 1, 100, " percent"),
     ),
 )
 _ROWS = {row.name: row for row in TABLE}

@@ -104,6 +104,13 @@ EACH = [
     ("insecure", "1", True),
     ("insecure", "no", False),
     ("metrics-queues", "mail.*", "mail.*"),
+    ("max-connections", "20000", 20_000),
+    ("max-connections-per-address", "0", 0),
+    ("max-connections-per-address", "50", 50),
+    ("max-buffered", "65536", 65_536),
+    ("max-waiting", "0", 0),
+    ("max-queues", "1000000", 1_000_000),
+    ("max-store-memory", "99.5", 99.5),
 ]
 
 
@@ -158,6 +165,12 @@ REFUSED = [
     ("tls-certificate", "~nobody-of-this-name/tls.pem"),
     ("tls-client-ca", "~nobody-of-this-name/ca.pem"),
     ("metrics-queues", "x" * 257),
+    ("max-connections", "0"),
+    ("max-connections-per-address", "-1"),
+    ("max-buffered", "65535"),
+    ("max-waiting", "x"),
+    ("max-queues", "0"),
+    ("max-store-memory", "101"),
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),

@@ -101,6 +101,11 @@ class Arrival:
             data = data[sent:]
         self._write_raw(data)
 
+    @property
+    def unsent(self) -> int:
+        """How many bytes the kernel has not accepted yet; 0 if Twisted does not tell."""
+        return unsent(self._raw) or 0
+
     def until(self) -> int:
         """How many bytes of the stream have arrived."""
         if self.ended:

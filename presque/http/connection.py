@@ -10,9 +10,11 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from zope.interface import implementer
 
+from presque.errors import Overloaded
 from presque.http.arrival import Arrival
+from presque.http.buffers import SMALL
 from presque.http.client_name import client_name
-from presque.http.head import Malformed, TooLarge
+from presque.http.head import HeadTooLarge, Malformed, TooLarge
 from presque.http.parser import Parser
 from presque.http.request_id import FIELD, request_id
 from presque.http.target import in_origin_form, routed
@@ -29,9 +31,12 @@ if TYPE_CHECKING:
 IDLE = 75  # seconds that a connection may stay open between requests; proxies close after 60
 AHEAD = 1 << 14  # bytes that a client may pipeline before we stop reading
 LOOK = 0.03  # interval between checks that the client reads, as a fraction of the time that it may take no byte
+EXCESS_PATIENCE = 2.0  # seconds that a client in excess has for the head of a request
 LINGER = 2.0  # seconds that a refused client may continue to send, so that it can read why
 NO_STORE = b"Cache-Control: no-store\r\n"  # a cache that keeps the answer to a GET hands a job out twice
 CLOSE = b"Connection: close\r\n"
+RETRY_AFTER = (b"Retry-After", b"1")  # seconds
+OVERLOADED = "a limit of this daemon is reached, nothing was done: %s"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _heads: dict[tuple[int, bytes, bytes, bool], bytes] = {}
@@ -43,8 +48,11 @@ class Connection(Protocol):
 
     transport: Any
 
-    def __init__(self, site: Shared) -> None:
+    def __init__(self, site: Shared, address: str = "", excess: str = "") -> None:
         self.site = site
+        self.address = address  # of the client; empty for a Unix socket
+        self._excess = excess  # the limit of connections that this one exceeds
+        self._counted = 0  # bytes that it takes, as presque.http.buffers counts them
         self.request_timeout = site.request_timeout
         self.answering: Request | None = None
         self.finished = False  # the last answer is written: further input is discarded (RFC 9112, 9.6)
@@ -69,6 +77,9 @@ class Connection(Protocol):
             self.transport.setTcpNoDelay(True)
         self._idle_since = self.site.clock.seconds()
         self._idle_look = self.site.clock.callLater(IDLE, self._look_whether_idle)
+        if self._excess:
+            self._after(EXCESS_PATIENCE, self._too_slow)
+            self.site.guests.exceed(self)
 
     @property
     def is_busy(self) -> bool:
@@ -94,8 +105,32 @@ class Connection(Protocol):
         self._parser.feed(data)
         if not self._has_to_wait():
             self._read()
+        if self._counted or self._parser.size > SMALL:
+            self._count()
         if len(self._parser) > AHEAD and self._has_to_wait():
             self._hear(False)
+
+    def _count(self) -> None:
+        """Count the bytes that this client takes."""
+        held = self._parser.size
+        if self.answering is not None:
+            held += len(self.answering.body)
+        if self._is_full:
+            held += self.arrival.unsent
+        self._counted = self.site.buffers.hold(self, 0 if self.lost else held)
+
+    def _has_room(self, held: int) -> bool:
+        """Whether this client may take so many bytes in place of those that are counted."""
+        return held <= SMALL or self.site.buffers.have_room(held, self._counted)
+
+    def check_room(self, count: int) -> None:
+        """Raise Overloaded if there may be no room for an answer of so many bytes."""
+        if not self._has_room(self._counted + count):
+            raise Overloaded("buffered")
+
+    def _overload(self, limit: str) -> None:
+        """Refuse a request for now, because of this limit."""
+        self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED % limit, limit=limit)
 
     def _has_to_wait(self) -> bool:
         """Whether input must wait before it is parsed."""
@@ -126,19 +161,25 @@ class Connection(Protocol):
                 self.loseConnection()
         except Malformed:
             self.refuse(HTTPStatus.BAD_REQUEST, "bad request")
+        except HeadTooLarge:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "request head is too large", limit="head")
         except TooLarge:
-            self.site.meter.reached("body")
-            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body is too large")
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body is too large", limit="body")
         finally:
             self._is_reading = False
 
     def _read_head(self) -> Request | None:
-        """The next request; None if its head is incomplete or was refused. Raises Malformed and TooLarge."""
+        """The next request; None if its head is incomplete or was refused. Raises Malformed, HeadTooLarge, TooLarge."""
         site = self.site
         request = self._parser.read_head()
         if request is None:
             return None
         head = request.head
+        if self._excess:
+            if not site.is_vital(self._path):
+                self._overload(self._excess)
+                return None
+            request.close()
         why = site.door.refusal(request)
         if why is None and site.judge is not None:
             why = site.judge(request)
@@ -161,17 +202,25 @@ class Connection(Protocol):
         if self._ended:
             self.refuse(HTTPStatus.BAD_REQUEST, "bad request")  # the rest will never arrive
             return
+        if not self._has_room(self._parser.size) and not self.site.settles(self._path):
+            self._overload("buffered")
+            return
         self._hear(True)
         if self._deadline is None:
             self._after(self.request_timeout, self._too_slow)
 
     def _too_slow(self) -> None:
         if self.answering is None:
-            self.site.meter.reached("request-time")
-            self.refuse(HTTPStatus.REQUEST_TIMEOUT, "request took too long")
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT, "request took too long", limit="request-time")
 
     def _answer(self, request: Request) -> None:
+        is_large = len(request.body) > SMALL
+        if is_large and not self._has_room(len(request.body) + self._parser.size) and not self.site.settles(self._path):
+            self._overload("buffered")
+            return
         self.answering = request
+        if is_large:
+            self._count()
         site = self.site
         request.began = site.clock.seconds()
         if self._deadline is not None and not self._is_full:  # else it is the deadline for reading the answer
@@ -209,6 +258,11 @@ class Connection(Protocol):
         """Send a complete answer with this body, in one piece."""
         if request.is_answered:
             raise RuntimeError("a request is answered once")
+        if len(body) > SMALL:
+            if request.delivery is not None:
+                request.delivery.composed()
+            if not self._has_room(self._counted + len(body)) and self._may_drop(request):
+                body = self._drop(request)
         request.is_answered = True
         now = self.site.clock.seconds()
         self.site.meter.answered(request, now)
@@ -230,6 +284,8 @@ class Connection(Protocol):
         else:
             delivery.written(self.arrival.write(data, delivery.has_jobs))
         self.answering = None
+        if self._counted:
+            self._count()
         if request.is_last:
             self.loseConnection()
             self.site.changed()
@@ -245,17 +301,45 @@ class Connection(Protocol):
             else:
                 self._go_on()
 
-    def refuse(self, status: int, message: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Answer without a route, and close. Further input is read and discarded for a moment: closing with unread
-        bytes would reset the connection, and the client would never see the answer.
+    def _may_drop(self, request: Request) -> bool:
+        """Whether an answer may be replaced by a refusal: nothing was done, or what was done can be undone."""
+        undoes = request.delivery is not None or request.method in (b"GET", b"HEAD")
+        return undoes and not self.site.is_vital(self._path)
+
+    def _drop(self, request: Request) -> bytes:
+        """Replace an answer for which there is no room. Its jobs go back. Returns the body of the refusal."""
+        self.site.limits.refuse("buffered")
+        if request.delivery is not None:
+            request.delivery.left()
+            request.delivery = None
+        request.code, request.answer_headers = HTTPStatus.SERVICE_UNAVAILABLE, [RETRY_AFTER]
+        if request.is_last:
+            request.set_header(b"Connection", b"close")
+        body, request.content_type = self.site.explain(self._path, request.code, OVERLOADED % "buffered", request.id)
+        return body
+
+    @property
+    def _path(self) -> bytes:
+        """The path of the request that was read last, as used for routing."""
+        return routed(in_origin_form(self._parser.line[1].partition(b"?")[0]))
+
+    def refuse(
+        self, status: int, message: str, headers: Sequence[tuple[bytes, bytes]] = (), *, limit: str = ""
+    ) -> None:
+        """Answer without a route, and close; `limit` is the limit that was reached, if any. Further input is read and
+        discarded for a moment: closing with unread bytes would reset the connection, and the client would never see the
+        answer.
         """
         if self.finished:
             return
-        method, target = self._parser.line
+        if limit:
+            self.site.limits.refuse(limit)
+        method, _ = self._parser.line
         self.site.meter.refused(method, status)
-        path = routed(in_origin_form(target.partition(b"?")[0]))
         its_id = request_id(None) if self._parser.request is None else self._parser.request.id
-        body, content_type = self.site.explain(path, status, message, its_id)
+        body, content_type = self.site.explain(self._path, status, message, its_id)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers = (*headers, RETRY_AFTER)
         head = _head(status, content_type, b"HTTP/1.1", False)
         head += b"".join([b"%b: %b\r\n" % field for field in headers])
         head += FIELD % its_id + b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
@@ -292,6 +376,7 @@ class Connection(Protocol):
         if left > 0:
             self._idle_look = self.site.clock.callLater(left, self._look_whether_idle)
         else:  # without an answer or a log line
+            self.site.limits.refuse("idle", is_logged=False)
             self.loseConnection()
 
     def _is_taking(self) -> bool:
@@ -306,12 +391,14 @@ class Connection(Protocol):
         long.
         """
         self._is_full = True
+        self._count()
         self._hear(False)
         self._watch()
 
     def resumeProducing(self) -> None:
         """The client reads again."""
         self._is_full = False
+        self._count()
         self._stop_deadline()
         self._go_on()
         if self.answering is not None and len(self._parser) <= AHEAD:
@@ -329,7 +416,7 @@ class Connection(Protocol):
 
     def _look_whether_it_reads(self) -> None:
         if self._takes_nothing_for(self.request_timeout, self.request_timeout):
-            self.abort()
+            self.cut_off()
         else:
             self._look_later()
 
@@ -342,8 +429,13 @@ class Connection(Protocol):
 
     # The end.
 
+    def cut_off(self) -> None:
+        """End the connection of a client that does not read."""
+        self.site.limits.refuse("unread-answer")
+        self.abort()
+
     def abort(self) -> None:
-        """Cut the client off."""
+        """End the connection at once."""
         self.transport.abortConnection()
 
     def loseConnection(self) -> None:
@@ -360,6 +452,7 @@ class Connection(Protocol):
         is_sending = is_sending or len(self._parser) > 0 or self._is_deaf
         self.finished = True
         self._parser.end()
+        self._count()
         self._hear(True)  # the only way to learn that the client leaves
         if self.arrival.is_plain and (is_sending or self.site.deliveries.awaits(self)):
             self.transport.unregisterProducer()  # else Twisted asks for more data instead of closing
@@ -411,12 +504,17 @@ class Connection(Protocol):
         """The connection is gone."""
         self.lost = True
         self.site.connections.discard(self)
+        if self._excess:
+            self.site.guests.end_excess(self)
+        else:
+            self.site.guests.leave(self.address)
         self.site.changed()
         self._stop_deadline()
         for call in (self._idle_look, self._more):
             if call is not None and call.active():
                 call.cancel()
         self._parser.end()
+        self._count()
         request, self.answering = self.answering, None
         if request is not None:
             self.site.meter.clients_gone += 1

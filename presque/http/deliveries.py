@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -121,6 +122,11 @@ class Delivery:
             self._give_back()
             raise
 
+    def composed(self) -> None:
+        """The answer has been composed: forget the payloads, so that they are not in memory twice."""
+        if self.state is HELD:
+            self.taken = structs.replace(self.taken, payloads=())
+
     def refused(self, failure: Failure) -> Failure:
         """The store has refused, or the client has left while waiting."""
         self._all.asked -= 1
@@ -154,7 +160,7 @@ class Delivery:
             self._give_back()
         elif self._takes_nothing():
             self._give_back()
-            self.connection.abort()
+            self.connection.cut_off()
         else:
             self._look_again_later()
             return False

@@ -14,7 +14,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MOST_HEADERS = 500
+MOST_HEADERS = 100
 LONGEST_NUMBER = 100  # digits of a length; 64 bits take up to 20
 LONGEST_REMEMBERED = 1024  # bytes of a block of headers
 REMEMBERED = 1024  # blocks of headers
@@ -29,6 +29,10 @@ TELL_TALE = frozenset([b"sec-fetch-site", b"origin", b"referer"])
 
 class Malformed(Exception):
     """The input is not valid HTTP."""
+
+
+class HeadTooLarge(Exception):
+    """The request line and the headers are longer, or more, than allowed."""
 
 
 class TooLarge(Exception):
@@ -54,12 +58,14 @@ class _Headers:
         self.found: dict[bytes, bytes] = {}
         self.repeated: dict[bytes, list[bytes]] = {}
         self._count = 0
+        self.are_too_many = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header is complete."""
         self._count += 1
         if self._count > MOST_HEADERS:
-            raise Malformed
+            self.are_too_many = True
+            raise HeadTooLarge  # which llhttp replaces
         name, value = name.lower(), value.strip(b" \t")
         if name in self.found:
             self.repeated.setdefault(name, [self.found[name]]).append(value)
@@ -67,8 +73,8 @@ class _Headers:
 
 
 def read_headers(version: bytes, block: bytes) -> Head:
-    """Parse `block`, headers and the empty line after them, of a request of this HTTP version. Raises Malformed, and
-    TooLarge for a body length that exceeds 64 bits.
+    """Parse `block`, headers and the empty line after them, of a request of this HTTP version. Raises Malformed,
+    HeadTooLarge, and TooLarge for a body length that exceeds 64 bits.
     """
     return _remembered(version, block) if len(block) <= LONGEST_REMEMBERED else _read(version, block)
 
@@ -90,6 +96,8 @@ def _read(version: bytes, block: bytes) -> Head:
     except HttpParserUpgrade:
         pass  # the client offers another protocol; we continue with HTTP (RFC 9110, 7.8)
     except HttpParserError as wrong:
+        if said.are_too_many:
+            raise HeadTooLarge from None
         raise (TooLarge if "overflow" in str(wrong) else Malformed) from None
     headers, repeated = said.found, said.repeated
     _check_coding(version, said)

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from httptools import HttpParserError, HttpRequestParser
 
-from presque.http.head import CHUNKED, Malformed, TooLarge, check_target, read_headers
+from presque.http.head import CHUNKED, HeadTooLarge, Malformed, TooLarge, check_target, read_headers
 from presque.http.request import Request
 
 if TYPE_CHECKING:
     from presque.http.request import Client
 
-LONGEST_LINE = 1 << 14  # bytes of a request line
-LONGEST_HEADERS = 1 << 14  # bytes of all headers together
+LONGEST_HEAD = 1 << 14  # bytes of a request line and all headers together
 FRAMING = 1 << 16  # bytes that a chunked body may have besides its data, in chunk extensions and trailers,
 FRAMING_EACH = 8  # and as many more per byte of data: a body in chunks of one byte has five
 
@@ -48,6 +47,11 @@ class Parser:
         """How many bytes wait to be parsed."""
         return len(self._kept)
 
+    @property
+    def size(self) -> int:
+        """Bytes of input that it holds: not parsed yet, or a part of a body."""
+        return len(self._kept) + len(self._body)
+
     def end(self) -> None:
         """Nothing more will be read: release the input, and llhttp, with which we form a reference cycle."""
         self._kept = b""
@@ -59,8 +63,8 @@ class Parser:
         self._kept = self._kept + data if self._kept else data
 
     def read_head(self) -> Request | None:
-        """The next request once its head is complete, None before. Raises Malformed, and TooLarge for a body length of
-        more than 64 bits.
+        """The next request once its head is complete, None before. Raises Malformed, HeadTooLarge, and TooLarge for a
+        body length of more than 64 bits.
         """
         self.line = (b"", b"")
         if self._kept.startswith(b"\r\n"):  # some clients send an extra line after a body (RFC 9112, 2.2)
@@ -73,8 +77,8 @@ class Parser:
             return None
         end += len(_END)
         start = self._read_line(kept)
-        if end - start > LONGEST_HEADERS:
-            raise Malformed
+        if end > LONGEST_HEAD:
+            raise HeadTooLarge
         head = read_headers(self._version, kept[start:end])
         self._kept, self._searched, self._has_skipped = kept[end:], 0, False
         self.request = request = Request(self._connection, *self.line, self._version, head)
@@ -92,7 +96,7 @@ class Parser:
     def _read_line(self, kept: bytes) -> int:
         """Parse the method, the target and the version of a request line. Returns where the headers begin."""
         found = _LINE.match(kept)
-        if found is None or found.end() - 2 > LONGEST_LINE:
+        if found is None:
             raise Malformed
         method, target, self._version = found.groups()
         self.line = (method, target)
@@ -102,13 +106,12 @@ class Parser:
 
     def _check_begun(self, kept: bytes) -> None:
         """Refuse an incomplete head that is too long already, or whose first line is not a request line."""
-        line_end = kept.find(b"\n")
-        if line_end < 0:
-            if len(kept) > LONGEST_LINE or (kept not in (b"", b"\r") and not 32 < kept[0] < 127):
-                raise Malformed
-            return
-        if len(kept) - self._read_line(kept) > LONGEST_HEADERS:
+        if kept.find(b"\n") >= 0:
+            self._read_line(kept)
+        elif kept not in (b"", b"\r") and not 32 < kept[0] < 127:
             raise Malformed
+        if len(kept) > LONGEST_HEAD:
+            raise HeadTooLarge
 
     def read_body(self, request: Request) -> bool:
         """Read the input that belongs to the body of `request`. Returns whether the body is complete. Raises Malformed

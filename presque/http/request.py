@@ -39,17 +39,28 @@ class Client(Protocol):
     def waiting(self) -> Request | None:
         """The request that waits for a job, if one does."""
 
+    def check_room(self, count: int) -> None:
+        """Raise Overloaded if there may be no room for an answer of so many bytes."""
+
     def respond(self, request: Request, body: bytes) -> None:
         """Send the answer."""
 
     def settled(self) -> None:
         """No delivery on this connection is awaited any more."""
 
+    def refuse(
+        self, status: int, message: str, headers: Sequence[tuple[bytes, bytes]] = (), *, limit: str = ""
+    ) -> None:
+        """Answer without a route, and close."""
+
     def loseConnection(self) -> None:
         """Close once everything written has arrived."""
 
+    def cut_off(self) -> None:
+        """End the connection of a client that does not read."""
+
     def abort(self) -> None:
-        """Cut the client off."""
+        """End the connection at once."""
 
 
 JSON = b"application/json"
@@ -65,6 +76,9 @@ class Delivery(Protocol):
     @property
     def has_jobs(self) -> bool:
         """Whether the answer being written contains jobs."""
+
+    def composed(self) -> None:
+        """The answer has been composed: what it was composed of is not needed any more."""
 
     def written(self, mark: int) -> None:
         """The answer is in the stream to the client and ends at position `mark`."""

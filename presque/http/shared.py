@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from twisted.web.http import datetimeToString
+
+from presque.http.buffers import Buffers
+from presque.http.guests import Guests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,14 +19,29 @@ if TYPE_CHECKING:
     from presque.http.deliveries import Deliveries
     from presque.http.door import Door, Refusal
     from presque.http.request import Client, Request
+    from presque.limits import Limits
     from presque.metrics import Meter
+
+
+class Bounds(NamedTuple):
+    """How much clients may take of a daemon."""
+
+    body: int  # bytes of one body
+    request_timeout: float  # seconds
+    buffered: int  # bytes of bodies and unread answers of all clients
+    connections: int
+    connections_each: int  # from one address; 0: any number
 
 
 class Shared:
     """What all connections share. `answer(request)` has a request answered; `explain(path, status, message,
     request id)` returns the body and the content type of a refusal that needs no route; `judge(request)`, if there is
-    one, returns why a request is refused whose head is complete, before its body is read.
+    one, returns why a request is refused whose head is complete, before its body is read. `is_vital(path)` tells which
+    requests are answered beyond all limits, and `settles(path)` which are not refused for want of memory.
     """
+
+    is_vital: Callable[[bytes], bool] = staticmethod(lambda path: False)
+    settles: Callable[[bytes], bool] = staticmethod(lambda path: False)
 
     def __init__(
         self,
@@ -31,8 +49,8 @@ class Shared:
         explain: Callable[[bytes, int, str, bytes], tuple[bytes, bytes]],
         deliveries: Deliveries,
         door: Door,
-        max_body: int,
-        request_timeout: float,
+        bounds: Bounds,
+        limits: Limits,
         clock: IReactorTime,
         meter: Meter,
         judge: Callable[[Request], Refusal | None] | None = None,
@@ -42,8 +60,11 @@ class Shared:
         self.deliveries = deliveries
         self.door = door
         self.judge = judge
-        self.max_body = max_body  # bytes
-        self.request_timeout = request_timeout  # seconds
+        self.max_body = bounds.body
+        self.request_timeout = bounds.request_timeout
+        self.buffers = Buffers(bounds.buffered)
+        self.guests = Guests(bounds.connections, bounds.connections_each)
+        self.limits = limits
         self.clock = clock
         self.meter = meter
         self.connections: set[Client] = set()

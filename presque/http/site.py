@@ -24,7 +24,8 @@ class Site(Shared, Factory):
 
     def buildProtocol(self, addr: Any) -> Connection:
         """A connection, recorded so that a stopping daemon can wait for it."""
-        connection = Connection(self)
+        address = getattr(addr, "host", "")  # a Unix socket has none
+        connection = Connection(self, address, self.guests.admit(address))
         self.connections.add(connection)
         return connection
 

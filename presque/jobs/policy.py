@@ -7,6 +7,7 @@ with their bounds, and the table in `docs/v1.md`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
 from presque.jobs import counters
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SHORTEST_LEASE = 0.001  # seconds
 LONGEST_LEASE = 604800  # seconds: a week
 MAX_ATTEMPTS = 1000
+MOST_QUEUES = 100_000  # in a store, by default
 
 SECONDS = "seconds"
 
@@ -93,6 +95,9 @@ SETTINGS = (
             "longest wait, before it is randomized"),
     Setting("max_length", "max_length", int, "jobs", None, 1, 1000000000,
             "maximum number of ready and delayed jobs; more are refused with 429 `queue-full`"),
+    Setting("max_bytes", "max_bytes", int, "bytes", None, 1, 1000000000000,
+            "maximum memory of all jobs of the queue in Redis, estimated from a sample; more are refused with 429 "
+            "`queue-full`"),
     Setting("dead_keep.count", "dead_count", int, "jobs", 10000, 0, 10000000,
             "number of dead jobs to keep; those that died first are deleted first"),
     Setting("dead_keep.age", "dead_age", float, SECONDS, 1209600, 0, 315360000,
@@ -117,12 +122,18 @@ GROUPS = {
 _BY_NAME = {row.name: row for row in SETTINGS}
 
 
-def lua_parts() -> dict[str, str]:
-    """The Lua parts generated from the rows, and from what is counted, by name: see `presque.redis.scripts.load`."""
+def lua_parts(most_queues: int = MOST_QUEUES, partitions: int = 1) -> dict[str, str]:
+    """The Lua parts generated from the rows, from what is counted, and from the largest number of queues, by name: see
+    `presque.redis.scripts.load`. A script sees the queues of one partition alone: it may have its share, and some more
+    because names are not spread evenly.
+    """
+    share = most_queues / partitions
+    most = ceil(share + (4 * sqrt(share) + 4 if partitions > 1 else 0))
     defaults = ", ".join(filter(None, (row.lua_default() for row in SETTINGS)))
     names = ", ".join(f"'{row.stored}'" for row in SETTINGS)
     return {
         "setting_defaults": f"local setting_defaults = {{ {defaults} }}",
+        "max_queues": f"local max_queues = {most}",
         "setting_names": f"local setting_names = {{ {names} }}",
         **counters.lua_parts(),
     }

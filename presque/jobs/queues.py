@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import msgspec
-from twisted.internet.defer import succeed
+from twisted.internet.defer import fail, succeed
 
 from presque.errors import (
     Duplicate,
@@ -21,6 +21,9 @@ from presque.errors import (
     PresqueError,
     QueueFull,
     QueuePaused,
+    QueueTooLarge,
+    StoreFull,
+    TooManyQueues,
 )
 from presque.jobs import policy
 from presque.jobs.deaths import tell
@@ -41,6 +44,12 @@ if TYPE_CHECKING:
 
 HOLD = 5.0  # seconds for which a taken job is held before it is handed out again, unless the hold is extended
 MOST_AT_ONCE = 1000  # jobs that one script call takes, settles, gives back or moves
+REFUSALS: dict[bytes, type[PresqueError]] = {  # of insertions: see `parts/next_numbers.lua`
+    b"full": QueueFull,
+    b"large": QueueTooLarge,
+    b"many": TooManyQueues,
+    b"closed": NotAccepting,
+}
 REMEMBERED = 24 * 3600.0  # seconds for which an idempotency key is kept
 
 
@@ -170,6 +179,8 @@ class Queues:
         if not key and all(job.is_plain for job in jobs):
             pushed = self._push(queue, [job.payload for job in jobs])
             return pushed.addCallback(_pushed, queue, len(jobs))
+        if self._store.is_nearly_full and not key:  # a repeated insertion gets its answer
+            return fail(StoreFull())
         args = [fingerprint if key else b"", _REMEMBERED]
         for job in jobs:
             args += job.to_store()
@@ -179,6 +190,8 @@ class Queues:
 
     def _push(self, queue: str, payloads: Sequence[bytes]) -> Deferred[int]:
         """Insert jobs without options, all or none. Fires with the number of the first."""
+        if self._store.is_nearly_full:
+            return fail(StoreFull())
         if len(payloads) == 1:
             keys.check_name(queue)
             return self._pushes.call(queue, payloads[0], len(payloads[0]))
@@ -406,7 +419,7 @@ def refusal(reply: list[Reply], queue: str) -> PresqueError:
     if reply[0] == b"duplicate":
         existing = reply[1]  # 0: another of the jobs that were to be inserted
         return Duplicate(f"{queue}:{existing.decode()}" if existing else "")
-    return QueueFull() if reply[0] == b"full" else NotAccepting()
+    return REFUSALS[reply[0]]()
 
 
 def _holds(taken: Iterable[Taken]) -> tuple[str, list[bytes]]:

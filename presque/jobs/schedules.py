@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 class State(msgspec.Struct, frozen=True):
     """What a schedule has done: how many jobs it inserted, which one last, and when. `why` is why it last inserted
-    none: missed, overlap, duplicate, full or closed. Times are epoch seconds, in the store epoch ms.
+    none: missed, overlap, duplicate, full, large, many or closed. Times are epoch seconds, in the store epoch ms.
     """
 
     created_at: float = 0

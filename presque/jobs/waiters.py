@@ -12,6 +12,7 @@ which is logged once, with OutcomeUnknown.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from presque.errors import OutcomeUnknown, PresqueError, QueuePaused
+from presque.errors import OutcomeUnknown, Overloaded, PresqueError, QueuePaused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 POLL = 2.0  # seconds after which a queue with waiting consumers is checked again, even without a message
 POLL_TURN = 0.02  # seconds between turns of the poll
 POLLED = 5  # queues checked per turn; further ones are checked in later turns
+MOST = 10_000  # consumers that wait, by default
 LAST_TRIES = 1000  # tries in progress for consumers whose time is up
 
 
@@ -72,7 +74,10 @@ class Waiters:
         events: Events,
         clock: IReactorTime,
         give_back: Callable[[Taken], object],
+        most: int = MOST,
     ) -> None:
+        self.most = most  # consumers
+        self.count = 0  # of consumers that wait
         self._queues = queues
         self._events = events
         self._clock = clock
@@ -98,8 +103,9 @@ class Waiters:
     ) -> Deferred[Any]:
         """Take with `take` from the first of `queues` that has a job, or wait up to `patience` seconds until one has.
 
-        Fires with the result of `take`, without jobs when the time is over; fails as `take` does. It may be cancelled
-        while it waits; a job that was being taken then goes back.
+        Fires with the result of `take`, without jobs when the time is over; fails as `take` does, and with Overloaded
+        when there is no job and too many consumers wait already. It may be cancelled while it waits; a job that was
+        being taken then goes back.
         """
         if patience <= 0 and len(queues) == 1:
             return take(queues[0], b"")
@@ -108,6 +114,11 @@ class Waiters:
         if patience <= 0:
             return ensureDeferred(self._look(queues, take))
         waiter = _Waiter(queues, take, Deferred(lambda _: self._leave(waiter)))
+        if self.count >= self.most:
+            ensureDeferred(self._look_or_refuse(waiter))
+            return waiter.done
+        self.count += 1
+        waiter.done.addBoth(self._waits_no_more)
         if self._stopping:
             self._give_up(waiter)
             return waiter.done
@@ -117,6 +128,22 @@ class Waiters:
         else:
             ensureDeferred(self._look_and_join(waiter))
         return waiter.done
+
+    def _waits_no_more(self, result: Any) -> Any:
+        self.count -= 1
+        return result
+
+    async def _look_or_refuse(self, waiter: _Waiter) -> None:
+        """Answer with a job that is there, or with Overloaded."""
+        try:
+            taken: Taken | None = None
+            with suppress(QueuePaused):
+                taken = await self._look(waiter.queues, waiter.take)
+            if taken is None or not taken.numbers:
+                raise Overloaded("waiting")
+            self._answer(taken, waiter)
+        except Exception:
+            self._fail([waiter])
 
     async def _look(self, queues: Sequence[str], take: Callable[[str, bytes], Deferred[Any]]) -> Taken:
         """Take from one queue after another until there is a job. Raises QueuePaused only if all queues are stopped."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred
 
-from presque.errors import StoreUnavailable
+from presque.errors import Overloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class Coalesced(Generic[Shared, Own, Result]):
     results, in order, of which those that are exceptions make their call fail. They may be only the first, at least
     one: then the others are carried out again. Or it fails, and all of them do.
 
-    A call fails with StoreUnavailable while MOST_WAITING others are unanswered.
+    A call fails with Overloaded while MOST_WAITING others are unanswered.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Coalesced(Generic[Shared, Own, Result]):
     def call(self, shared: Shared, own: Own, size: int = 0) -> Deferred[Result]:
         """Fires with the result for `own`, whose size is given in bytes."""
         if self._unanswered >= MOST_WAITING:
-            return fail(StoreUnavailable())
+            return fail(Overloaded("commands"))
         self._unanswered += 1
         if self._unanswered == 1:
             return self._send_alone(shared, own)

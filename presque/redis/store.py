@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks
 
-from presque.errors import StoreError, StoreUnavailable
+from presque.errors import Overloaded, StoreError, StoreUnavailable
 from presque.redis import keys
 from presque.redis.connection import bulk
 from presque.redis.connection import gather as gather  # so that the rest of presque imports only the store
@@ -47,6 +47,7 @@ class Store:
     ) -> None:
         self.clock = clock
         self.partitions = partitions
+        self.is_nearly_full = False  # insertions are refused, see presque.redis.memory
         self._scripts = scripts
         self.checks: list[Callable[[Connection], Deferred[None]]] = []
         self.topology = OneRedis(clock, url, endpoint, scripts, self._check)
@@ -165,7 +166,9 @@ class Store:
     ) -> Deferred[Reply]:
         """Run a script with encoded keys `names`; `first` has its first `count` arguments, encoded; `args` follow."""
         connection = self.topology.connection(partition)
-        if connection is None or connection.owed >= MOST_WAITING:
+        if connection is None:
             return fail(StoreUnavailable())
+        if connection.owed >= MOST_WAITING:
+            return fail(Overloaded("commands"))
         encoded = first + b"".join([b"$%d\r\n%b\r\n" % (len(arg), arg) for arg in args])
         return connection.run(script, names, len(script.keys) + count + len(args), encoded, until)

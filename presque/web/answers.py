@@ -19,6 +19,7 @@ PROBLEM = b"application/problem+json"
 MODERN = b"/v1/"  # errors at and below this path are problems
 RETRY_AFTER = b"1"  # seconds
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE.value  # looking up a status in its enumeration takes a microsecond
+TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS.value
 
 encode = msgspec.json.Encoder().encode
 
@@ -27,7 +28,7 @@ def answer(request: Request, status: int, body: bytes, content_type: bytes = JSO
     """Set the status and headers of the answer. Returns its body."""
     request.code = status
     request.content_type = content_type
-    if status == UNAVAILABLE:
+    if status in (TOO_MANY, UNAVAILABLE):
         request.set_header(b"Retry-After", RETRY_AFTER)
     return body
 

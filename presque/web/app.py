@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.logger import Logger
@@ -18,6 +19,7 @@ from presque.errors import (
     QueueFull,
     QueuePaused,
     StoreError,
+    TooManyQueues,
     UnknownJob,
     UnknownQueue,
     UnknownSchedule,
@@ -57,9 +59,13 @@ STATUSES: tuple[tuple[type[PresqueError], int, int], ...] = (
     (UnknownSchedule, 404, 404),
     (UnknownWorker, 404, 404),
     (WrongState, 409, 409),
+    (TooManyQueues, 429, 429),
     (StoreError, 503, 503),
     (PresqueError, 400, 400),
 )
+
+VITAL = frozenset([b"/health/live", b"/health/ready", b"/metrics"])
+SETTLES = re.compile(rb"/v1/(jobs/[^/]+/(ack|nack|release|extend)|settlements|extensions)")
 
 
 def make_routes(parts: Parts) -> Routes:
@@ -73,6 +79,16 @@ def make_routes(parts: Parts) -> Routes:
     openapi.add(routes)
     _answer_what_has_no_route(routes.app)
     return routes
+
+
+def is_vital(path: bytes) -> bool:
+    """Whether requests for this path are answered beyond all limits."""
+    return path in VITAL
+
+
+def settles(path: bytes) -> bool:
+    """Whether requests for this path settle jobs, or extend their leases: they are not refused for want of memory."""
+    return SETTLES.fullmatch(path) is not None
 
 
 def admit(request: Request, route: Route) -> None:

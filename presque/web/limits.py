@@ -14,3 +14,4 @@ CURSOR = 256  # characters
 SHORTEST_TARGET = 0.1  # seconds in which the jobs of a queue are to be done
 TIMES = 100  # of a schedule told by one request
 KEY = 255  # bytes of an idempotency key
+ANSWER = 8 * 1024 * 1024  # bytes of jobs after which a take adds no more: see parts/pop.lua

@@ -55,6 +55,8 @@ SLUGS = {
     404: "not-found",
     413: "too-large",
     429: "overloaded",
+    431: "too-large",
+    503: "overloaded",
 }
 
 

@@ -7,11 +7,14 @@ from twisted.python.failure import Failure
 
 from presque.http.connection import AHEAD, IDLE, LINGER
 from presque.http.door import Door
+from presque.http.shared import Bounds
 from presque.http.site import Site
+from presque.limits import Limits
 from presque.metrics import Meter
 
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 TIMEOUT = 20.0  # seconds of a request
+BOUNDS = Bounds(1 << 20, TIMEOUT, 1 << 28, 10_000, 0)
 
 
 class Transport:
@@ -45,7 +48,7 @@ class Transport:
 class Arrival:
     """Everything that is written has arrived, unless the client takes nothing."""
 
-    is_plain = True
+    is_plain, unsent = True, 0
 
     def __init__(self, transport, closing):
         self.transport, self.taken, self.takes, self.written = transport, 0, True, 0
@@ -89,7 +92,9 @@ class Bench:
 
     def __init__(self):
         self.clock, self.asked, self.deliveries = Clock(), [], Deliveries()
-        self.site = Site(self.answer, self.explain, self.deliveries, Door(()), 1 << 20, TIMEOUT, self.clock, Meter("x"))
+        limits = Limits(self.clock)
+        shared = Door(()), BOUNDS, limits, self.clock, Meter("x", limits)
+        self.site = Site(self.answer, self.explain, self.deliveries, *shared)
         self.connection = self.site.buildProtocol(None)
         self.transport = self.connection.transport = Transport()
         self.connection.connectionMade()

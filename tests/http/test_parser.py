@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from presque.http.head import MOST_HEADERS, Malformed, TooLarge
-from presque.http.parser import LONGEST_HEADERS, LONGEST_LINE, Parser
+from presque.http.head import MOST_HEADERS, HeadTooLarge, Malformed, TooLarge
+from presque.http.parser import LONGEST_HEAD, Parser
 
 MOST = 1000  # bytes of a body
 HOST = b"Host: x\r\n"
@@ -50,7 +50,7 @@ def read_all(pieces):
             parser.feed(piece)
             while (request := read(parser)) is not None:
                 found.append(request)
-    except (Malformed, TooLarge) as wrong:
+    except (HeadTooLarge, Malformed, TooLarge) as wrong:
         found.append(type(wrong))
     return found
 
@@ -162,16 +162,26 @@ def test_requests_are_the_same_however_their_bytes_come():
         CHUNKED + b"0\r\nA : b\r\n\r\n",
         CHUNKED + b"1;" + b"x" * 70_000 + b"\r\na\r\n0\r\n\r\n",
         CHUNKED + b"0\r\n" + b"A: b\r\n" * 20_000 + b"\r\n",
-        b"GET /" + b"a" * LONGEST_LINE,
-        b"GET /" + b"a" * LONGEST_LINE + b" HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nA: " + b"a" * LONGEST_HEADERS,
-        b"GET / HTTP/1.1\r\nA: " + b"a" * LONGEST_HEADERS + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * (MOST_HEADERS + 1) + b"\r\n",
     ],
 )
 def test_what_is_not_http_is_refused_however_it_comes(data):
     assert read_all([data]) == [Malformed]
     assert read_all([data[at : at + 1] for at in range(len(data))]) == [Malformed]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /" + b"a" * LONGEST_HEAD,
+        b"GET /" + b"a" * LONGEST_HEAD + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: " + b"a" * LONGEST_HEAD,
+        b"GET / HTTP/1.1\r\nA: " + b"a" * (LONGEST_HEAD - 20) + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * (MOST_HEADERS + 1) + b"\r\n",
+    ],
+)
+def test_a_head_that_is_too_long_is_refused_however_it_comes(data):
+    assert read_all([data]) == [HeadTooLarge]
+    assert read_all([data[at : at + 1] for at in range(len(data))]) == [HeadTooLarge]
 
 
 @pytest.mark.parametrize(
@@ -197,9 +207,10 @@ def test_a_body_of_the_greatest_length_is_taken_in_chunks_of_a_byte_too():
 
 
 def test_a_head_of_the_greatest_length_is_taken():
-    line = b"GET /" + b"a" * (LONGEST_LINE - len(b"GET / HTTP/1.1")) + b" HTTP/1.1\r\n"
+    line = b"GET / HTTP/1.1\r\n"
     headers = b"a:b\r\n" * (MOST_HEADERS - 1)
-    headers += b"c:" + b"d" * (LONGEST_HEADERS - len(headers) - len(b"\r\nc:\r\n\r\n")) + b"\r\n\r\n"
+    headers += b"c:" + b"d" * (LONGEST_HEAD - len(line) - len(headers) - len(b"c:\r\n\r\n")) + b"\r\n\r\n"
+    assert len(line + headers) == LONGEST_HEAD
     assert len(read_all([line + headers])) == 1
     assert read_all([line + headers]) == read_all([line, headers])
 

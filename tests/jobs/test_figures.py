@@ -136,7 +136,7 @@ async def test_what_a_process_says_counts_for_a_while(store, session):
     session("FLUSHALL")
     processes, heard = Processes(store), []
     for name in ("old", "new"):
-        publication = Publication(processes, name, Meter(name))
+        publication = Publication(processes, name, Meter(name, ()))
         publication.heard = heard.append
         assert await publication.run_once() == 1
         if name == "old":

@@ -156,6 +156,12 @@ async def obeys_max_length(client):
     is_problem(await send(client, "queues/foo/jobs", {"payload": 2}), 429, "queue-full")
 
 
+async def obeys_max_bytes(client):
+    await set_to(client, "max_bytes", 1)
+    await insert(client, 1)
+    is_problem(await send(client, "queues/foo/jobs", {"payload": 2}), 429, "queue-full")
+
+
 async def dead(client):
     return (await client.get("/v1/queues/foo")).json["dead"]
 

@@ -14,6 +14,7 @@ DEFAULTS = {
     "lease": 60,
     "max_attempts": 5,
     "max_length": None,
+    "max_bytes": None,
     "redeliver_after": None,
     "accepting": True,
     "expired": "drop",

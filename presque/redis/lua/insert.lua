@@ -3,7 +3,7 @@
 --        (ms), then for each job: due (epoch ms, +ms from now, or ''), its options (a MessagePack map as in a record, or ''; with
 --        `expires_in` (ms from now) in the place of `expires`), payload
 -- Reply  {'inserted', 'fingerprint first-number letter-for-each-job'}, with letters r(eady) or d(elayed); for a repeated
---        key, what the first request got. Or {'duplicate', number}, {'full'}, or {'closed'}
+--        key, what the first request got. Or {'duplicate', number}, {'full'}, {'large'}, {'many'}, or {'closed'}
 local q, queues, due, floor, ready, front, behind, delayed, jobs, uniq, expiring, waiting, remembered = unpack(KEYS)
 --@include now
 --@include insert

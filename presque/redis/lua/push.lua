@@ -1,7 +1,7 @@
 -- Inserts jobs without options, due at once, all or nothing.
 -- ARGV   given up at (epoch ms), queue, payload, payload, …; and '' if they are of several callers: if they cannot all be inserted,
 --        each is inserted alone, and this refusal is not counted
--- Reply  the number of the first job, the others have the following ones; or {'full'}, or {'closed'}
+-- Reply  the number of the first job, the others have the following ones; or {'full'}, {'large'}, {'many'}, or {'closed'}
 local q, queues, floor, ready, front, behind, delayed, jobs, waiting = unpack(KEYS)
 --@include now
 --@include next_numbers

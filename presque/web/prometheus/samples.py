@@ -99,7 +99,8 @@ class Collected:
 
     def _add_limits(self, process: str, said: Figures) -> None:
         for limit, (maximum, used, refused) in said.limits.items():
-            self.add("presque_limit", maximum, process=process, limit=limit)
+            if maximum is not None:
+                self.add("presque_limit", maximum, process=process, limit=limit)
             if used is not None:
                 self.add("presque_limit_used", used, process=process, limit=limit)
             self.add("presque_limit_refused_total", refused, process=process, limit=limit)

@@ -143,6 +143,8 @@ def _add_reservation(routes: Routes, leases: Leases, waiting: Waiters, deliverie
         def compose(leased: Leased) -> bytes:
             return json(request, Reservation(_reserved(leased)))
 
+        if asked.max > 1:
+            request.connection.check_room(limits.ANSWER)
         again = key and len(names) > 1  # with a single queue, `take` itself finds the jobs leased before
         taking = Deferred.fromCoroutine(take_again()) if again else waiting.take(names, take, wait)
         return deliveries.deliver(request, taking, wait > 0, compose)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from presque.errors import Duplicate, NotAccepting, QueueFull
+from presque.errors import Duplicate, NotAccepting, QueueFull, TooManyQueues
 from presque.jobs import cron, times
 from presque.jobs.records import DEFAULT_PRIORITY
 from presque.web import params
@@ -33,6 +33,8 @@ REASONS = {
     "overlap": "the previous job is unfinished",
     "duplicate": Duplicate.message,
     "full": QueueFull.message,
+    "large": QueueFull.message,
+    "many": TooManyQueues.message,
     "closed": NotAccepting.message,
 }
 

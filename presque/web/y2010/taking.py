@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from presque.web import limits
 from presque.web.answers import error
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def take(
     def compose_or_refuse(taken: Taken) -> bytes:
         return compose(request, taken.payloads) if taken.payloads else error(request, 404, "no job")
 
+    if limit > 1:
+        request.connection.check_room(limits.ANSWER)
     queues = parts.queues
     taking = parts.waiting.take([queue], lambda name, daemon: queues.take(name, limit, worker, daemon), wait)
     return parts.deliveries.deliver(request, taking, wait > 0, compose_or_refuse)

@@ -1,7 +1,7 @@
 -- Inserts `count` jobs, all or nothing. `spec(i)`, for i from 1, returns for each: when it is due (epoch ms, '' at once), its
 -- options (a map or nothing: see `jobs` in presque.redis.keys) and its payload. Returns the number of the first, which the others
 -- follow, and a letter for each: r(eady) or d(elayed). Or, if nothing was inserted, {'duplicate', the job that has the uniq key
--- already, or 0 if it is one of these}, {'full'}, or {'closed'} if the queue accepts none.
+-- already, or 0 if it is one of these}, {'full'}, {'large'}, {'many'}, or {'closed'}: see `next_numbers`.
 
 --@include in_bulk
 --@include make_record
