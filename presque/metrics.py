@@ -86,8 +86,8 @@ class Figures(msgspec.Struct, omit_defaults=True):
 
 
 class Meter:
-    """What this process counts. Other parts add to `auth_failures`, set `certificate_not_after` (epoch seconds), and
-    put their own into `values`: functions by a name that `presque.web.prometheus.families` has.
+    """What this process counts. Other parts put their own figures into `values`: functions by a name that
+    `presque.web.prometheus.families` has.
     """
 
     def __init__(self, name: str, limits: Iterable[Limit]) -> None:
@@ -96,8 +96,6 @@ class Meter:
         self.requests: dict[tuple[str, bytes, int], int] = {}
         self.seconds: dict[str, Timing] = {}  # by scope
         self.clients_gone = 0  # before they were answered
-        self.auth_failures = 0
-        self.certificate_not_after: float | None = None
         self.values: dict[str, Callable[[], float]] = {}
         self.scripts: Callable[[], dict[str, tuple[int, float]]] = dict
         self.waiting: Callable[[], dict[str, int]] = dict
@@ -127,9 +125,6 @@ class Meter:
         """All figures, as they are now."""
         values = {name: float(read()) for name, read in self.values.items()}
         values |= {"presque_http_client_gone_total": self.clients_gone, **_of_the_process()}
-        values["presque_auth_failures_total"] = self.auth_failures
-        if self.certificate_not_after is not None:
-            values["presque_certificate_not_after_seconds"] = self.certificate_not_after
         return Figures(
             self.name,
             {"version": __version__, "python": platform.python_version()},

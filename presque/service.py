@@ -77,6 +77,7 @@ from presque.web.app import admit, explain, is_vital, make_routes, settles
 from presque.web.auth import Judge
 from presque.web.parts import Parts
 from presque.web.prometheus.exposition import Exposition
+from presque.web.wrong_tokens import AT_ONCE as WRONG_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -134,7 +135,9 @@ class Daemon(Root):
         self.table = Table(self.routes, admit, self._explain, error)
         self.judge = None
         if settings.tokens:
-            self.judge = Judge(settings.tokens, self.table.route, time, reactor.seconds)
+            self.judge = Judge(settings.tokens, self.table.route, time, reactor.seconds, self.limits.refuse)
+            if settings.tls_client_ca:
+                self.judge.sessions = self.judge.by_certificate
             self.on_reload(self._reload_tokens)
         door = Door(settings.host if self.judge is None else (ANY,))  # a page whose name was rebound has no token
         bounds, judge = _bounds(settings), None if self.judge is None else self.judge.refusal
@@ -167,6 +170,7 @@ class Daemon(Root):
         add("queues", settings.max_queues, "--max-queues")
         add("queue-length", None, "max_length of the queue")
         add("queue-bytes", None, "max_bytes of the queue")
+        add("wrong-tokens", WRONG_TOKENS)
         add("store-memory", None, "--max-store-memory", lambda: self.memory.used)
         add(
             "free-disk", settings.min_free, "--min-free", lambda: None if self.server is None else self.server.room.free
@@ -231,7 +235,10 @@ class Daemon(Root):
             "presque_store_reconnects_total": lambda: max(0, commands.connections_made - 1),
             "presque_mover_lag_seconds": mover.lag,
             "presque_reactor_lag_seconds": lambda: self._lag.seconds,
+            "presque_auth_failures_total": lambda: 0 if self.judge is None else self.judge.wrong_tokens.count,
         }
+        if certificate := self.certificate:
+            self.meter.values["presque_certificate_not_after_seconds"] = lambda: certificate.not_after
 
     def _register_loop(
         self,

@@ -42,6 +42,8 @@ CHALLENGE = ((b"WWW-Authenticate", b'Bearer realm="presque", Basic realm="presqu
 
 NOBODY = Token("", "", ())  # of a request that needs none: what it is told of queues is nothing
 
+LIMIT = "wrong-tokens"  # its name
+
 # Why a request has no token.
 MISSING = "send a token: Authorization: Bearer presque_…"
 WRONG = "the token is not valid"
@@ -52,6 +54,7 @@ ELSEWHERE = "the token is not valid from this address"
 class Judge:
     """Admits requests with the tokens of a file, or tells why not. `find(request)` is the route of a request and the
     values of its path variables; `now()` the time in epoch seconds, and `seconds()` one that is never set back.
+    `limited(name)` counts a refusal because of that limit.
 
     `sessions(request)` is where a request without the header has its token from: a cookie, or a client's certificate.
     It returns None, or a token of `tokens`, which is then judged like any other.
@@ -65,9 +68,11 @@ class Judge:
         find: Callable[[Request], tuple[Route, list[str]] | None],
         now: Callable[[], float],
         seconds: Callable[[], float],
+        limited: Callable[[str], object] = lambda limit: None,
     ) -> None:
         self._path = path
         self._find = find
+        self._limited = limited
         self.now = now
         self.tokens: Tokens = read(path)
         self.sessions: Callable[[Request], Token | None] = lambda request: None
@@ -75,6 +80,11 @@ class Judge:
         self._remembered: dict[bytes, Token] = {}  # the value of a header -> its token
         self._told: set[str] = set()  # names of tokens of which the log says why they are refused
         self._admitted: dict[tuple[bytes, bytes, bytes], Token] = {}  # a header, a method and a target -> the token
+
+    def by_certificate(self, request: Request) -> Token | None:
+        """The token that the client's certificate names: for `sessions`."""
+        name = request.connection.client_name
+        return None if name is None else self.tokens.by_name.get(name)
 
     def reload(self) -> bool:
         """Read the file again. If it cannot be used, everything stays as it was. Returns whether it could."""
@@ -169,6 +179,7 @@ class Judge:
         wait = 0.0 if why is MISSING else self.wrong_tokens.wait(address)  # none at all is no guess
         if not wait:
             return Refusal(401, why if is_modern(request.path) else "unauthorized", CHALLENGE)
+        self._limited(LIMIT)
         if self.wrong_tokens.is_news(address):
             self._log.warn(
                 "too many wrong tokens from {address}: further ones get 429, right ones are served",
