@@ -53,8 +53,10 @@ def test_every_option_is_in_its_table():
     for row in TABLE:
         option = row.name if row.is_flag else f"{row.name} {row.value}"
         assert re.search(rf"^\| `--{re.escape(option)}` \|", README, re.MULTILINE), row.name
-        if row.default and not row.is_flag:
-            assert re.search(rf"^\| `--{row.name} .*\| `?{re.escape(row.default)}`? \|", README, re.MULTILINE), row.name
+        if row.default:
+            assert re.search(rf"^\| `--{row.name}[ `].*\| `?{re.escape(row.default)}`? \|", README, re.MULTILINE), (
+                row.name
+            )
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -111,6 +111,10 @@ EACH = [
     ("max-waiting", "0", 0),
     ("max-queues", "1000000", 1_000_000),
     ("max-store-memory", "99.5", 99.5),
+    ("log-format", "json", "json"),
+    ("log-level", "debug", "debug"),
+    ("access-log", "on", True),
+    ("access-log", "0", False),
 ]
 
 
@@ -171,6 +175,9 @@ REFUSED = [
     ("max-waiting", "x"),
     ("max-queues", "0"),
     ("max-store-memory", "101"),
+    ("log-format", "xml"),
+    ("log-level", "warning"),
+    ("access-log", "maybe"),
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),
