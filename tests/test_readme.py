@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 V1 = (ROOT / "docs" / "v1.md").read_text()
 OLD = (ROOT / "docs" / "http-2010.md").read_text()
 PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "tests/acceptance/README.md"]
-PAGES += [f"docs/{name}.md" for name in ("v1", "http-2010", "operations", "performance", "design")]
+PAGES += [f"docs/{name}.md" for name in ("v1", "http-2010", "operations", "performance", "design", "metrics")]
 
 
 def examples(text):
