@@ -19,7 +19,10 @@ V1 = (ROOT / "docs" / "v1.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 OLD = (ROOT / "docs" / "http-2010.md").read_text()
 PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "tests/acceptance/README.md"]
-PAGES += [f"docs/{name}.md" for name in ("v1", "http-2010", "tokens", "operations", "performance", "design")]
+PAGES += [
+    f"docs/{name}.md"
+    for name in ("v1", "http-2010", "tokens", "limits", "metrics", "operations", "performance", "design")
+]
 
 
 def examples(text):

@@ -1,8 +1,9 @@
 -- Begins a take (statements, not a function). If the queue hands nothing out, records that the daemon ('' for none) waits, and
 -- replies 0. Else moves jobs that have come due, run out or expired. `moved` is how many became ready, `at` when the queue is
--- to be moved next, `has_priorities` whether any job has one; `lease` and `max_attempts` are the settings, if they were set.
-local facts = redis.call('HMGET', q, 'at', 'off', 'classes', 'lease', 'max_attempts')
-local at, off, has_priorities, lease, max_attempts = unpack(facts)
+-- to be moved next, `has_priorities` whether any job has one; `lease` and `max_attempts` are the settings, if they were set; `out`
+-- and `waited` are counters.
+local facts = redis.call('HMGET', q, 'at', 'off', 'classes', 'out', 'wait', 'lease', 'max_attempts')
+local at, off, has_priorities, out, waited, lease, max_attempts = unpack(facts)
 if off then
   --@include wait
   wait(daemon)

@@ -33,19 +33,24 @@ if not is_done then
   error(why, 0)
 end
 if taken > 0 then
-  --@include count_time
-  --@include tally
-  local added, since = { out = taken }, records
+  --@include time_bucket
+  local since, waits = records, {}
   if ranks then
     --@include ready_since
     since = ready_since(records, ranks)
   end
+  out, waited = (out or 0) + taken, waited or 0
   for i = 1, taken do
     if since[i] then
-      count_time(added, 'wait', math.max(0, now - since[i]:sub(1, 13)))
+      local wait = math.max(0, now - since[i]:sub(1, 13))
+      local bucket = time_bucket(wait)
+      waited, waits[bucket] = waited + wait, (waits[bucket] or 0) + 1
     end
   end
-  tally(added)
+  redis.call('HSET', q, 'out', out, 'wait', waited) -- in one command, which costs little more than one of them
+  for bucket, count in pairs(waits) do
+    redis.call('HINCRBY', q, 'wait' .. bucket, count)
+  end
   if not at or tonumber(at) > deadline then
     --@include visit_by
     visit_at(queue, deadline)
