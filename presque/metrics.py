@@ -108,9 +108,10 @@ class Meter:
             return
         key = (route.path, request.method, request.code)
         self.requests[key] = self.requests.get(key, 0) + 1
-        timing = self.seconds.get(route.scope)
+        scope = route.scope.partition(":")[0]
+        timing = self.seconds.get(scope)
         if timing is None:
-            timing = self.seconds[route.scope] = Timing()
+            timing = self.seconds[scope] = Timing()
         seconds = now - request.began - request.waited
         timing.seconds += seconds
         timing.buckets[bisect_left(BOUNDS, seconds)] += 1

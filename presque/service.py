@@ -81,6 +81,7 @@ from presque.web.wrong_tokens import AT_ONCE as WRONG_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
+    from pathlib import Path
 
     from twisted.internet.interfaces import IListeningPort
     from twisted.python.failure import Failure
@@ -133,35 +134,45 @@ class Daemon(Root):
         told = self.health.checks, *self._make_figures()
         self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, *told))
         self.table = Table(self.routes, admit, self._explain, error)
-        self.judge = None
-        if settings.tokens:
-            self.judge = Judge(settings.tokens, self.table.route, time, reactor.seconds, self.limits.refuse)
-            if settings.tls_client_ca:
-                self.judge.sessions = self.judge.by_certificate
-            self.on_reload(self._reload_tokens)
-        door = Door(settings.host if self.judge is None else (ANY,))  # a page whose name was rebound has no token
-        bounds, judge = _bounds(settings), None if self.judge is None else self.judge.refusal
-        shared = bounds, self.limits, reactor, self.meter, judge
-        self.site = Site(self.table.answer, error_body, self.deliveries, door, *shared)
-        self.site.is_vital, self.site.settles = is_vital, settles
-        self._add_limits(bounds)
+        self.judge = self._make_judge() if settings.tokens else None
+        self.site = self._make_site()
         self.certificate = certificate_of(settings)
         self._endpoints = [(server_endpoint(reactor, text), text.startswith(OVER_TLS)) for text in settings.listen]
-        if settings.access_log:
-            self.site.access = Access(reactor)
         self.conversion = Conversion(self.store, self.record)
         self._register_parts()
         self._wire_meter()
 
-    def _add_limits(self, bounds: Bounds) -> None:
+    def _make_judge(self) -> Judge:
+        """What decides who may do what."""
+        settings, clock = self.settings, self._reactor
+        judge = Judge(cast("Path", settings.tokens), self.table.route, time, clock.seconds, self.limits.refuse)
+        if settings.tls_client_ca:
+            judge.sessions = judge.by_certificate
+        self.on_reload(self._reload_tokens)
+        return judge
+
+    def _make_site(self) -> Site:
+        """What makes connections."""
+        settings, bounds = self.settings, _bounds(self.settings)
+        door = Door(settings.host if self.judge is None else (ANY,))  # a page whose name was rebound has no token
+        refusal = None if self.judge is None else self.judge.refusal
+        shared = bounds, self.limits, self._reactor, self.meter, refusal
+        site = Site(self.table.answer, error_body, self.deliveries, door, *shared)
+        site.is_vital, site.settles = is_vital, settles
+        if settings.access_log:
+            site.access = Access(self._reactor)
+        self._add_limits(bounds, site)
+        return site
+
+    def _add_limits(self, bounds: Bounds, site: Site) -> None:
         """Add the limits in the order of `docs/limits.md`."""
-        settings, add, guests = self.settings, self.limits.add, self.site.guests
+        settings, add, guests = self.settings, self.limits.add, site.guests
         add("connections", bounds.connections, "--max-connections", lambda: guests.count)
         each = settings.max_connections_per_address or None
         add("connections-per-address", each, "--max-connections-per-address", lambda: guests.largest)
         add("head", LONGEST_HEAD)
         add("body", settings.max_body, "--max-body")
-        add("buffered", settings.max_buffered, "--max-buffered", lambda: self.site.buffers.used)
+        add("buffered", settings.max_buffered, "--max-buffered", lambda: site.buffers.used)
         add("request-time", settings.request_timeout, "--request-timeout")
         add("unread-answer", settings.request_timeout, "--request-timeout")
         add("idle", IDLE)
@@ -170,11 +181,11 @@ class Daemon(Root):
         add("queues", settings.max_queues, "--max-queues")
         add("queue-length", None, "max_length of the queue")
         add("queue-bytes", None, "max_bytes of the queue")
-        add("wrong-tokens", WRONG_TOKENS)
         add("store-memory", None, "--max-store-memory", lambda: self.memory.used)
         add(
             "free-disk", settings.min_free, "--min-free", lambda: None if self.server is None else self.server.room.free
         )
+        add("wrong-tokens", WRONG_TOKENS)
 
     def _explain(self, request: Request, failure: Failure) -> bytes:
         """The answer to the failure of a route; if a limit is the reason, it is counted."""

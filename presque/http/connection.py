@@ -266,19 +266,9 @@ class Connection(Protocol):
         request.is_answered = True
         now = self.site.clock.seconds()
         self.site.meter.answered(request, now)
-        head = _head(request.code, request.content_type, request.version, not request.is_last)
-        fields = (
-            b"".join([b"%b: %b\r\n" % field for field in request.answer_headers]) if request.answer_headers else b""
-        )
         if self.site.access is not None:
             self.site.access.answered(request, len(body))
-        if request.has_id:
-            fields += FIELD % request.id
-        if request.code != 204:
-            fields += b"Content-Length: %d\r\n" % len(body)
-        if request.method == b"HEAD":
-            body = b""
-        data, delivery = b"%b%b%b\r\n%b" % (head, self.site.date(), fields, body), request.delivery
+        data, delivery = self._message(request, body), request.delivery
         if delivery is None:
             self.arrival.write(data)
         else:
@@ -300,6 +290,18 @@ class Connection(Protocol):
                 self._more = self.site.clock.callLater(0, self._go_on)
             else:
                 self._go_on()
+
+    def _message(self, request: Request, body: bytes) -> bytes:
+        """The answer as it is sent."""
+        head = _head(request.code, request.content_type, request.version, not request.is_last)
+        fields = (
+            b"".join([b"%b: %b\r\n" % field for field in request.answer_headers]) if request.answer_headers else b""
+        )
+        if request.has_id:
+            fields += FIELD % request.id
+        if request.code != 204:
+            fields += b"Content-Length: %d\r\n" % len(body)
+        return b"%b%b%b\r\n%b" % (head, self.site.date(), fields, b"" if request.method == b"HEAD" else body)
 
     def _may_drop(self, request: Request) -> bool:
         """Whether an answer may be replaced by a refusal: nothing was done, or what was done can be undone."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 from twisted.internet.defer import fail, succeed
@@ -203,7 +203,7 @@ class Queues:
         def each_alone(failed: Failure) -> Deferred[list[int | Exception]]:
             failed.trap(QueueFull)
             if len(payloads) == 1:
-                return succeed([QueueFull()])
+                return succeed([cast("Exception", failed.value)])
             asked = [self._store.on_queue("push", queue, payload) for payload in payloads]
             return settled([each.addCallback(_first_number, queue) for each in asked])
 

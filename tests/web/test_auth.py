@@ -102,7 +102,7 @@ def refused(received, modern):
     kind = b"application/problem+json" if modern else b"application/json"
     assert b"\r\nContent-Type: %b\r\n" % kind in first
     if modern:
-        assert set(said) == {"type", "title", "status", "detail"}
+        assert set(said) == {"type", "title", "status", "detail", "request_id"}
         assert said["status"] == int(first.split()[1])
         return said["status"], said["type"]
     return int(first.split()[1]), said

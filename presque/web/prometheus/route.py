@@ -18,7 +18,7 @@ def add(routes: Routes, exposition: Exposition) -> None:
     """Declare the route."""
 
     @routes.at(
-        "GET", "/metrics", summary="All figures, for Prometheus.", name="getMetrics", answers={200: str}, scope="read"
+        "GET", "/metrics", summary="All figures, for Prometheus.", name="getMetrics", answers={200: str}, scope="read:*"
     )
     async def metrics(request: Request) -> bytes:
         return answer(request, 200, await exposition.text(), TEXT)
