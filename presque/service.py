@@ -15,13 +15,21 @@ from presque.background.conversion import Conversion
 from presque.background.forgetting import AT_ONCE, forget_silent, tick
 from presque.background.loop import Loop
 from presque.background.mover import Mover
+from presque.background.redis_facts import EVERY as READ_EVERY
+from presque.background.redis_facts import RedisFacts
+from presque.background.sampler import AT_ONCE as SAMPLES_AT_ONCE
+from presque.background.sampler import EVERY as SAMPLE_EVERY
+from presque.background.sampler import Sampler
 from presque.background.schedules import Firing
 from presque.http import arrival
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
 from presque.http.site import Site
 from presque.http.table import Table
+from presque.jobs.consumers import Consumers
+from presque.jobs.diagnosis import Diagnosis
 from presque.jobs.events import Events
+from presque.jobs.history import History
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases
 from presque.jobs.policy import lua_parts
@@ -43,6 +51,7 @@ from presque.redis.url import endpoint_for
 from presque.web.answers import error, error_body
 from presque.web.app import admit, explain, make_routes
 from presque.web.parts import Parts
+from presque.web.system import Fixed, System
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -81,12 +90,15 @@ class Daemon(Root):
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
         self.schedules = Schedules(self.store)
+        self.history = History(self.store)
         self.deliveries = Deliveries(self.queues, reactor)
         self.store.topology.commands.stepped = self._redis_stepped
         self.events = Events(self.store.topology.listener)
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
-        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
+        self.redis_facts = RedisFacts(self.store)
+        told = Consumers(self.store, self.workers), Diagnosis(self.store), self.history, self._make_system()
+        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, *told))
         self.table = Table(self.routes, admit, explain, error)
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
@@ -116,9 +128,18 @@ class Daemon(Root):
         self._register_loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE)
         self._register_loop("schedules", Firing(self.schedules).run_once, settings.tick, 1)
         self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
+        self._register_loop("sampler", Sampler(self.history).run_once, SAMPLE_EVERY, SAMPLES_AT_ONCE)
+        self._register_loop("facts of Redis", self.redis_facts.run_once, READ_EVERY, sys.maxsize)
         self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
         self.site.changed = self.deliveries.changed = self.changed
         self.register("the site", self._listen, self._drain)
+
+    def _make_system(self) -> System:
+        """What `GET /v1/system` tells."""
+        settings, clock, started_at = self.settings, self._reactor, self._reactor.seconds()
+        limits = Fixed("body", settings.max_body), Fixed("request-time", settings.request_timeout)
+        redis = self.redis_facts
+        return System(lambda: clock.seconds() - started_at, settings.processes, lambda: redis.facts, limits)
 
     def _register_loop(
         self,

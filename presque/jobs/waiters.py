@@ -89,6 +89,10 @@ class Waiters:
     def __len__(self) -> int:
         return len({waiter for line in self._lines.values() for waiter in line.waiters})
 
+    def by_queue(self) -> dict[str, int]:
+        """How many consumers wait, by queue; one that waits on several counts on each."""
+        return {line.queue: len(line.waiters) for line in self._lines.values()}
+
     def take(
         self, queues: Sequence[str], take: Callable[[str, bytes], Deferred[Any]], patience: float
     ) -> Deferred[Any]:

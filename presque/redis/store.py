@@ -80,6 +80,18 @@ class Store:
         self.topology.beat()
         return 0
 
+    async def info(self) -> dict[str, str]:
+        """What Redis says of itself in INFO, by name. Raises StoreUnavailable."""
+        connection = next(iter(self.topology.connections), None)
+        if connection is None:
+            raise StoreUnavailable
+        try:
+            told: bytes = await connection.execute_command("INFO")
+        except Exception as wrong:
+            raise StoreUnavailable(str(wrong)) from wrong
+        lines = [line.partition(":") for line in told.decode(errors="replace").splitlines()]
+        return {name: value for name, colon, value in lines if colon}
+
     def on_queue(
         self, verb: str, queue: str, *args: bytes, until: bytes | None = None, key: bytes = b""
     ) -> Deferred[Reply]:

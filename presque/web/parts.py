@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from presque.http.deliveries import Deliveries
+    from presque.jobs.consumers import Consumers
+    from presque.jobs.diagnosis import Diagnosis
+    from presque.jobs.history import History
     from presque.jobs.jobs import Jobs
     from presque.jobs.leases import Leases
     from presque.jobs.queue_list import QueueList
@@ -13,10 +16,11 @@ if TYPE_CHECKING:
     from presque.jobs.schedules import Schedules
     from presque.jobs.waiters import Waiters
     from presque.jobs.workers import Workers
+    from presque.web.system import System
 
 
 class Parts(NamedTuple):
-    """The parts that routes call, and the maximum size of a body in bytes."""
+    """The parts that routes call, the maximum size of a body in bytes, and what operators ask."""
 
     queues: Queues
     queue_list: QueueList
@@ -27,3 +31,7 @@ class Parts(NamedTuple):
     waiting: Waiters
     deliveries: Deliveries
     max_body: int
+    consumers: Consumers
+    diagnosis: Diagnosis
+    history: History
+    system: System

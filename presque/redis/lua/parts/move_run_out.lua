@@ -14,8 +14,11 @@ local function spread(id) -- a deterministic chance (0 to 1) that differs by job
   return ((tonumber(id) % 9973) * 7919 + now) % 1000 / 1000
 end
 
+local ran_out = 0 -- leases
+
 -- Counts the attempt of a job. Returns whether it is ready again, else it waits or is dead.
 local function run_out_lease(queue, id, mark, text)
+  ran_out = ran_out + 1
   redis.call('HINCRBY', q, 'failed', 1)
   local count, map = count_attempt(id, text, 'the lease ran out')
   if not count then
@@ -73,6 +76,10 @@ local function move_run_out(queue, limit)
     redis.call('ZREM', held, member)
     local ready_again, count = run_out_hold(queue, member)
     again, all = again + ready_again, all + count
+  end
+  if ran_out > 0 then
+    --@include note_run_outs
+    note_run_outs(ran_out)
   end
   return again, all
 end
