@@ -87,8 +87,8 @@ A partition's own keys, `presque:{<partition>}/<name>`:
     schedule_names ZSET "<queue>/<name>" -> 0, so sorted as texts. They outlive the deletion of the queue
 
     sampling   HASH  how far the histories are: `minute` that was sampled last; `after`, the queue after which to go on,
-                     and `sums` so far (a MessagePack list), while more queues are to be sampled; `has_all` once each
-                     queue has been
+                     and `sums` so far (a MessagePack list), while more queues are to be sampled; `has_all` if each
+                     queue without a history is a new one
     all_history HASH as `history`, of all queues together; in `last` only what was at the end is counted
 
     idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day

@@ -16,7 +16,7 @@ if not after then
   if minute == ended or is_empty then
     return { 0, ended, is_empty and 1 or 0 }
   end
-  minute, after = ended, ''
+  minute, after, has_all = ended, '', has_all or ARGV[3] == '1'
 end
 -- Since the last sample: inserted, ended, failed, died; now: ready, delayed, leased, dead, age of the oldest.
 sums = sums and cmsgpack.unpack(sums) or { 0, 0, 0, 0, 0, 0, 0, 0, 0 }
@@ -41,7 +41,7 @@ local function sample(name)
     return
   end
   local key = prefix .. name .. ':history'
-  local has_changed, passed = compared(key, figures, has_all or ARGV[3] == '1')
+  local has_changed, passed = compared(key, figures, has_all)
   for i = 1, 8 do
     sums[i] = sums[i] + (i <= 4 and passed[i] or figures[i])
   end
@@ -57,6 +57,9 @@ for _, name in ipairs(names) do
   pcall(sample, name) -- of a queue whose keys have a wrong type there is no history
 end
 if #names == most then
+  if has_all then
+    redis.call('HSET', sampling, 'has_all', 1)
+  end
   redis.call('HSET', sampling, 'minute', minute, 'after', names[#names], 'sums', cmsgpack.pack(sums))
   return { 1, minute, 0 }
 end
