@@ -95,10 +95,8 @@ async def test_a_worker_is_told_of_a_queue_on_which_it_is_not_registered_too(cli
     await insert(client, 1, queue="bar")
     await reserve(client, "bar", worker_id="w1")
     found, _ = await workers(client)
-    assert [(each["id"], each["registered"], held(each)) for each in found] == [
-        ("w1", True, []),
-        ("w1", False, ["bar:1"]),
-    ]
+    told = [(each["id"], each["registered"], held(each)) for each in found]
+    assert told == [("w1", True, []), ("w1", False, ["bar:1"])]
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))

@@ -47,7 +47,7 @@ async def test_it_answers_while_redis_is_away(redises):
     await daemon.started
     client = Client(port_of(daemon))
     try:
-        redis.stop()
+        redis.kill()
 
         async def is_away():
             answer = await client.get("/v1/system")
