@@ -22,6 +22,11 @@ from presque.background.loop import Loop
 from presque.background.mover import Mover
 from presque.background.publication import PUBLISH, Publication
 from presque.background.reactor_lag import ReactorLag
+from presque.background.redis_facts import EVERY as READ_EVERY
+from presque.background.redis_facts import RedisFacts
+from presque.background.sampler import AT_ONCE as SAMPLES_AT_ONCE
+from presque.background.sampler import EVERY as SAMPLE_EVERY
+from presque.background.sampler import Sampler
 from presque.background.schedules import Firing
 from presque.errors import StoreFull
 from presque.http import arrival
@@ -35,8 +40,11 @@ from presque.http.parser import LONGEST_HEAD
 from presque.http.shared import Bounds
 from presque.http.site import Site
 from presque.http.table import Table
+from presque.jobs.consumers import Consumers
+from presque.jobs.diagnosis import Diagnosis
 from presque.jobs.events import Events
 from presque.jobs.figures import QueuesFigures
+from presque.jobs.history import History
 from presque.jobs.jobs import Jobs
 from presque.jobs.leases import Leases
 from presque.jobs.policy import lua_parts
@@ -77,6 +85,7 @@ from presque.web.app import admit, explain, is_vital, make_routes, settles
 from presque.web.auth import Judge
 from presque.web.parts import Parts
 from presque.web.prometheus.exposition import Exposition
+from presque.web.system import System
 from presque.web.wrong_tokens import AT_ONCE as WRONG_TOKENS
 
 if TYPE_CHECKING:
@@ -121,6 +130,7 @@ class Daemon(Root):
         self.leases = Leases(self.store, random.SystemRandom().random, lambda: secrets.token_urlsafe(12))
         self.workers = Workers(self.store)
         self.schedules = Schedules(self.store)
+        self.history = History(self.store)
         self.deliveries = Deliveries(self.queues, reactor)
         self.store.topology.commands.stepped = self._redis_stepped
         self.events = Events(self.store.topology.listener)
@@ -128,11 +138,13 @@ class Daemon(Root):
         self.condition = Condition(self.store.topology.commands, reactor)
         self.limits = Limits(reactor)
         self.meter = Meter(f"{socket.gethostname()}:{os.getpid()}", self.limits)
+        self.redis_facts = RedisFacts(self.store)
         self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
         self.health = Health(self.condition, self.loops, reactor)
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
         told = self.health.checks, *self._make_figures()
-        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, *told))
+        asked = Consumers(self.store, self.workers), Diagnosis(self.store), self.history, self._make_system()
+        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, *told, *asked))
         self.table = Table(self.routes, admit, self._explain, error)
         self.judge = self._make_judge() if settings.tokens else None
         self.site = self._make_site()
@@ -217,6 +229,8 @@ class Daemon(Root):
         self._register_loop("schedules", Firing(self.schedules).run_once, settings.tick, 1)
         self._register_loop("the record of the store", keep, LOOK_EVERY, sys.maxsize)
         self._register_loop("the memory of the store", self.memory.look, LOOK_AT_MEMORY, sys.maxsize)
+        self._register_loop("sampler", Sampler(self.history).run_once, SAMPLE_EVERY, SAMPLES_AT_ONCE)
+        self._register_loop("facts of Redis", self.redis_facts.run_once, READ_EVERY, sys.maxsize)
         self._register_loop("forgetting", forget, tick(settings.worker_keep), AT_ONCE)
         if self.certificate is not None:
             self._register_loop("the certificate", self.certificate.look, LOOK_AT_CERTIFICATE, sys.maxsize)
@@ -250,6 +264,16 @@ class Daemon(Root):
         }
         if certificate := self.certificate:
             self.meter.values["presque_certificate_not_after_seconds"] = lambda: certificate.not_after
+
+    def _make_system(self) -> System:
+        """What `GET /v1/system` tells."""
+        clock, started_at, redis = self._reactor, self._reactor.seconds(), self.redis_facts
+
+        def certificate_end() -> float | None:
+            return None if self.certificate is None else self.certificate.not_after
+
+        uptime, processes = lambda: clock.seconds() - started_at, self.settings.processes
+        return System(uptime, processes, lambda: redis.facts, self.limits, certificate_end)
 
     def _register_loop(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from presque.errors import (
@@ -22,6 +21,7 @@ from presque.errors import (
 )
 from presque.jobs.queues import MOST_AT_ONCE
 from presque.jobs.records import created_at, live_of, options_of, payload_of
+from presque.jobs.words import clock, number, unasked_since
 from presque.redis.units import milliseconds, seconds
 
 if TYPE_CHECKING:
@@ -100,8 +100,6 @@ class Never:
 
 NEVER = Never()
 ALL = Match()
-
-LAST_DATE = 253402300799  # epoch seconds: the last one whose year has four digits
 
 _CURSOR = re.compile(r"[0-9]{1,17}:[0-9]{1,17}", re.ASCII)
 _MOST = b"%d" % MOST_AT_ONCE
@@ -216,18 +214,20 @@ def _found(reply: Reply, queue: str) -> Job:
         raise WrongState
     if not reply:
         raise UnknownJob
-    row, off, before = reply
+    row, off, before, unasked = reply
     job = _job(queue, row)
-    return replace(job, why=_why(job, off.decode(), before))
+    return replace(job, why=_why(job, off.decode(), before, unasked))
 
 
-def _why(job: Job, off: str, before: int) -> Why | None:
-    """Why the job is where it is. `off` is why the queue hands nothing out, `before` how many jobs are before it."""
+def _why(job: Job, off: str, before: int, unasked: int) -> Why | None:
+    """Why the job is where it is. `off` is why the queue hands nothing out, `before` how many jobs are before it, and
+    `unasked` since when nobody has asked for it, see `parts/unasked.lua`.
+    """
     last = job.failures[-1].error if job.failures else ""
-    at = "" if job.at is None else _clock(job.at)
+    at = "" if job.at is None else clock(job.at)
     until = f" until {at}" if at else ""
     if job.state == "dead":
-        return Why("dead", f"since {at}, after {_number(job.attempts, 'failed attempt')}: {last}")
+        return Why("dead", f"since {at}, after {number(job.attempts, 'failed attempt')}: {last}")
     if job.state == "leased":
         return Why("leased", f"{job.worker or 'a worker'} has it{until}")
     if job.state == "delayed":
@@ -236,18 +236,9 @@ def _why(job: Job, off: str, before: int) -> Why | None:
         return Why("delayed", f"it waits{until}")
     if off:
         return Why(off, "the queue is paused", before)
-    return Why("waiting-turn", f"{_number(before, 'job')} before it" if before else "it is next", before)
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _clock(at: float) -> str:
-    """A time (epoch seconds) in words."""
-    if at > LAST_DATE:
-        return f"{at:.0f} (epoch seconds)"
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    if unasked >= 0:
+        return Why("no-consumer", unasked_since(unasked), before)
+    return Why("waiting-turn", f"{number(before, 'job')} before it" if before else "it is next", before)
 
 
 def _job(queue: str, row: Reply) -> Job:

@@ -15,6 +15,7 @@ from presque.errors import StoreError, StoreUnavailable
 from presque.jobs.pages import answering, merged
 from presque.jobs.queues import MOST_AT_ONCE
 from presque.redis import keys
+from presque.redis.units import seconds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -87,6 +88,13 @@ class QueueList:
         if missing and not counts:
             next(iter(missing.values())).raiseException()
         return counts, sorted(missing)
+
+    async def lag(self) -> tuple[float, list[int]]:
+        """For how long the most overdue queue has waited for the mover (seconds), and the partitions that did not
+        answer.
+        """
+        replies, missing = await self._store.where_there_is_an_answer("lag")
+        return seconds(max(replies.values())), missing
 
     async def size(self) -> int:
         """The number of queues in the partitions that answer."""

@@ -294,13 +294,13 @@ class Queues:
 
     def counts(self, queue: str) -> Deferred[Counts]:
         """The counts of the queue. A queue that does not exist has zeros and is open."""
-        return self._store.on_queue("counts", queue).addCallback(_counts)
+        return self._store.on_queue("counts", queue).addCallback(counts_of)
 
     def configure(self, queue: str, changes: Mapping[str, policy.Value]) -> Deferred[Counts]:
         """Change settings, with the names and units of `presque.jobs.policy`; None restores a default. Creates the
         queue if necessary. Fires with its counts.
         """
-        return self._store.on_queue("configure", queue, *policy.to_store(changes)).addCallback(_counts)
+        return self._store.on_queue("configure", queue, *policy.to_store(changes)).addCallback(counts_of)
 
     def peek(self, queue: str, limit: int = MOST_AT_ONCE) -> Deferred[tuple[Counts, list[bytes]]]:
         """The counts of the queue, and the payloads of up to `limit` (1,000) ready jobs in the order in which they
@@ -309,7 +309,7 @@ class Queues:
 
         def peeked(reply: Reply) -> tuple[Counts, list[bytes]]:
             counted, *records = reply
-            return _counts(counted), [payload_of(record) for record in records]
+            return counts_of(counted), [payload_of(record) for record in records]
 
         return self._store.on_queue("peek", queue, b"%d" % limit).addCallback(peeked)
 
@@ -371,7 +371,8 @@ def _due(due: float | None) -> bytes:
     return b"" if due is None else _ms(max(0, due))
 
 
-def _counts(reply: Reply) -> Counts:
+def counts_of(reply: Reply) -> Counts:
+    """The counts in a reply: see `parts/counts.lua`."""
     ready, delayed, leased, dead, paused, exists, oldest, ended, told = reply
     age = None if oldest < 0 else seconds(oldest)
     figures = [ready, delayed, leased, dead, *ended, bool(paused), bool(exists), age, told]

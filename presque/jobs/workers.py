@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import DeferredList, ensureDeferred
+
 from presque.errors import InvalidWorker, OutcomeUnknown, StoreError, StoreUnavailable, UnknownWorker
 from presque.jobs.pages import answering, merged
 from presque.redis.units import seconds
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST_ID = 256  # characters
 PAGE = 250  # rows that one script reads; to make JSON of them takes some milliseconds
+TOGETHER = 10  # workers read at the same time, each in every partition
 LONGEST_PAGE = 1000  # rows that one script reads where a row is a name alone
 
 
@@ -97,16 +100,32 @@ class Workers:
         """All workers, by id. Adds to `missing` the partitions that do not answer; raises StoreUnavailable when none
         answers.
         """
+        async for worker in self._after("", missing):
+            yield worker
+
+    async def page(self, after: str, limit: int, missing: list[int]) -> tuple[list[Worker], str]:
+        """Up to `limit` workers whose ids follow `after`, by id, and the id of the last one if there may be more, else
+        "". Errors and `missing` as for `all`.
+        """
+        found: list[Worker] = []
+        async for worker in self._after(after, missing):
+            found.append(worker)
+            if len(found) == limit:
+                return found, worker.worker_id
+        return found, ""
+
+    async def _after(self, after: str, missing: list[int]) -> AsyncIterator[Worker]:
         partitions = range(self._store.partitions)
-        streams = [answering(partition, self._in_partition(partition), missing) for partition in partitions]
+        start = after.encode() + b"\1" if after else b""  # no id contains this, so all rows of `after` are before it
+        streams = [answering(partition, self._in_partition(partition, start), missing) for partition in partitions]
         async for worker, rows in merged(streams):
             yield _worker(worker, rows)
         if len(missing) == len(partitions):
             raise StoreUnavailable
 
-    async def _in_partition(self, partition: int) -> AsyncIterator[tuple[bytes, Row]]:
-        """The workers of a partition, by id."""
-        after, current, row = b"", b"", ([], [])  # type: bytes, bytes, Row
+    async def _in_partition(self, partition: int, after: bytes) -> AsyncIterator[tuple[bytes, Row]]:
+        """The workers of a partition, by id, from the row `after` on."""
+        current, row = b"", ([], [])  # type: bytes, Row
         while True:
             page, *figures = await self._store.in_partition("workers", partition, after, b"%d" % PAGE)
             each = iter(zip(*figures, strict=True))
@@ -142,6 +161,22 @@ class Workers:
                     missing.append(partition)
                     break
         return totals[0], totals[1], sorted(missing)
+
+    async def page_of_queue(self, queue: str, after: str, limit: int, missing: list[int]) -> tuple[list[Worker], str]:
+        """As `page`, of the workers on `queue`."""
+        _, _, *ids = await self._store.on_queue("queue_workers", queue, after.encode(), b"%d" % limit)
+        answers: list[tuple[bool, Any]] = []
+        for first in range(0, len(ids), TOGETHER):
+            some = [ensureDeferred(self.one(worker.decode())) for worker in ids[first : first + TOGETHER]]
+            answers += await DeferredList(some, consumeErrors=True)
+        found = []
+        for is_answer, answer in answers:
+            if is_answer:
+                found.append(answer[0])
+                missing += answer[1]
+            else:
+                answer.trap(UnknownWorker)  # it has left meanwhile
+        return found, ids[-1].decode() if len(ids) == limit else ""
 
     async def on_queue(self, queue: str) -> tuple[list[str], int, int]:
         """The ids of the workers on `queue`, sorted, and the queue's processed and failed."""

@@ -28,6 +28,9 @@ queue's name and two queues can never share a key.
                                     until they were acknowledged; wait1, …, run1, … how many there were, by bucket: see
                                     `presque.jobs.counters`. They were not counted before there were these fields
                          deaths     who died since the mover last came, a line each: "number attempts reason"
+                         asked      when somebody asked for jobs (epoch ms); it is noted once a minute
+                         run_outs   leases that ran out: "<time> <count> <count> …", in that time (ten minutes, counted
+                                    since the epoch) and in each of the five before
                          and each setting that was set; `presque.jobs.policy` defines names, units, bounds and defaults
     ready      LIST  numbers, ascending, of jobs of the default priority that were never taken. A number whose record is
                      gone, or has the mark of a job that stands elsewhere, is a hole
@@ -62,6 +65,14 @@ queue's name and two queues can never share a key.
                      is set
     waiting    ZSET  id of a daemon whose consumers wait here and found nothing -> when it said so (epoch ms);
                      expires after an hour
+    history    HASH  what has happened: of each of the last 60 minutes and 144 times of ten minutes in which the queue
+                     changed, a row (a MessagePack list). Minutes and times are counted since the epoch:
+                         0 to 59    place of a minute (modulo 60): [minute, inserted, ended (delivered or acked),
+                                    failed, died; and at its end: ready, delayed, leased, dead, age of the oldest (s)]
+                         60 to 203  60 + place of a time (modulo 144): [time, …], the same of ten minutes
+                         last       [minute of the last row, the four since the queue was created, ready, delayed,
+                                    leased, dead], to which the next sample is compared
+                     It stays a listpack: no value is longer than 64 bytes
 
 A job of a waiting state stands in one of `ready`, `front`, `behind` and `delayed`; a taken one is in `leased` or in a
 member of `held`, a dead one in `dead`. So the number of held jobs is the rest of HLEN jobs.
@@ -89,6 +100,10 @@ A partition's own keys, `presque:{<partition>}/<name>`:
     processes  ZSET   process of a daemon -> when it last said how it is (epoch ms); this one and the next are in
                       partition 0 alone, and expire a minute after the last process
     process_figures HASH process -> what it said (a MessagePack map, see presque.metrics)
+    sampling   HASH  how far the histories are: `minute` that was sampled last; `after`, the queue after which to go on,
+                     and `sums` so far (a MessagePack list), while more queues are to be sampled; `has_all` if each
+                     queue without a history is a new one
+    all_history HASH as `history`, of all queues together; in `last` only what was at the end is counted
 
     idempotency/<queue>/<key>  STRING "fingerprint first-number letters" of an insertion; expires after a day
     reservation/<key>          HASH   queue -> "receipt number number …" of a reservation, prefixed with + once the
@@ -129,12 +144,13 @@ MODEL = 3
 
 QUEUE_KEYS = frozenset(
     ("q", "ready", "front", "behind", "delayed", "leased", "dead", "held", "jobs", "live", "uniq", "expiring")
-    + ("acked", "acked_before", "kept", "waiting")
+    + ("acked", "acked_before", "kept", "waiting", "history")
 )
 PARTITION_KEYS = frozenset(
     ("queues", "due", "floor", "timings", "processes", "process_figures", "last_seen", "queues_of", "workers_of")
     + ("worker_started", "worker_processed")
     + ("worker_failed", "schedules", "schedule_due", "schedule_names", "schedule_state", "old_queues", "old_seen")
+    + ("sampling", "all_history")
 )
 OLD_NAMES = {"old_queues": "worker_queues", "old_seen": "worker_seen"}  # of the form that is converted
 # Of data model 2: a queue's keys that are gone, those put aside while it is converted, and how far that is.

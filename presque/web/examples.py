@@ -75,6 +75,19 @@ _SCHEDULE_VIEW: dict[str, Any] = {
 }
 
 _ME: dict[str, Any] = {"name": "mail-app", "scopes": ["produce:mail.*", "read:mail.*"], "expires_at": 1798761600}
+_ROW: dict[str, Any] = {
+    "at": 1794562800,
+    "inserted": 60,
+    "ended": 57.5,
+    "failed": 2,
+    "died": 0,
+    "ready": 3,
+    "delayed": 1,
+    "leased": 1,
+    "dead": 0,
+    "oldest_ready_age": 2,
+}
+_HISTORY: dict[str, Any] = {"minutes": [_ROW], "ten_minutes": [_ROW]}
 
 REQUESTS: dict[str, Any] = {
     "pushJob": _JOB,
@@ -171,6 +184,54 @@ ANSWERS: dict[str, Any] = {
     "nextTimes": {"times": [1794636000, 1794722400]},
     "runSchedule": {"id": "mail:17", "state": "ready"},
     "getMetrics": "# TYPE presque_store_up gauge\npresque_store_up 1\n",
+    "diagnose": [{"code": "no-consumer", "text": "3 ready jobs wait: nobody has asked for jobs yet"}],
+    "showHistory": _HISTORY,
+    "showAllHistory": _HISTORY,
+    "listConsumers": {
+        "workers": [
+            {
+                "id": "w1",
+                "registered": True,
+                "queues": ["mail"],
+                "holding": 1,
+                "holds": [{"id": "mail:17", "lease_expires_at": 1794562860.5}],
+                "started_at": 1794562800,
+                "last_seen": 1794562800,
+                "processed": 127,
+                "failed": 2,
+            }
+        ],
+        "waiting": {"mail": 3},
+        "incomplete": [],
+        "next": None,
+    },
+    "describeSystem": {
+        "versions": {
+            "presque": "0.1.0",
+            "python": "3.12.4",
+            "twisted": "26.10.0",
+            "engine": "redis",
+            "engine_version": "7.2.5",
+        },
+        "process": 4242,
+        "uptime": 86400,
+        "processes": 1,
+        "redis": {
+            "memory": 1572864,
+            "memory_peak": 2097152,
+            "memory_limit": None,
+            "append_only": True,
+            "last_write": "ok",
+            "last_snapshot": "ok",
+            "changes_since_snapshot": 12,
+            "delayed_fsyncs": 0,
+            "uptime": 86400,
+            "clients": 2,
+        },
+        "limits": [{"name": "body", "limit": 1048576, "used": None, "refused": 0}],
+        "mover_lag": 0,
+        "certificate_not_after": None,
+    },
     "showPage": "<!doctype html><title>presque</title>",
     "getDescription": {"openapi": "3.1.0"},
 }

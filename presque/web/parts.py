@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from presque.http.deliveries import Deliveries
+    from presque.jobs.consumers import Consumers
+    from presque.jobs.diagnosis import Diagnosis
     from presque.jobs.figures import QueuesFigures
+    from presque.jobs.history import History
     from presque.jobs.jobs import Jobs
     from presque.jobs.leases import Leases
     from presque.jobs.queue_list import QueueList
@@ -18,11 +21,12 @@ if TYPE_CHECKING:
     from presque.jobs.workers import Workers
     from presque.web.all_processes import AllProcesses
     from presque.web.prometheus.exposition import Exposition
+    from presque.web.system import System
 
 
 class Parts(NamedTuple):
-    """The parts that routes call, the maximum size of a body in bytes, the checks of readiness by name, and what tells
-    the figures.
+    """The parts that routes call, the maximum size of a body in bytes, the checks of readiness by name, what tells the
+    figures, and what operators ask.
     """
 
     queues: Queues
@@ -38,3 +42,7 @@ class Parts(NamedTuple):
     figures: QueuesFigures
     processes: AllProcesses
     exposition: Exposition
+    consumers: Consumers
+    diagnosis: Diagnosis
+    history: History
+    system: System

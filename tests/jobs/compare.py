@@ -94,6 +94,8 @@ def _compare_facts(stored: StoredQueue, model: Model) -> None:
     counted |= {name: stored.times(name) for name in TIMES}
     told = {name: model.counts[name] for name in (*ENDS, *REASONS, *TIMES)}
     assert counted == {"n": model.last, "base": model.base, "out": model.processed, **told}
+    assert ("asked" in stored.q) == model.was_asked
+    assert sum(map(int, stored.q.get("run_outs", "").split()[1:])) == model.counts["run_outs"]
     assert stored.q.get("off", "") == ("paused" if model.paused else "")
     assert stored.settings() == {
         STORED_NAME.get(name, name): STORED_VALUE.get(value, f"{value}") for name, value in model.settings.items()

@@ -100,7 +100,7 @@ class Model:
         self.kept: dict[str, list[bytes]] = {}  # worker -> receipts
         self.counts: Counter[str] = Counter()
         self.base = self.last = self.processed = 0
-        self.paused = self.exists = False
+        self.paused = self.exists = self.was_asked = False
 
     # What there is
 
@@ -233,6 +233,7 @@ class Model:
     def count_attempt(self, job: Job, why: str, is_final: bool = False) -> bool:
         """Count a failed attempt; whether it was not the last."""
         self.counts["failed"] += 1
+        self.counts["run_outs"] += why == RUN_OUT
         job.attempts += 1
         if is_final or job.attempts >= self.limit(job):
             self.die(job, why)

@@ -129,6 +129,7 @@ class Hands:
         model = self.models[name]
         got = await outcome(self.queues.take(name, most, worker))
         model.acknowledge_kept(worker)
+        model.was_asked = model.exists
         if refused(got, QueuePaused() if model.paused else None):
             return
         model.move()
@@ -157,6 +158,7 @@ class Hands:
             assert got.headers == tuple(job.headers for job in live)
             self.taken.append(got)
             return
+        model.was_asked = model.exists
         if model.paused:
             assert got.numbers == ()
             return

@@ -164,6 +164,9 @@ class Run(Hands):
 
     def _why(self, model: Model, got: Any, job: Job) -> None:
         code, before = model.why(job)
+        if code == "waiting-turn" and not model.was_asked and got.created_at < time.time() - 11:
+            held = [self.redis("ZCARD", f"presque:{{0}}:{model.name}:{key}") for key in ("leased", "held")]
+            code = "waiting-turn" if any(held) else "no-consumer"
         assert got.why.code == code
         assert got.why.text
         if not self.redis("ZCOUNT", f"presque:{{0}}:{model.name}:delayed", "-inf", int(time.time() * 1000)):

@@ -3,7 +3,7 @@
 -- ARGV   given up at (epoch ms), queue
 -- Reply  1 when the queue existed, else 0
 local q, queues, due, floor, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked,
-  acked_before, kept, timings = unpack(KEYS)
+  acked_before, kept, history, timings = unpack(KEYS)
 --@include now
 local n, facts, highest = redis.call('HGET', q, 'n'), redis.call('HGETALL', q), redis.call('GET', floor)
 redis.call('HLEN', timings) -- fails before anything is written if the key has a wrong type
@@ -17,5 +17,5 @@ for i = 1, #facts, 2 do
     redis.call('HINCRBY', timings, facts[i], facts[i + 1])
   end
 end
-redis.call('UNLINK', q, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked, acked_before, kept)
+redis.call('UNLINK', q, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked, acked_before, kept, history)
 return n and 1 or 0

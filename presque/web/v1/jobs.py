@@ -30,7 +30,7 @@ class FailedAttempt(Struct):
 class WhyView(Struct, omit_defaults=True):
     """Why a job is where it is: a code, and a sentence. `before` is how many jobs are handed out before it."""
 
-    code: Literal["paused", "delayed", "backing-off", "leased", "waiting-turn", "dead"]
+    code: Literal["paused", "delayed", "backing-off", "leased", "waiting-turn", "no-consumer", "dead"]
     text: str
     before: int | None = None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from presque.web.v1 import about as v1_about
+from presque.web.v1 import diagnosis as v1_diagnosis
+from presque.web.v1 import history as v1_history
 from presque.web.v1 import insertion as v1_insertion
 from presque.web.v1 import jobs as v1_jobs
 from presque.web.v1 import leases as v1_leases
@@ -13,6 +15,8 @@ from presque.web.v1 import queues as v1_queues
 from presque.web.v1 import scale as v1_scale
 from presque.web.v1 import schedules as v1_schedules
 from presque.web.v1 import settlements as v1_settlements
+from presque.web.v1 import system as v1_system
+from presque.web.v1 import workers as v1_workers
 
 if TYPE_CHECKING:
     from presque.http.routes import Routes
@@ -30,3 +34,7 @@ def add(routes: Routes, parts: Parts) -> None:
     v1_queues.add(routes, parts.queues, parts.queue_list, parts.jobs)
     v1_scale.add(routes, parts.figures, parts.processes)
     v1_schedules.add(routes, parts.schedules)
+    v1_diagnosis.add(routes, parts.diagnosis)
+    v1_history.add(routes, parts.history)
+    v1_workers.add(routes, parts.consumers, parts.waiting)
+    v1_system.add(routes, parts.queue_list, parts.system)

@@ -79,6 +79,8 @@ local function move_run_out(queue, limit)
   if attempts > 0 then
     redis.call('HINCRBY', q, 'failed', attempts)
     redis.call('HINCRBY', q, 'failed_lease', attempts)
+    --@include note_run_outs
+    note_run_outs(attempts)
   end
   return again, all
 end
