@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import secrets
 import sys
@@ -13,10 +14,12 @@ from twisted.logger import Logger
 
 from presque.background.conversion import Conversion
 from presque.background.forgetting import AT_ONCE, forget_silent, tick
+from presque.background.health import Health
 from presque.background.loop import Loop
 from presque.background.mover import Mover
 from presque.background.schedules import Firing
 from presque.http import arrival
+from presque.http.access import Access
 from presque.http.deliveries import Deliveries
 from presque.http.door import Door
 from presque.http.site import Site
@@ -31,9 +34,13 @@ from presque.jobs.schedules import Schedules
 from presque.jobs.waiters import Waiters
 from presque.jobs.workers import Workers
 from presque.process.listening import close, notice_vanished, server_endpoint
+from presque.process.log import Log
+from presque.process.log_lines import report
+from presque.process.notify import SERVING, Notifier, Systemd, is_supervised, take_variables, watchdog_interval
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.process.supervisor import Supervisor
+from presque.redis.condition import PROBE_EVERY, Condition
 from presque.redis.connect_checks import fitness
 from presque.redis.conversion import Conversion as ModelConversion
 from presque.redis.record import LOOK_EVERY, Record
@@ -53,9 +60,9 @@ if TYPE_CHECKING:
 
 FIRST_CONNECTION = 10.0  # seconds to wait for Redis before listening anyway and answering 503
 CONVERT = 1.0  # seconds between tries to convert data in an old form
-IDLE_PATIENCE = 1.0  # seconds for one more request on open connections when we stop
+IDLE_PATIENCE = 1.0  # seconds for one more request on open connections when we stop: while we still listen, and after
 STOP_PATIENCE = 10.0  # seconds to finish requests in flight when we stop
-CHILD_PATIENCE = IDLE_PATIENCE + STOP_PATIENCE + 4.0  # seconds for each of several processes to stop
+CHILD_PATIENCE = 2 * IDLE_PATIENCE + STOP_PATIENCE + 3.0  # seconds for each of several processes to stop
 
 
 class Daemon(Root):
@@ -85,15 +92,19 @@ class Daemon(Root):
         self.store.topology.commands.stepped = self._redis_stepped
         self.events = Events(self.store.topology.listener)
         self.waiting = Waiters(self.queues, self.events, reactor, self.deliveries.give_back)
+        self.condition = Condition(self.store.topology.commands, reactor)
+        self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
+        self.health = Health(self.condition, self.loops, reactor)
         rules = self.queues, self.queue_list, self.jobs, self.leases, self.workers, self.schedules
-        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body))
+        self.routes = make_routes(Parts(*rules, self.waiting, self.deliveries, settings.max_body, self.health.checks))
         self.table = Table(self.routes, admit, explain, error)
         door = Door(settings.host)
         limits = settings.max_body, settings.request_timeout
         self.site = Site(self.table.answer, error_body, self.deliveries, door, *limits, reactor)
+        if settings.access_log:
+            self.site.access = Access(reactor)
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
         self.conversion = Conversion(self.store, self.record)
-        self.loops: dict[str, Loop] = {}  # by name; each keeps the result of its last turn
         self._register_parts()
 
     def _register_parts(self) -> None:
@@ -112,6 +123,7 @@ class Daemon(Root):
         self.store.topology.commands.changed = self.changed
         self.register("the store", self._start_store, self.store.stop)
         self._register_loop("the beat", self.store.beat, BEAT, sys.maxsize)
+        self._register_loop("the probe of the store", self.condition.run_once, PROBE_EVERY, sys.maxsize)
         self._register_loop("conversion", self.conversion.run_once, CONVERT, 1, self._await_conversion)
         self._register_loop("mover", Mover(self.queues).run_once, settings.tick, MOST_AT_ONCE)
         self._register_loop("schedules", Firing(self.schedules).run_once, settings.tick, 1)
@@ -167,14 +179,31 @@ class Daemon(Root):
         gc.freeze()  # exempts permanent objects from garbage collections; scanning them took 25 ms
 
     async def _drain(self) -> None:
-        """Stop listening, answer waiting consumers, and finish requests in flight."""
-        await close(self.ports)
-        self.site.stopping = True
+        """Say so at /health/ready, answer waiting consumers, stop listening, and finish requests in flight. While
+        clients are connected we listen for a moment more: a load balancer learns it from an answer, and from a refused
+        connection only that something is wrong.
+        """
+        self.health.is_draining = self.site.stopping = True
         self.waiting.stop()
+        await self._until(lambda: not self.site.connections, IDLE_PATIENCE)
+        await close(self.ports)
         await self._until(lambda: not self.site.connections, IDLE_PATIENCE)
         await self._until(lambda: not self.site.busy and not self.deliveries.pending, STOP_PATIENCE)
         for connection in list(self.site.connections):
             connection.loseConnection()
+
+    def status(self) -> str:
+        """Where we serve, or what is wrong."""
+        trouble = self.health.trouble()
+        if not self.ports:
+            return f"Starting ({trouble})" if trouble else "Starting"
+        hosts: list[Any] = [port.getHost() for port in self.ports]
+        places = [f"{host.host}:{host.port}" if hasattr(host, "port") else str(host.name) for host in hosts]
+        return f"Not ready ({trouble})" if trouble else f"{SERVING} on {', '.join(places)}"
+
+    def is_alive(self, patience: float) -> bool:
+        """Whether the loops turn."""
+        return self.health.is_turning(patience)
 
     def _redis_stepped(self, seconds: float) -> None:
         self._log.warn(
@@ -196,6 +225,25 @@ def make_service(settings: Settings, reactor: Any = None) -> Root:
 
         # By default this is the wall clock: when that is set back, all timers stop for as long.
         reactor.seconds = monotonic  # type: ignore[attr-defined]
-    if settings.processes > 1:
-        return Supervisor(settings, reactor, CHILD_PATIENCE)
-    return Daemon(settings, reactor)
+    service: Root = (
+        Supervisor(settings, reactor, CHILD_PATIENCE) if settings.processes > 1 else Daemon(settings, reactor)
+    )
+    service.log = Log(settings.log_format, settings.log_level, reactor)
+    service.notifier = _notifier(service, service.log, reactor)
+    return service
+
+
+def _notifier(service: Root, log: Log, reactor: Any) -> Notifier | None:
+    """What tells systemd or our supervisor how we are, if one of them has started us."""
+    variables = take_variables(os.environ)
+    tell: Callable[[dict[str, str]], None]
+    if is_supervised(variables):
+
+        def tell(facts: dict[str, str]) -> None:
+            log.write_line(report(facts))
+
+    elif path := variables.get("NOTIFY_SOCKET"):
+        tell = Systemd(path).tell
+    else:
+        return None
+    return Notifier(tell, watchdog_interval(variables), service.status, service.is_alive, reactor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,8 +20,10 @@ from presque.http.hosts import ANY, parse_host
 from presque.redis.url import RedisURL, parse_redis_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+SWITCH = {"on": True, "off": False, "1": True, "0": False, "true": True, "false": False}  # values of a flag
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are plain sockets, which processes can share
 
 
@@ -45,6 +48,9 @@ class Settings:
     partitions: int
     processes: int
     worker_keep: float  # seconds
+    log_format: str  # text or json
+    log_level: str  # the lowest to be written
+    access_log: bool
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Setting:
     parse: Callable[[str], Any]
     text: Callable[[Any], str] = str
     is_repeated: bool = False
+    is_flag: bool = False  # on the command line it has no value, and is on
 
 
 def _endpoints(text: str) -> tuple[str, ...]:
@@ -123,6 +130,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _switch(text: str) -> bool:
+    if text not in SWITCH:
+        raise ValueError(f"must be on or off{_nearest(text, SWITCH)}")
+    return SWITCH[text]
+
+
 def _number(kind: type[int] | type[float], minimum: float, maximum: float, unit: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
@@ -142,7 +155,7 @@ TABLE = (
         "listen",
         "ENDPOINT",
         "tcp:5000:interface=127.0.0.1",
-        "Twisted endpoint to listen on; may be given several times",
+        "Twisted endpoint to listen on; may be given several times (default: the sockets of systemd, if it passes any)",
         _endpoints,
         " ".join,
         is_repeated=True,
@@ -236,29 +249,59 @@ TABLE = (
         "seconds without a request after which a registered worker is forgotten",
         _number(float, 1, 315360000, " seconds"),
     ),
+    Setting(
+        "log-format",
+        "FORMAT",
+        "text",
+        "form of the log: text, or json with one object a line",
+        _one_of("text", "json"),
+    ),
+    Setting(
+        "log-level",
+        "LEVEL",
+        "info",
+        f"lowest level of the log: {', '.join(LOG_LEVELS)}; SIGHUP reads it again from the file of --config",
+        _one_of(*LOG_LEVELS),
+    ),
+    Setting(
+        "access-log",
+        "on|off",
+        "off",
+        "log a line for each request",
+        _switch,
+        lambda is_on: "on" if is_on else "off",
+        is_flag=True,
+    ),
 )
 _ROWS = {row.name: row for row in TABLE}
 
 
 def settings(flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Settings:
     """The Settings from `flags` (name -> text), the environment variables and the file. Raises SettingError."""
-    environ = os.environ if environ is None else environ
+    sources = _sources(flags, os.environ if environ is None else environ)
+    return _consistent(Settings(**{row.name.replace("-", "_"): _value(row, sources) for row in TABLE}))
+
+
+def setting(name: str, flags: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Any:
+    """The value of one setting, read again in the same way: the file may have changed. Raises SettingError."""
+    return _value(_ROWS[name], _sources(flags, os.environ if environ is None else environ))
+
+
+def _sources(flags: Mapping[str, str], environ: Mapping[str, str]) -> tuple[dict[str, tuple[str, str]], ...]:
+    """What each place sets, the place that takes precedence first: setting -> (how it is called there, its text)."""
     variables = _variables(environ)
     named_by, file = "--config", flags.get("config")
     if not file:
         named_by, file = "PRESQUE_CONFIG", variables.pop("config", ("", ""))[1]
-    sources = (
-        {name: (f"--{name}", text) for name, text in flags.items()},
-        variables,
-        _file(named_by, file) if file else {},
-    )
-    values = {}
-    for row in TABLE:
-        label, text = next(
-            (source[row.name] for source in sources if row.name in source), (f"--{row.name}", row.default)
-        )
-        values[row.name.replace("-", "_")] = _parse(row, label, text)
-    return _consistent(Settings(**values))
+    given = {name: (f"--{name}", text) for name, text in flags.items()}
+    return given, variables, _file(named_by, file) if file else {}
+
+
+def _value(row: Setting, sources: Iterable[Mapping[str, tuple[str, str]]]) -> Any:
+    default = (f"--{row.name}", row.default)
+    if row.name == "listen" and (sockets := _sockets()):
+        default = ("LISTEN_FDS", sockets)
+    return _parse(row, *next((source[row.name] for source in sources if row.name in source), default))
 
 
 def _consistent(found: Settings) -> Settings:
@@ -267,6 +310,19 @@ def _consistent(found: Settings) -> Settings:
             kinds = ", ".join(SHARABLE)
             raise SettingError(f"--processes {found.processes} cannot share {endpoint}, only an endpoint of {kinds}")
     return found
+
+
+def _sockets() -> str:
+    """The endpoints of the sockets that systemd has passed us, see sd_listen_fds(3); empty if there are none. Twisted
+    reads and removes LISTEN_FDS when it is imported, so it must be asked.
+    """
+    found: list[str] = []
+    with suppress(LookupError):
+        while True:
+            endpoint = f"systemd:domain=INET:index={len(found)}"
+            serverFromString(None, endpoint)
+            found.append(endpoint)
+    return " ".join(found)
 
 
 def as_variables(found: Settings) -> dict[str, str]:
@@ -311,6 +367,8 @@ def _file(named_by: str, path: str) -> dict[str, tuple[str, str]]:
             raise SettingError(f"{path}: {key} is not a setting{_nearest(name, _ROWS)}")
         if _ROWS[name].is_repeated and isinstance(value, list) and all(isinstance(item, str) for item in value):
             value = " ".join(value)
+        if isinstance(value, bool) and _ROWS[name].is_flag:
+            value = "on" if value else "off"
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise SettingError(f"{path}: {key} must be a string or a number")
         found[name] = f"{path}: {key}", str(value)

@@ -10,7 +10,7 @@ from twisted.python import usage
 from presque import __version__
 from presque.errors import PresqueError
 from presque.service import make_service
-from presque.settings import TABLE, SettingError, nearest_flag, settings
+from presque.settings import TABLE, SettingError, nearest_flag, setting, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,9 @@ class Options(usage.Options):
 
     optParameters: ClassVar[list[list[str | None]]] = [
         ["config", None, None, "TOML file with options (also PRESQUE_CONFIG)"],
-        *([row.name, None, None, _help(row)] for row in TABLE if not row.is_repeated),
+        *([row.name, None, None, _help(row)] for row in TABLE if not (row.is_repeated or row.is_flag)),
     ]
+    optFlags: ClassVar[list[list[str | None]]] = [[row.name, None, row.help] for row in TABLE if row.is_flag]
 
     def __init__(self) -> None:
         self.given: dict[str, str] = {}
@@ -91,10 +92,14 @@ def refuse(why: str) -> NoReturn:
 
 def makeService(options: Options) -> IService:
     """The service that `options` describe."""
-    flags = options.given | {name: value for name, value in options.items() if value is not None}
+    switches = [row.name for row in TABLE if row.is_flag]
+    valued = {name: value for name, value in options.items() if name not in switches and value is not None}
+    flags = options.given | valued | {name: "on" for name in switches if options[name]}
     try:
         service = make_service(settings(flags))
         service.hear_signals()
+        service.open_log(getattr(options, "parent", None))
+        service.on_reload(lambda: service.set_log_level(setting("log-level", flags)))
         return service
     except (SettingError, PresqueError) as wrong:
         refuse(str(wrong))

@@ -187,7 +187,7 @@ class DaemonProcess(ProcessProtocol):
         self.has_ended = False
         self._waiting: list[Deferred[int]] = []  # fire when it has ended
         self.status: int | None = None  # None also after a signal
-        command = presque_command("--listen", listen, *flags)
+        command = presque_command(*(["--listen", listen] if listen else []), *flags)
         variables = presque_environ(environ=environ)
         descriptors = {0: "w", 1: "r", 2: "r"}
         if inherits:

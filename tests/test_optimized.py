@@ -57,6 +57,7 @@ async def answers_of(port):
             path,
             body,
             Content_Type="application/json",
+            X_Request_Id="same",
             Idempotency_Key=path if "same" in path else f"k{len(found)}",
         )
         said = without_descriptions(answer.json) if path == "/openapi.json" else answer.body

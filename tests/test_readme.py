@@ -16,6 +16,7 @@ from presque.web.v1.insertion import NewJob
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 V1 = (ROOT / "docs" / "v1.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 OLD = (ROOT / "docs" / "http-2010.md").read_text()
 PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "tests/acceptance/README.md"]
 PAGES += [f"docs/{name}.md" for name in ("v1", "http-2010", "operations", "performance", "design")]
@@ -98,7 +99,7 @@ def documented(text):
 
 
 def test_every_route_is_in_a_table(daemon):
-    in_tables = {*documented(OLD), *documented(V1)}
+    in_tables = {*documented(OLD), *documented(V1), *documented(OPERATIONS)}
     own = ("/openapi.json", "/")
     for route in daemon.routes.listed:
         if route.name and route.path not in own:

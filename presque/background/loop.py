@@ -27,7 +27,8 @@ class Turn(NamedTuple):
 
 class Loop:
     """Calls `work` every `tick` seconds. `work` returns how much it did; `full` or more means that more is left to do.
-    `last` is the result of the last turn, and `turned` is called after each turn.
+    `last` is the result of the last turn, and `turned` is called after each turn. `worked_at` is when `work` last
+    returned without an error, and `turned_at` when a turn last ended or `work` returned (seconds, by `clock`).
     """
 
     _log = Logger()
@@ -42,7 +43,7 @@ class Loop:
     ) -> None:
         self.name = name
         self._work = work
-        self._tick = tick
+        self.tick = tick
         self._full = full
         self._call = LoopingCall(self._turn)
         self._call.clock = clock
@@ -50,12 +51,14 @@ class Loop:
         self._complaint = ""  # the unexpected exception of the last turn
         self.running = False
         self.last: Turn | None = None
+        self.worked_at = self.turned_at = clock.seconds()
         self.turned: Callable[[], object] = lambda: None
 
     def start(self) -> None:
         """Start with a first turn now."""
         self.running = True
-        self._done = self._call.start(self._tick)
+        self.worked_at = self.turned_at = self._call.clock.seconds()
+        self._done = self._call.start(self.tick)
 
     def stop(self) -> Deferred[Any]:
         """Stop. Fires once the turn in progress has ended."""
@@ -73,6 +76,7 @@ class Loop:
             while self.running:
                 some = await self._work()
                 count += some
+                self.worked_at = self.turned_at = self._call.clock.seconds()
                 if some < self._full:
                     break
             self._complaint = ""
@@ -83,5 +87,6 @@ class Loop:
             if error != self._complaint:  # log it once, not at each turn
                 self._complaint = error
                 self._log.failure("{name} failed and will be retried", name=self.name)
-        self.last = Turn(self._call.clock.seconds(), count, error)
+        self.turned_at = self._call.clock.seconds()
+        self.last = Turn(self.turned_at, count, error)
         self.turned()

@@ -12,6 +12,7 @@ from zope.interface import implementer
 from presque.http.arrival import Arrival
 from presque.http.head import Malformed, TooLarge
 from presque.http.parser import Parser
+from presque.http.request_id import FIELD, request_id
 from presque.http.target import in_origin_form, routed
 
 if TYPE_CHECKING:
@@ -156,6 +157,8 @@ class Connection(Protocol):
     def _answer(self, request: Request) -> None:
         self.answering = request
         site = self.site
+        if site.access is not None:
+            site.access.begun(request)
         if self._deadline is not None and not self._is_full:  # else it is the deadline for reading the answer
             self._stop_deadline()
         if site.deliveries.awaits(self):
@@ -193,6 +196,10 @@ class Connection(Protocol):
         fields = (
             b"".join([b"%b: %b\r\n" % field for field in request.answer_headers]) if request.answer_headers else b""
         )
+        if self.site.access is not None:
+            self.site.access.answered(request, len(body))
+        if request.has_id:
+            fields += FIELD % request.id
         if request.code != 204:
             fields += b"Content-Length: %d\r\n" % len(body)
         if request.method == b"HEAD":
@@ -226,9 +233,12 @@ class Connection(Protocol):
             return
         method, target = self._parser.line
         path = routed(in_origin_form(target.partition(b"?")[0]))
-        body, content_type = self.site.explain(path, status, message)
+        its_id = request_id(None) if self._parser.request is None else self._parser.request.id
+        body, content_type = self.site.explain(path, status, message, its_id)
         head = _head(status, content_type, b"HTTP/1.1", False)
-        head += b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
+        head += FIELD % its_id + b"Content-Length: %d\r\n%b\r\n" % (len(body), CLOSE)
+        if self.site.access is not None:
+            self.site.access.refused(method, status, len(body), its_id)
         self.arrival.write(head if method == b"HEAD" else head + body)
         self._finish(True)
 
@@ -388,6 +398,8 @@ class Connection(Protocol):
         request, self.answering = self.answering, None
         if request is not None:
             request.left()
+            if self.site.access is not None and not request.is_answered:
+                self.site.access.left(request)
         self.site.deliveries.look_at(self)  # deliveries written since then
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.web.http import parse_qs
 
+from presque.http.request_id import HEADER, request_id
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -72,7 +74,9 @@ class Request:
     content_type = JSON
     answer_headers: Sequence[tuple[bytes, bytes]] = ()
     body = b""
+    began = 0.0  # when it had arrived whole (seconds, by the daemon's clock); only for the access log
     _query: dict[bytes, list[bytes]] | None = None
+    _id: bytes | None = None
 
     def __init__(self, connection: Client, method: bytes, target: bytes, version: bytes, head: Head) -> None:
         self.connection = connection
@@ -89,6 +93,18 @@ class Request:
             return several
         value = self.headers.get(name)
         return [] if value is None else [value]
+
+    @property
+    def id(self) -> bytes:
+        """Its id: the client's X-Request-Id or, made at the first use, one of our own. The answer then has it."""
+        if self._id is None:
+            self._id = request_id(self.headers.get(HEADER))
+        return self._id
+
+    @property
+    def has_id(self) -> bool:
+        """Whether the answer is to have its id."""
+        return self._id is not None or HEADER in self.headers
 
     @property
     def query(self) -> dict[bytes, list[bytes]]:

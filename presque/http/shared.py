@@ -12,20 +12,21 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
+    from presque.http.access import Access
     from presque.http.deliveries import Deliveries
     from presque.http.door import Door
     from presque.http.request import Client, Request
 
 
 class Shared:
-    """What all connections share. `answer(request)` has a request answered; `explain(path, status, message)` returns
-    the body and the content type of a refusal that needs no route.
+    """What all connections share. `answer(request)` has a request answered; `explain(path, status, message,
+    request id)` returns the body and the content type of a refusal that needs no route.
     """
 
     def __init__(
         self,
         answer: Callable[[Request], None],
-        explain: Callable[[bytes, int, str], tuple[bytes, bytes]],
+        explain: Callable[[bytes, int, str, bytes], tuple[bytes, bytes]],
         deliveries: Deliveries,
         door: Door,
         max_body: int,
@@ -43,6 +44,7 @@ class Shared:
         self.changed: Callable[[], object] = lambda: (
             None
         )  # called when a connection has ended, or its last answer is written
+        self.access: Access | None = None  # the access log, if there is one
         self.stopping = False  # each connection is closed after its next answer
         self._date = b""  # the Date header during the second `_dated`
         self._dated = 0

@@ -133,7 +133,8 @@ class Table:
             elif not request.has_left:
                 request.respond(self._explain(request, result))
         except Exception:
-            self._log.failure("{method} {path} was not answered", method=request.method, path=request.path)
+            about: dict[str, Any] = {"method": request.method, "path": request.path, "request": request.id.decode()}
+            self._log.failure("{method} {path} was not answered (request {request})", **about)
             request.connection.abort()
 
 
@@ -153,6 +154,11 @@ class _AtKlein(server.Request):
     def getRequestHostname(self) -> bytes:
         """A constant: no answer depends on the Host header."""
         return b"presque"
+
+    @property
+    def id(self) -> bytes:
+        """As of the request."""
+        return self._request.id
 
     def set_header(self, name: bytes, value: bytes) -> None:
         """As `Request.set_header`."""

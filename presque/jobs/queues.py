@@ -23,6 +23,7 @@ from presque.errors import (
     QueuePaused,
 )
 from presque.jobs import policy
+from presque.jobs.deaths import tell
 from presque.jobs.records import DEFAULT_PRIORITY, packed_options, payload_of
 from presque.redis import keys
 from presque.redis.coalescing import Coalesced, and_then, settled
@@ -325,9 +326,16 @@ class Queues:
 
     def move(self, queue: str, limit: int = MOST_AT_ONCE) -> Deferred[int]:
         """Move up to `limit` (1,000) delayed jobs that are due, and as many jobs whose hold or lease ran out, to the
-        front; end as many that have expired; forget dead ones. Fires with how many that were.
+        front; end as many that have expired; forget dead ones. Log who died. Fires with how many that were.
         """
-        return self._store.on_queue("move", queue, b"%d" % limit)
+
+        def moved(reply: Reply) -> int:
+            count, deaths = reply
+            if deaths:
+                tell(queue, deaths)
+            return int(count)
+
+        return self._store.on_queue("move", queue, b"%d" % limit).addCallback(moved)
 
     @property
     def daemon(self) -> bytes:

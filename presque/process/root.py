@@ -11,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 
 from presque.errors import one_line
+from presque.settings import SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import FrameType
 
     from twisted.python.failure import Failure
+
+    from presque.process.log import Log
+    from presque.process.notify import Notifier
 
 
 def is_main_thread() -> bool:
@@ -46,6 +51,8 @@ class Root(Service):
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self.log: Log | None = None  # unless twistd has been told to make another
+        self.notifier: Notifier | None = None  # if somebody wants to know how we are
         self._ending = False
         self._asked_to_stop = False  # by a signal
         self.parts: list[Part] = []
@@ -68,6 +75,21 @@ class Root(Service):
                 return
             self._begun.append(part)
             await maybeDeferred(part.start)
+        if self.running:
+            self._all_started()
+
+    def _all_started(self) -> None:
+        """All parts have started."""
+        if self.notifier is not None:
+            self.notifier.ready()
+
+    def status(self) -> str:
+        """How we are, in words."""
+        return "Starting" if len(self._begun) < len(self.parts) else "Running"
+
+    def is_alive(self, patience: float) -> bool:
+        """Whether everything that should turn has turned within `patience` seconds."""
+        return True
 
     async def _stop(self) -> None:
         while self._begun:
@@ -76,6 +98,10 @@ class Root(Service):
                 await maybeDeferred(part.stop)
             except Exception:
                 self._log.failure("stopping {name} failed", name=part.name)
+        if self.notifier is not None:
+            self.notifier.stop()
+        if self.log is not None:
+            self.log.flush()
 
     def _hurry(self) -> None:
         """Another SIGTERM has arrived while we stop."""
@@ -89,12 +115,25 @@ class Root(Service):
             signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
             self._reactor.callWhenRunning(self._hear_stops)
 
+    def open_log(self, twistd: Mapping[str, Any] | None) -> None:
+        """Write our log where these options of twistd say; None if they are not known."""
+        if self.log is not None:
+            self.log.open_as(twistd)
+
+    def set_log_level(self, level: str) -> None:
+        """Write the log from this level on."""
+        if self.log is not None:
+            self._log.info("SIGHUP: log level {level} (before: {before})", level=level, before=self.log.level)
+            self.log.set_level(level)
+
     def _reload(self) -> None:
         if not self._reloads:
             self._log.info("SIGHUP: there is nothing to reload, presque reads its settings only at start")
         for reload in self._reloads:
             try:
                 reload()
+            except SettingError as wrong:
+                self._log.error("SIGHUP: {wrong}; nothing has changed", wrong=str(wrong))
             except Exception:
                 self._log.failure("SIGHUP: reloading failed")
 
@@ -113,6 +152,12 @@ class Root(Service):
         for number in twisted:
             signal.signal(number, heard)
 
+    def setServiceParent(self, parent: Any) -> None:
+        """Belong to twistd's application, and have it use our log."""
+        if self.log is not None and self.log.is_open and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self.log)
+        super().setServiceParent(parent)
+
     def startService(self) -> None:
         """Start; `started` fires once all parts have started."""
         super().startService()
@@ -120,6 +165,8 @@ class Root(Service):
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
+        if self.notifier is not None and self.running:
+            self.notifier.start()
         ensureDeferred(self._start()).addErrback(self._failed).chainDeferred(self.started)
 
     def _failed(self, failure: Failure) -> None:
@@ -160,5 +207,7 @@ class Root(Service):
     def stopService(self) -> Deferred[None]:
         """Stop. Fires once all parts have stopped."""
         super().stopService()
+        if self.notifier is not None:
+            self.notifier.stopping()
         self.changed()
         return ensureDeferred(self._stop())

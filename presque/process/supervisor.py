@@ -14,10 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import gatherResults
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
+from presque.process import log_lines
 from presque.process.child_process import Child, Command
 from presque.process.listening import SHARED, close, hold, notice_vanished, server_endpoint
+from presque.process.notify import SERVING, SUPERVISOR
 from presque.process.private_redis.server import PrivateServer
 from presque.process.root import Root
 from presque.settings import as_variables
@@ -26,11 +28,11 @@ if TYPE_CHECKING:
     from presque.settings import Settings
 
 READY_PATIENCE = 10.0  # seconds to wait for Redis before starting processes anyway, which then answer 503
+HASTE = 0.5  # part of the watchdog's time in which the children must say that they are alive
 FIRST_FD = 3  # of the inherited sockets, see sd_listen_fds(3)
 TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; sys.exit(run())"
 WORDS = (sys.executable, "-P", "-c", TWISTD, "--nodaemon", "--pidfile=", "presque")
 
-_OWN_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ")  # prefix of each log line, the children's and ours
 _REASON = re.compile(r".*\bpresque ends: (.+)")
 
 
@@ -49,6 +51,10 @@ class Supervisor(Root):
         self.children: list[Child] = []
         self._patience = patience  # seconds that a child may take to stop
         self._endpoints = [server_endpoint(reactor, text) for text in settings.listen]
+        self._reports: dict[int, dict[str, str]] = {}  # pid -> what it has told, the last of each name
+        self._alive_at: dict[int, float] = {}  # pid -> when it last said that all in it turns
+        self._began_at = reactor.seconds()
+        self._are_ready = False
         self._reasons: dict[int, str] = {}  # pid -> the reason that it logged before it ended
 
         if self.server is not None:
@@ -101,18 +107,61 @@ class Supervisor(Root):
             listen=tuple(f"systemd:domain={family}:name={name}" for family, name in zip(families, names, strict=True)),
             redis=self.server.url if self.server is not None else self.settings.redis,
             processes=1,
+            log_format="json",  # each line is an event, of which we make the lines that are wanted, from the level on
+            log_level="debug",
         )
         environ = {name: text for name, text in os.environ.items() if not name.startswith(("PRESQUE_", "LISTEN_"))}
         environ |= as_variables(own)
         environ |= {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names)}
+        if self.notifier is not None:
+            environ |= {SUPERVISOR: str(os.getpid()), "WATCHDOG_USEC": f"{self.notifier.watchdog * HASTE * 1e6:.0f}"}
         descriptors = {FIRST_FD + index: port.fileno() for index, port in enumerate(self.ports)}
         return Command(WORDS, environ, descriptors)
 
     def _heard(self, pid: int, line: str) -> None:
-        """Copy a line of a child's log into ours."""
-        if said := _REASON.match(line):
+        """Copy an event of a child's log, which is JSON, into ours; or a line that it wrote otherwise."""
+        event = log_lines.read(line) or {"message": line}
+        if "report" in event:
+            self._reported(pid, event["report"])
+            return
+        if said := _REASON.match(event["message"]):
             self._reasons[pid] = said[1]
-        self._log.info("[{pid}] {line}", pid=pid, line=_OWN_TIME.sub("", line, count=1))
+        about = {"pid": pid, "line": log_lines.brief(event), "log_every": True}
+        if "logger" in event:
+            about["passed_on"] = event
+        self._log.emit(LogLevel.levelWithName(event.get("level", "info")), "[{pid}] {line}", **about)
+
+    def _reported(self, pid: int, report: dict[str, str]) -> None:
+        """A child has told how it is, as in sd_notify(3)."""
+        about = self._reports.setdefault(pid, {})
+        about |= report
+        if "WATCHDOG" in report:
+            self._alive_at[pid] = self._reactor.seconds()
+        if "READY" in report and self.notifier is not None and not self._are_ready and self._all("READY"):
+            self._are_ready = True
+            self.notifier.ready()
+
+    def _all(self, name: str) -> bool:
+        """Whether every child has reported that."""
+        return all(name in self._reports.get(child.pid, {}) for child in self.children)
+
+    def _all_started(self) -> None:
+        """The children are started, and say themselves when they listen."""
+
+    def status(self) -> str:
+        """How the children are: what is wrong with one of them, or what they say."""
+        said = [self._reports.get(child.pid, {}).get("STATUS", "") for child in self.children]
+        if not said or not self._all("READY"):
+            serving = sum("READY" in self._reports.get(child.pid, {}) for child in self.children)
+            return f"{serving} of {self.settings.processes} processes serve"
+        wrong = next((each for each in said if not each.startswith(SERVING)), "")
+        return wrong or f"{len(said)} processes: {said[0]}"
+
+    def is_alive(self, patience: float) -> bool:
+        """Whether every child that runs has said so within `patience` seconds."""
+        now = self._reactor.seconds()
+        stopping = not self.running
+        return stopping or all(now - self._alive_at.get(each.pid, self._began_at) <= patience for each in self.children)
 
     def _gave_up(self, pid: int, status: int) -> None:
         self._end(self._reasons.get(pid) or f"process {pid} ended with status {status}")

@@ -19,6 +19,7 @@ queue's name and two queues can never share a key.
                          gone       holes in `ready`
                          delivered, acked, failed, died, expired, deleted
                                     how many jobs, or attempts in the case of `failed`, ended this way
+                         deaths     who died since the mover last came, a line each: "number attempts reason"
                          and each setting that was set; `presque.jobs.policy` defines names, units, bounds and defaults
     ready      LIST  numbers, ascending, of jobs of the default priority that were never taken. A number whose record is
                      gone, or has the mark of a job that stands elsewhere, is a hole
@@ -109,6 +110,7 @@ from binascii import crc_hqx
 from presque.errors import InvalidName
 
 STORE = b"presque:store"
+PROBE = b"presque:{0}/probe"  # never exists: writing nothing to it shows whether Redis accepts writes
 MODEL = 3
 
 QUEUE_KEYS = frozenset(

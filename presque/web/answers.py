@@ -55,15 +55,19 @@ def is_modern(path: bytes) -> bool:
 
 def error(request: Request, status: int, message: str, slug: str = "", **members: Any) -> bytes:
     """An error answer; below /v1 a problem of type `slug`, or of the type of its status, with further `members`."""
-    body, content_type = error_body(request.path, status, message, slug, **members)
+    its_id = request.id if is_modern(request.path) else b""
+    body, content_type = error_body(request.path, status, message, its_id, slug, **members)
     return answer(request, status, body, content_type)
 
 
-def error_body(path: bytes, status: int, message: str, slug: str = "", **members: Any) -> tuple[bytes, bytes]:
+def error_body(
+    path: bytes, status: int, message: str, request_id: bytes, slug: str = "", **members: Any
+) -> tuple[bytes, bytes]:
     """The body of an error answer, and its content type."""
     if not is_modern(path):
         return encode({"error": message}), JSON
     slug = slug or SLUGS.get(status, "")
     title = TITLES[slug] if slug else HTTPStatus(status).phrase
-    problem = Problem(f"/problems/{slug}" if slug else "about:blank", title, status, message, **members)
+    kind = f"/problems/{slug}" if slug else "about:blank"
+    problem = Problem(kind, title, status, message, request_id=request_id.decode(), **members)
     return encode(problem), PROBLEM

@@ -25,7 +25,7 @@ from presque.errors import (
     WrongState,
 )
 from presque.http.routes import Route, Routes
-from presque.web import openapi
+from presque.web import openapi, ops
 from presque.web.answers import answer, error, is_modern
 from presque.web.bad_request import BadRequest
 from presque.web.dashboard import page as dashboard
@@ -67,6 +67,7 @@ def make_routes(parts: Parts) -> Routes:
     routes2010.add(routes, parts)
     routes_v1.add(routes, parts)
     dashboard.add(routes, parts.queue_list)
+    ops.add(routes, parts.checks)
     openapi.add(routes)
     _answer_what_has_no_route(routes.app)
     return routes
@@ -83,7 +84,8 @@ def explain(request: Request, failure: Failure) -> bytes:
     wrong = failure.value
     if not isinstance(wrong, PresqueError):
         path = request.path if request.route is None else request.route.path
-        _log.failure("{method} {path} failed", failure=failure, method=request.method.decode(), path=path)
+        about: dict[str, Any] = {"method": request.method.decode(), "path": path, "request": request.id.decode()}
+        _log.failure("{method} {path} failed (request {request})", failure=failure, **about)
         return error(request, 500, "internal error")
     modern = is_modern(request.path)
     status = next((new if modern else old) for kind, old, new in STATUSES if isinstance(wrong, kind))

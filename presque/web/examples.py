@@ -120,6 +120,11 @@ ANSWERS: dict[str, Any] = {
         "results": [{"id": "mail:17", "result": "extended", "lease": 60, "lease_expires_at": 1794562920.5}]
     },
     "purge": {"purged": 12},
+    "getLiveness": {"live": True},
+    "getReadiness": {
+        "ready": True,
+        "checks": dict.fromkeys(("store", "writable", "memory", "disk", "scripts", "mover", "draining"), "ok"),
+    },
     "about": {
         "version": "0.1.0",
         "now": 1794562860.5,

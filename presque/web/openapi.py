@@ -31,6 +31,7 @@ TAGS = {
     "y2010": "The 2010 interface: a job is handed out for good.",
     "service": "About the service itself.",
 }
+SERVICE = ("/", "/health/live", "/health/ready", "/openapi.json", "/problems/{slug}")  # paths of neither interface
 REFUSALS = {
     400: "The request is invalid; the message says why.",
     403: "A browser made this request for another site's page.",
@@ -171,7 +172,7 @@ def _operation(route: Route, path: str, known: dict[Any, Any]) -> dict[str, Any]
     if route.body is not None:
         content = {"application/json": _media(known[route.body], REQUESTS.get(route.name))}
         operation["requestBody"] = {"required": route.needs_body, "content": content}
-    refused = {*EVERYWHERE, *route.refuses} | ({413} if route.body is not None else set())
+    refused = {*EVERYWHERE, *route.refuses} - route.answers.keys() | ({413} if route.body is not None else set())
     kind = "Problem" if tag == "v1" else "Error"
     operation["responses"] = {str(status): _answered(route, whole, known) for status, whole in route.answers.items()}
     for status in sorted(refused):
@@ -187,7 +188,7 @@ def _path(route: Route) -> str:
 def _tag(path: str) -> str:
     if is_modern(path.encode()):
         return "v1"
-    return "service" if path in ("/", "/openapi.json", "/problems/{slug}") else "y2010"
+    return "service" if path in SERVICE else "y2010"
 
 
 def _parameter(name: str, place: str, known: dict[Any, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from presque.http.deliveries import Deliveries
     from presque.jobs.jobs import Jobs
     from presque.jobs.leases import Leases
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Parts(NamedTuple):
-    """The parts that routes call, and the maximum size of a body in bytes."""
+    """The parts that routes call, the maximum size of a body in bytes, and the checks of readiness by name."""
 
     queues: Queues
     queue_list: QueueList
@@ -27,3 +29,4 @@ class Parts(NamedTuple):
     waiting: Waiters
     deliveries: Deliveries
     max_body: int
+    checks: Callable[[], Mapping[str, str]]

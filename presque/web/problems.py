@@ -53,7 +53,7 @@ SLUGS = {400: "bad-request", 403: "forbidden", 404: "not-found", 413: "too-large
 
 class Problem(Struct, omit_defaults=True):
     """An error as in RFC 9457. `existing` is the job that has the unique key already; `purged` and `moved` count the
-    jobs done before the store went away.
+    jobs done before the store went away. `request_id` is that of the request, as in the log.
     """
 
     type: str
@@ -63,6 +63,7 @@ class Problem(Struct, omit_defaults=True):
     existing: str | None = None
     purged: int | None = None
     moved: int | None = None
+    request_id: str | None = None
 
 
 class Error(Struct):

@@ -98,7 +98,7 @@ class Bench:
         if request.target != b"/later":
             request.respond(b"<%b>" % request.target[1:])
 
-    def explain(self, path, status, message):
+    def explain(self, path, status, message, request_id):
         return b"<%d>" % status, b"text/plain"
 
     def send(self, data):

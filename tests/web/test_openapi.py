@@ -115,6 +115,8 @@ def test_every_operation_says_what_it_does_and_with_what_it_refuses(document):
         for status, response in responses.items():
             whole = resolved(document, response)
             assert "Cache-Control" in whole["headers"], (method, path, status)
+            if (path, status) == ("/health/ready", "503"):  # not an error, but the answer
+                continue
             if status == "default" or status >= "4":
                 assert whole["content"][kind[1]]["schema"] == {"$ref": f"#/components/schemas/{kind[0]}"}
             assert ("Retry-After" in whole["headers"]) == (status in ("429", "503", "default")), (method, path, status)
@@ -339,6 +341,8 @@ async def test_every_operation_answers_as_described(client, described):
     await the_life_of_jobs(described.ask, client)
     await described.ask("purge", 200)
     await described.ask("about", 200)
+    await described.ask("getLiveness", 200)
+    await described.ask("getReadiness", 200)
     await described.ask("explainProblem", 200, slug="lease-lost")
     await described.ask("explainProblem", 404, slug="nonsense")
     await what_concerns_queues(described.ask)

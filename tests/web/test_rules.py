@@ -43,6 +43,8 @@ ROUTES = {
     "/w/": "DELETE GET HEAD POST",
     "/w/<queue>": "DELETE GET HEAD POST",
     "/openapi.json": "GET HEAD",
+    "/health/live": "GET HEAD",
+    "/health/ready": "GET HEAD",
     "/problems/<slug>": "GET HEAD",
     "/v1": "GET HEAD",
     "/v1/queues": "GET HEAD",
@@ -132,7 +134,11 @@ BACKGROUND = {
     "ECHO",
 }
 # The keys at which the store's record is looked for, and made again after a test's FLUSHALL.
-RECORD = {keys.STORE.decode(), *(keys.partition_key(name, 0).decode() for name in ("queues", "old_last_id"))}
+RECORD = {
+    keys.STORE.decode(),
+    keys.PROBE.decode(),
+    *(keys.partition_key(name, 0).decode() for name in ("queues", "old_last_id")),
+}
 WORDS = "a _ 9 A.b_c:d@e-f a..b a- a:ready q 0 __init__ a%2Eb %41 a%3Ab"
 GOOD_NAMES = ["x" * 128, *WORDS.split()]
 WORDS = r"""
@@ -191,7 +197,8 @@ def is_error(answer, status, message=None, target=""):
     assert answer.headers["content-type"] == error_type(target)
     assert answer.headers["content-length"] == str(len(answer.body))
     if is_modern(target):
-        assert list(answer.json) == ["type", "title", "status", "detail"]
+        assert list(answer.json) == ["type", "title", "status", "detail", "request_id"]
+        assert answer.json["request_id"] == answer.headers["x-request-id"]
         assert answer.json["type"] == "about:blank" or answer.json["type"].startswith("/problems/")
         assert answer.json["status"] == status
     else:
@@ -294,7 +301,9 @@ async def test_head_changes_nothing_and_answers_like_get(daemon, redis, route):
     assert head.body == b""
     if "HEAD" in ROUTES[route]:
         get = await ask(daemon, "GET", f"{target}?worker_id=w")
-        assert (head.status, {**head.headers, "date": ""}) == (get.status, {**get.headers, "date": ""})
+        assert head.status == get.status
+        own = {"date": "", "x-request-id": ""}
+        assert {**head.headers, **own} == {**get.headers, **own}
         assert head.headers["content-length"] == str(len(get.body))
     else:
         assert head.status == 405

@@ -30,7 +30,7 @@ from presque.process.private_redis.control import Control
 from presque.process.private_redis.disk import Room
 from presque.process.private_redis.engine import Engine, engine_of, find_program
 from presque.process.private_redis.folder import Folder
-from presque.process.private_redis.trouble import reason
+from presque.process.private_redis.trouble import plain, reason
 from presque.process.private_redis.writing import Writing
 from presque.redis import keys
 from presque.redis.url import RedisURL
@@ -210,7 +210,7 @@ class PrivateServer:
                 offset=torn[1],
             )
         if " # " in line and "WARNING" not in line:
-            self._log.info("{line}", line=line)
+            self._log.info("{line}", line=plain(line))
 
     def _room_changed(self, low: bool, free: int) -> None:
         self.writing.room_changed(low, free)

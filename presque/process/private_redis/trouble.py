@@ -22,6 +22,11 @@ _DAMAGED = re.compile(
 _NO_ROOM = re.compile(r"no space left|disk quota", re.I)
 
 
+def plain(line: str) -> str:
+    """A line of its output without pid, time and level, which our log has too."""
+    return "Redis: " + _HEAD.sub("", line)
+
+
 def reason(lines: list[str], ended: str, engine: Engine | None, folder: Path) -> str:
     """One line with its last warnings, or how it `ended`, and the remedy."""
     warnings = [_HEAD.sub("", line) for line in lines if " # " in line and not _NOISE.search(line)]

@@ -17,5 +17,5 @@ local function count_attempt(id, text, why, is_final)
   if not is_final and map.attempts < (options.limit or setting('max_attempts')) then
     return map.attempts, map
   end
-  die(id)
+  die(id, map.attempts, why)
 end

@@ -18,6 +18,6 @@ local function expire(id, options)
   local map = text and select(3, read_live(text)) or {}
   note_failure(map, map.attempts or 0, 'expired')
   keep_live(id, live_text('x', '', map))
-  die(id)
+  die(id, map.attempts or 0, 'expired')
   return true
 end

@@ -1,8 +1,9 @@
 -- Moves up to `limit` (1000) jobs whose lease or hold has run out, and as many delayed ones that have come due, to the front, and
 -- ends as many that have expired. A lease, unlike the hold of a hand-off, was an attempt: the last one makes the job dead, and from
 -- the second one that runs out on, the job waits for the back-off, because it may be what killed its workers. Forgets dead jobs
--- that are too old or too many. Then sets when this queue must be moved next. Returns how many jobs became ready, and how many it
--- processed in all: `limit` or more if there is more to do.
+-- that are too old or too many. Then sets when this queue must be moved next. Returns how many jobs became ready, how many it
+-- processed in all (`limit` or more if there is more to do), and the deaths that were noted, if it `tells` of them. Else the mover
+-- comes for them.
 
 --@include check_keys
 --@include expire_waiting
@@ -11,18 +12,22 @@
 --@include skip_holes
 --@include trim_dead
 --@include visit_by
-local function move(queue, limit)
+local function move(queue, limit, tells)
   check_keys()
   local ready_again, run_out = move_run_out(queue, limit)
   local expired = expire_waiting(limit)
   local came_due = move_due(limit)
   local trimmed = trim_dead()
   local skipped, has_more_holes = skip_holes(20000)
-  local at = has_more_holes and now or trim_dead_at()
+  local died = redis.call('HGET', q, 'deaths')
+  if died and tells then
+    redis.call('HDEL', q, 'deaths')
+  end
+  local at = (has_more_holes or died and not tells) and now or trim_dead_at()
   for _, key in ipairs({ delayed, leased, held, expiring }) do
     at = math.min(at, tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or at))
   end
   visit_at(queue, at)
   local all = run_out + expired + came_due + trimmed + skipped
-  return ready_again + came_due + math.min(skipped, 1), at <= now and math.max(all, limit) or all
+  return ready_again + came_due + math.min(skipped, 1), at <= now and math.max(all, limit) or all, died
 end
