@@ -224,5 +224,5 @@ class StoredQueue:
             hold = Hold.of(member)
             if hold.kind == "k":
                 assert (hold.worker, member) in members, "what is kept for a worker is found by its name"
-        for name in FACTS - {"at", "off"}:
+        for name in FACTS - {"at", "off", "deaths"}:
             assert self.fact(name) >= 0, f"{name} is a count"
