@@ -265,7 +265,7 @@ TABLE = (
     ),
     Setting(
         "access-log",
-        "on|off",
+        "",
         "off",
         "log a line for each request",
         _switch,

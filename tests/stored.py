@@ -26,7 +26,7 @@ CLASS = 2**49  # ranks of one priority
 USUAL = 5  # the priority of a job that names none
 DEAD_AGE = 1_209_600_000  # ms; the default of the setting
 ENDS = ("delivered", "acked", "failed", "died", "expired", "deleted")  # what is counted besides insertions
-FACTS = {"n", "base", "out", "at", "off", "classes", "gone", *ENDS}
+FACTS = {"n", "base", "out", "at", "off", "classes", "gone", "deaths", *ENDS}
 
 
 @dataclass
@@ -224,5 +224,5 @@ class StoredQueue:
             hold = Hold.of(member)
             if hold.kind == "k":
                 assert (hold.worker, member) in members, "what is kept for a worker is found by its name"
-        for name in FACTS - {"at", "off"}:
+        for name in FACTS - {"at", "off", "deaths"}:
             assert self.fact(name) >= 0, f"{name} is a count"

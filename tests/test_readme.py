@@ -51,9 +51,11 @@ async def test_the_examples_answer_as_written(daemon, text, least):
 
 def test_every_option_is_in_its_table():
     for row in TABLE:
-        assert re.search(rf"^\| `--{row.name} {row.value}` \|", README, re.MULTILINE), row.name
+        assert re.search(rf"^\| `--{f'{row.name} {row.value}'.strip()}` \|", README, re.MULTILINE), row.name
         if row.default:
-            assert re.search(rf"^\| `--{row.name} .*\| `?{re.escape(row.default)}`? \|", README, re.MULTILINE), row.name
+            assert re.search(rf"^\| `--{row.name}[ `].*\| `?{re.escape(row.default)}`? \|", README, re.MULTILINE), (
+                row.name
+            )
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -93,6 +93,10 @@ EACH = [
     ("partitions", "16384", 16384),
     ("processes", "64", 64),
     ("worker-keep", "86400.5", 86400.5),
+    ("log-format", "json", "json"),
+    ("log-level", "debug", "debug"),
+    ("access-log", "on", True),
+    ("access-log", "0", False),
 ]
 
 
@@ -144,6 +148,9 @@ REFUSED = [
     ("partitions", "16385"),
     ("partitions", "-1"),
     ("worker-keep", "0"),
+    ("log-format", "xml"),
+    ("log-level", "warning"),
+    ("access-log", "maybe"),
     ("processes", "0"),
     ("processes", "65"),
     ("processes", "two"),

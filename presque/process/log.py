@@ -102,7 +102,7 @@ class Log:
         """Whether this fault was told a moment ago. If so, it is counted, and told when the moment is over."""
         failure = event.get("log_failure")
         kind = None if failure is None else failure.type
-        fault = event.get("log_namespace"), event.get("log_format"), event.get("name"), kind
+        fault = event.get("log_namespace"), event.get("log_level"), event.get("log_format"), event.get("name"), kind
         told = self._repeated.get(fault)
         if told is None:
             self._repeated[fault] = _Repeated()

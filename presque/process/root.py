@@ -123,7 +123,9 @@ class Root(Service):
     def set_log_level(self, level: str) -> None:
         """Write the log from this level on."""
         if self.log is not None:
-            self._log.info("SIGHUP: log level {level} (before: {before})", level=level, before=self.log.level)
+            before = self.log.level
+            self.log.set_level("info")  # so that this is seen, whichever level was or will be
+            self._log.info("SIGHUP: log level {now} (before: {before})", now=level, before=before)
             self.log.set_level(level)
 
     def _reload(self) -> None:

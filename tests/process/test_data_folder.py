@@ -400,7 +400,7 @@ async def test_sighup_ends_nothing_and_says_so(processes, folder, flags):
     daemon.transport.signalProcess("HUP")
 
     async def said():
-        return "SIGHUP: there is nothing to reload" in daemon.log
+        return "SIGHUP: log level info (before: info)" in daemon.log
 
     await eventually(said, "its word")
     assert (await client.get("/status/foo")).status == 200
