@@ -29,7 +29,7 @@ DEAD_AGE = 1_209_600_000  # ms; the default of the setting
 ENDS = ("delivered", "acked", "failed", "died", "expired", "deleted")  # what is counted besides insertions
 REASONS = ("released", "failed_lease", "failed_worker", "refused_full", "refused_closed", "refused_duplicate")
 TIMES = ("wait", "run")
-FACTS = {"n", "base", "out", "at", "off", "classes", "gone", "asked", "run_outs", *ENDS, *COUNTED}
+FACTS = {"n", "base", "out", "at", "off", "classes", "gone", "asked", "run_outs", "deaths", *ENDS, *COUNTED}
 
 
 @dataclass
@@ -231,5 +231,5 @@ class StoredQueue:
             hold = Hold.of(member)
             if hold.kind == "k":
                 assert (hold.worker, member) in members, "what is kept for a worker is found by its name"
-        for name in FACTS - {"at", "off", "run_outs"}:
+        for name in FACTS - {"at", "off", "run_outs", "deaths"}:
             assert self.fact(name) >= 0, f"{name} is a count"

@@ -143,7 +143,20 @@ def _live(text: bytes) -> tuple[bytes, bytes, dict[str, Any]]:
     return head[:1], head[1:], msgspec.msgpack.decode(packed) if packed else {}
 
 
-FACTS = {b"n", b"base", b"out", b"at", b"off", b"classes", b"gone", b"delivered", b"acked", b"failed", b"died"} | {
+FACTS = {
+    b"n",
+    b"base",
+    b"out",
+    b"at",
+    b"off",
+    b"classes",
+    b"gone",
+    b"deaths",
+    b"delivered",
+    b"acked",
+    b"failed",
+    b"died",
+} | {
     b"expired",
     b"deleted",
 }
