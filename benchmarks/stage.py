@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from tests.programs import Daemon, Redis
 
+# Limits beyond what is measured.
+BEYOND = ("--max-connections", "20000", "--max-waiting", "20000", "--max-queues", "1000000")
+
 
 @dataclass
 class Line:
@@ -104,7 +107,8 @@ class Stage(Programs):
 
     def pair(self, *flags: str, root: Path = ROOT) -> tuple[Redis, Daemon]:
         redis = self.store()
-        return redis, self.daemon(redis.url, *flags, root=root)
+        beyond = BEYOND if root == ROOT else ()  # an older revision has no such options
+        return redis, self.daemon(redis.url, *beyond, *flags, root=root)
 
     def bare(self, *flags: str) -> int:
         """The port of a bare resource, in a process of its own."""

@@ -28,8 +28,8 @@ class Buffers:
         return count
 
     def have_room(self, held: int, counted: int) -> bool:
-        """Whether a client of whose bytes `counted` are counted may take `held`. A client alone always may: each
-        request and answer has a limit of its own.
+        """Whether a client may take `held` bytes, of which `counted` are counted already. A client alone always may:
+        each request and answer has a limit of its own.
         """
         others = self.used - counted
         return not others or others + held <= self.most

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from presque.redis.store import Store
 
-LOOK_EVERY = 1.0  # seconds
+LOOK_EVERY = 0.25  # seconds; as long may insertions be refused after Redis has got room
 CLOSED = 1  # bytes: the `maxmemory` by which a private server refuses insertions, see presque.process.private_redis
 
 

@@ -24,7 +24,7 @@ PROBLEMS = {
     ),
     "duplicate": ("Duplicate job", 409, "Nothing to do: the existing job waits with this unique key."),
     "idempotency-mismatch": ("Idempotency key reused", 422, "Use a new Idempotency-Key for each new request."),
-    "queue-full": ("Queue is full", 429, "Try again later, or raise the queue's max_length."),
+    "queue-full": ("Queue is full", 429, "Try again later, or raise the queue's max_length or max_bytes."),
     "too-large": ("Request too large", 413, "Send less at once: GET /v1 lists the limits."),
     "wrong-state": (
         "Wrong state",
