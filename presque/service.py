@@ -345,7 +345,7 @@ class Daemon(Root):
         if not self.ports:
             return f"Starting ({trouble})" if trouble else "Starting"
         hosts: list[Any] = [port.getHost() for port in self.ports]
-        places = [f"{host.host}:{host.port}" if hasattr(host, "port") else str(host.name) for host in hosts]
+        places = [f"{host.host}:{host.port}" if hasattr(host, "port") else os.fsdecode(host.name) for host in hosts]
         return f"Not ready ({trouble})" if trouble else f"{SERVING} on {', '.join(places)}"
 
     def is_alive(self, patience: float) -> bool:

@@ -52,5 +52,5 @@ class Health:
         if late <= mover.tick + LATE or not mover.running:
             return OK
         error = mover.last.error if mover.last is not None else ""
-        why = error or "its last turn has not ended"
+        why = error.partition("(")[0] or "its last turn has not ended"  # of an exception its kind: anybody may ask
         return f"the mover has not done its work for {late:.1f} s ({why}): due jobs may wait; see the log"

@@ -21,6 +21,7 @@ PRIORITIES = {  # as in syslog(3)
     LogLevel.info: 6,
     LogLevel.debug: 7,
 }
+LEVELS = frozenset(level.name for level in PRIORITIES)
 # Names that an event has besides its fields: of twisted.logger, of the older twisted.python.log, and of our JSON.
 _NO_FIELDS = frozenset(
     "message time isError system format why failure level logger traceback pid line passed_on".split()  # noqa: SIM905
@@ -90,8 +91,10 @@ def read(line: str) -> dict[str, Any] | None:
         found = json.loads(line)
     except ValueError:
         return None
-    is_ours = isinstance(found, dict) and ("report" in found or {"logger", "level", "message"} <= found.keys())
-    return found if is_ours else None
+    if not isinstance(found, dict):
+        return None
+    is_event = {"logger", "message"} <= found.keys() and found.get("level") in LEVELS
+    return found if is_event or "report" in found else None
 
 
 def report(what: dict[str, Any]) -> str:

@@ -141,8 +141,11 @@ class Supervisor(Root):
 
     def _reported(self, pid: int, report: dict[str, str]) -> None:
         """A child has told how it is, as in sd_notify(3)."""
-        about = self._reports.setdefault(pid, {})
-        about |= report
+        if pid not in self._reports:  # it is new: forget those that have ended
+            living = {child.pid for child in self.children}
+            self._reports = {each: told for each, told in self._reports.items() if each in living} | {pid: {}}
+            self._alive_at = {each: at for each, at in self._alive_at.items() if each in living}
+        self._reports[pid] |= report
         if "WATCHDOG" in report:
             self._alive_at[pid] = self._reactor.seconds()
         if "READY" in report and self.notifier is not None and not self._are_ready and self._all("READY"):
