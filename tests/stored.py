@@ -29,7 +29,7 @@ DEAD_AGE = 1_209_600_000  # ms; the default of the setting
 ENDS = ("delivered", "acked", "failed", "died", "expired", "deleted")  # what is counted besides insertions
 REASONS = ("released", "failed_lease", "failed_worker", "refused_full", "refused_closed", "refused_duplicate")
 TIMES = ("wait", "run")
-FACTS = {"n", "base", "out", "at", "off", "classes", "gone", "asked", "run_outs", "deaths", *ENDS, *COUNTED}
+FACTS = {"n", "base", "out", "at", "off", "classes", "gone", "asked", "run_outs", *ENDS, *COUNTED}
 
 
 @dataclass
@@ -132,7 +132,7 @@ class StoredQueue:
             return stored.get(queue, key, {})
 
         def by_number(key: str) -> dict[int, Any]:
-            return {int(member): value for member, value in get(key).items()}
+            return {int(member): value for member, value in get(key).items() if member != b"deaths"}
 
         self.stored, self.queue = stored, queue
         self.q = {name.decode(): value.decode() for name, value in get("q").items()}
@@ -231,5 +231,5 @@ class StoredQueue:
             hold = Hold.of(member)
             if hold.kind == "k":
                 assert (hold.worker, member) in members, "what is kept for a worker is found by its name"
-        for name in FACTS - {"at", "off", "run_outs", "deaths"}:
+        for name in FACTS - {"at", "off", "run_outs"}:
             assert self.fact(name) >= 0, f"{name} is a count"

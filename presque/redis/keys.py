@@ -27,7 +27,6 @@ queue's name and two queues can never share a key.
                          wait, run  sum of times (ms) that jobs were ready before they were handed out, and from then
                                     until they were acknowledged; wait1, …, run1, … how many there were, by bucket: see
                                     `presque.jobs.counters`. They were not counted before there were these fields
-                         deaths     who died since the mover last came, a line each: "number attempts reason"
                          asked      when somebody asked for jobs (epoch ms); it is noted once a minute
                          run_outs   leases that ran out: "<time> <count> <count> …", in that time (ten minutes, counted
                                     since the epoch) and in each of the five before
@@ -53,7 +52,8 @@ queue's name and two queues can never share a key.
                      and 13 digits, when it was given (epoch ms); of an earlier release without), and, if there is one,
                      a space and a MessagePack map: `attempts` (failed ones), `failures` (the last ones:
                      [[attempt, time (epoch ms), error], …]), `run_outs` (of its lease), `worker` (that holds it). Only
-                     jobs that are leased, or have failed or expired before, have it; the latter without a receipt
+                     jobs that are leased, or have failed or expired before, have it; the latter without a receipt.
+                     `deaths` -> who died since the mover last came, a line each: "number attempts reason"
     uniq       HASH  uniq key -> number, while that job waits (ready or delayed)
     expiring   ZSET  number -> when it expires (epoch ms), while it waits
     acked      HASH  settlements, so that each can be repeated. number -> the receipt that acknowledged it;

@@ -151,7 +151,6 @@ FACTS = {
     b"off",
     b"classes",
     b"gone",
-    b"deaths",
     b"delivered",
     b"acked",
     b"failed",

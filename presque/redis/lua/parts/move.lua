@@ -19,9 +19,9 @@ local function move(queue, limit, tells)
   local came_due = move_due(limit)
   local trimmed = trim_dead()
   local skipped, has_more_holes = skip_holes(20000)
-  local died = redis.call('HGET', q, 'deaths')
+  local died = redis.call('HGET', live, 'deaths')
   if died and tells then
-    redis.call('HDEL', q, 'deaths')
+    redis.call('HDEL', live, 'deaths')
   end
   local at = (has_more_holes or died and not tells) and now or trim_dead_at()
   for _, key in ipairs({ delayed, leased, held, expiring }) do
