@@ -116,6 +116,7 @@ async def test_silent_connections_in_excess_do_not_hide_health(serve):
     await eventually(cut_off, "the oldest of them")
     assert b" 503 " not in (await raw(port_of(daemon), LIVE)).partition(b"\r\n")[0]
     assert len(daemon.site.connections) <= 1 + EXCESS
+    assert daemon.limits["connections"].refused >= 10
     for each in held:
         each.transport.abortConnection()
 

@@ -79,7 +79,8 @@ class Connection(Protocol):
         self._idle_look = self.site.clock.callLater(IDLE, self._look_whether_idle)
         if self._excess:
             self._after(EXCESS_PATIENCE, self._too_slow)
-            self.site.guests.exceed(self)
+            if self.site.guests.exceed(self):
+                self.site.limits.refuse(self._excess)
 
     @property
     def is_busy(self) -> bool:

@@ -53,13 +53,17 @@ class Guests:
             if not self._by_address[address]:
                 del self._by_address[address]
 
-    def exceed(self, client: Client) -> None:
-        """A connection in excess has been made: it takes a place, if need be that of the oldest one."""
+    def exceed(self, client: Client) -> bool:
+        """A connection in excess has been made: it takes a place. Returns whether it was that of the oldest one, which
+        has been cut off.
+        """
         self._in_excess[client] = None
         if len(self._in_excess) > EXCESS:
             oldest = next(iter(self._in_excess))
             del self._in_excess[oldest]
             oldest.abort()
+            return True
+        return False
 
     def end_excess(self, client: Client) -> None:
         """A connection in excess has ended."""
