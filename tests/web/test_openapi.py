@@ -218,7 +218,7 @@ class Described:
         if "content" in response:
             ((media_type, media),) = response["content"].items()
             assert answer.headers["content-type"].partition(";")[0] == media_type, name
-            said = answer.body.decode() if media_type == "text/html" else answer.json
+            said = answer.body.decode() if media_type.startswith("text/") else answer.json
             judge(self.document, media["schema"], said)
         else:
             assert answer.body == b"", name

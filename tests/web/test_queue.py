@@ -208,7 +208,8 @@ async def test_delete_leaves_nothing_of_the_queue(client, redis):
     assert (await client.get("/status/")).json == {"queues": [], "size": 0}
     assert (await client.get("/control/foo")).json["status"] == "1"
     assert (await client.get("/j/foo")).json["job_processed"] == 0
-    assert redis.command("KEYS", "presque:{*") == [b"presque:{0}/floor"]
+    left = {b"presque:{0}/floor", b"presque:{0}/timings"}  # numbers are never used again, and histograms never fall
+    assert set(redis.command("KEYS", "presque:{*")) == left
 
 
 @awaiting
