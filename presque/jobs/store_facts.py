@@ -22,7 +22,7 @@ async def store_facts(store: Store) -> StoreFacts:
     said = await store.info()
     memory, limit = int(said.get("used_memory", 0)), int(said.get("maxmemory", 0))
     is_full = 0 < limit <= memory and said.get("maxmemory_policy") == "noeviction"
-    is_sound = said.get("role") == "master" and said.get("loading", "0") == "0"
+    is_sound = said.get("role", "master") == "master" and said.get("loading", "0") == "0"
     is_written = said.get("aof_last_write_status", "ok") == "ok"
     delayed = int(said.get("aof_delayed_fsync", 0))
     return StoreFacts(memory, limit, is_sound and is_written and not is_full, delayed)

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks
 
 from presque.errors import Overloaded, StoreError, StoreUnavailable
 from presque.redis import keys
-from presque.redis.connection import bulk
+from presque.redis.connection import bulk, word_of
 from presque.redis.connection import gather as gather  # so that the rest of presque imports only the store
 from presque.redis.topology import OneRedis
 
@@ -82,13 +82,15 @@ class Store:
         return 0
 
     async def info(self) -> dict[str, str]:
-        """What Redis says of itself in INFO, by name. Raises StoreUnavailable."""
+        """What Redis says of itself in INFO, by name; nothing if its user may not ask. Raises StoreUnavailable."""
         connection = next(iter(self.topology.connections), None)
         if connection is None:
             raise StoreUnavailable
         try:
             told: bytes = await connection.execute_command("INFO")
         except Exception as wrong:
+            if word_of(wrong) == "NOPERM":
+                return {}
             raise StoreUnavailable(str(wrong)) from wrong
         lines = [line.partition(":") for line in told.decode(errors="replace").splitlines()]
         return {name: value for name, colon, value in lines if colon}

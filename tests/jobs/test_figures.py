@@ -12,6 +12,7 @@ from presque.jobs.processes import Processes
 from presque.jobs.queue_list import QueueList
 from presque.jobs.queues import NewJob, Queues
 from presque.jobs.scale import scale
+from presque.jobs.store_facts import store_facts
 from presque.metrics import Meter, readable
 
 Q = "presque:{0}:foo:q"
@@ -129,6 +130,30 @@ async def test_the_facts_of_a_busy_queue_stay_a_compact_hash(figures):
     await figures.queues.push("foo", [b"{}"] * 3)
     await figures.queues.configure("foo", {"max_length": 10, "lease": 5, "backoff.first": 1, "redeliver_after": 9})
     assert figures.redis("OBJECT", "ENCODING", Q) in (b"ziplist", b"listpack")
+
+
+@awaiting
+async def test_a_key_of_a_wrong_type_spoils_the_figures_of_its_own_queue_alone(figures):
+    for queue in ("foo", "bar"):
+        await figures.queues.push(queue, [b"{}"])
+    figures.redis("DEL", "presque:{0}:bar:jobs")
+    figures.redis("SET", "presque:{0}:bar:jobs", "of another program")
+    found = await figures.read.of_all()
+    assert {name: each.ready for name, each in found.named.items()} == {"foo": 1, "bar": 0}
+
+
+@awaiting
+async def test_what_redis_says_of_itself_is_read_if_it_may_be(store, session):
+    facts = await store_facts(store)
+    assert (facts.memory > 0, facts.memory_limit, facts.is_writable) == (True, 0, True)
+    session("CONFIG", "SET", "maxmemory", 1)
+    assert not (await store_facts(store)).is_writable
+    session("CONFIG", "SET", "maxmemory", 0)
+    session("ACL", "SETUSER", "default", "-info")
+    try:
+        assert await store_facts(store) == (0, 0, True, 0)
+    finally:
+        session("ACL", "SETUSER", "default", "+info")
 
 
 @awaiting

@@ -68,7 +68,7 @@ end
 local reply = {}
 for i = 3, #ARGV do
   local row = ARGV[2] ~= '' and reply[1] or empty_row()
-  add_queue(row, ARGV[i])
+  pcall(add_queue, row, ARGV[i]) -- a key of a wrong type spoils the figures of its own queue alone
   reply[ARGV[2] ~= '' and 1 or #reply + 1] = row[EXIST] > 0 and row or nil
 end
 return reply
