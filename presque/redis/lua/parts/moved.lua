@@ -4,7 +4,7 @@
 -- is when somebody asked before.
 local facts = redis.call('HMGET', q, 'at', 'off', 'classes', 'lease', 'max_attempts', 'asked')
 local at, off, has_priorities, lease, max_attempts, asked = unpack(facts)
-if not asked or now - asked >= 60000 then -- it is noted once a minute that somebody asks
+if not asked or math.abs(now - asked) >= 60000 then -- it is noted once a minute that somebody asks
   --@include note_asked
   note_asked()
 end
