@@ -10,5 +10,6 @@ redis.call('ZREM', due, ARGV[2])
 if n and tonumber(n) > tonumber(highest or 0) then
   redis.call('SET', floor, n) -- numbers are never used again
 end
-redis.call('UNLINK', q, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked, acked_before, kept, history)
+redis.call('UNLINK', q, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked, acked_before, kept)
+redis.call('UNLINK', history)
 return n and 1 or 0
