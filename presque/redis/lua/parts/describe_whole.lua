@@ -1,6 +1,5 @@
 -- Everything known about one job, and what a ready one waits for: {<see parts/describe.lua>, why the queue hands nothing out or '',
--- how many jobs are before it, -1 if it is not ready, and since when nobody has
--- asked for it: see parts/unasked.lua}.
+-- how many jobs are before it, -1 if it is not ready, since when nobody has asked for it: see parts/unasked.lua}.
 
 --@include describe
 --@include locate
