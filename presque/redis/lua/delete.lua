@@ -12,15 +12,11 @@ redis.call('ZREM', due, ARGV[2])
 if n and tonumber(n) > tonumber(highest or 0) then
   redis.call('SET', floor, n) -- numbers are never used again
 end
-<<<<<<< HEAD
 for i = 1, #facts, 2 do
   if facts[i]:match('^wait%d*$') or facts[i]:match('^run%d*$') then
     redis.call('HINCRBY', timings, facts[i], facts[i + 1])
   end
 end
-redis.call('UNLINK', q, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked, acked_before, kept, history)
-=======
 redis.call('UNLINK', q, ready, front, behind, delayed, leased, dead, held, jobs, live, uniq, expiring, acked, acked_before, kept)
 redis.call('UNLINK', history)
->>>>>>> 512209e40e9c5e134ad22244d37a3e65d6ff0731
 return n and 1 or 0
