@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.task import deferLater
+
 from presque.errors import StoreError
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 EVERY = 5.0  # seconds between turns, most of which have nothing to do
 AT_ONCE = 20  # scripts in a turn; it can be stopped after each turn
+PAUSE = 0.005  # seconds between two scripts, of which each takes Redis a millisecond at most: so others wait for few
 
 
 class Sampler:
@@ -41,6 +44,7 @@ class Sampler:
                         self._sampled[partition] = about
                         (self._empty.add if is_empty else self._empty.discard)(partition)
                         break
+                    await deferLater(self._history.clock, PAUSE)
             except StoreError as wrong:
                 failed = failed or wrong
         if failed is not None:

@@ -87,6 +87,7 @@ class History:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.partitions = store.partitions
+        self.clock = store.clock
 
     def minute(self) -> int:
         """The minute that ended last by the Redis clock, counted since the epoch."""
