@@ -63,7 +63,7 @@ def add(routes: Routes, history: History) -> None:
         summary="Show the last hour of all queues together by the minute, and the last day by ten minutes.",
         name="showAllHistory",
         answers={200: HistoryView},
-        scope="read",
+        scope="read:*",
     )
     async def of_all(request: Request) -> bytes:
         past, missing = await history.of_all()

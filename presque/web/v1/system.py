@@ -88,7 +88,7 @@ def add(routes: Routes, queue_list: QueueList, system: System) -> None:
         summary="Describe what serves: versions, processes, Redis, limits.",
         name="describeSystem",
         answers={200: SystemView},
-        scope="read",
+        scope="read:*",
     )
     async def describe(request: Request) -> bytes:
         lag: float | None = None

@@ -65,7 +65,7 @@ def add(routes: Routes, consumers: Consumers, waiters: Waiters) -> None:
         name="listConsumers",
         answers={200: WorkerPage},
         query=("queue", "cursor"),
-        scope="read",
+        scope="read:*",
     )
     async def list_workers(request: Request) -> bytes:
         queue, cursor = params.text(request, b"queue"), params.text(request, b"cursor")
