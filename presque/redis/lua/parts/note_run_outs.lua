@@ -7,10 +7,10 @@ local function note_run_outs(count)
     numbers[#numbers + 1] = tonumber(number)
   end
   local time = math.floor(now / TIME)
-  local passed, counted = time - (numbers[1] or time), { time }
+  local passed, by_time = time - (numbers[1] or time), { time }
   for i = 0, TIMES - 1 do
     local before = i >= passed and numbers[2 + i - passed] or 0
-    counted[2 + i] = math.min(MOST, before + (i == 0 and count or 0))
+    by_time[2 + i] = math.min(MOST, before + (i == 0 and count or 0))
   end
-  redis.call('HSET', q, 'run_outs', table.concat(counted, ' '))
+  redis.call('HSET', q, 'run_outs', table.concat(by_time, ' '))
 end
