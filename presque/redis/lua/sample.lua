@@ -22,7 +22,7 @@ end
 sums = sums and cmsgpack.unpack(sums) or { 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 local zeros = { 0, 0, 0, 0, 0, 0, 0, 0 }
 
--- Whether the queue, or all of them, has changed since its last sample; and what was passed_since since. If it has none, it is new;
+-- Whether the queue, or all of them, has changed since its last sample; and how much came since. If it has none, it is new;
 -- or nothing is known, as when a store is sampled for the first time.
 local function compared(key, figures, is_known)
   local last = redis.call('HGET', key, 'last')
@@ -64,8 +64,8 @@ if #names == most then
   return { 1, minute, 0 }
 end
 local figures = { 0, 0, 0, 0, unpack(sums, 5, 8) }
-local passed_since = sums[1] + sums[2] + sums[3] + sums[4]
-if passed_since > 0 or compared(all_history, figures) then
+local changes = sums[1] + sums[2] + sums[3] + sums[4]
+if changes > 0 or compared(all_history, figures) then
   note_sample(all_history, minute, sums, figures, sums[9])
 end
 redis.call('HDEL', sampling, 'sums')
