@@ -23,11 +23,12 @@ local function move(queue, limit, tells)
   if died and tells then
     redis.call('HDEL', live, 'deaths')
   end
-  local at = (has_more_holes or died and not tells) and now or trim_dead_at()
+  local at = has_more_holes and now or trim_dead_at()
   for _, key in ipairs({ delayed, leased, held, expiring }) do
     at = math.min(at, tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or at))
   end
-  visit_at(queue, at)
+  local has_more = at <= now
+  visit_at(queue, died and not tells and now or at)
   local all = run_out + expired + came_due + trimmed + skipped
-  return ready_again + came_due + math.min(skipped, 1), at <= now and math.max(all, limit) or all, died
+  return ready_again + came_due + math.min(skipped, 1), has_more and math.max(all, limit) or all, died
 end
