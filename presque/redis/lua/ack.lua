@@ -5,7 +5,7 @@ local q, leased, jobs, live, acked, acked_before = unpack(KEYS)
 --@include now
 --@include acknowledge
 --@include is_under
-local asked, ids, notes, reply = {}, {}, {}, {}
+local asked, ids, notes, reply, seen = {}, {}, {}, {}, {}
 for at = 3, #ARGV, 2 do
   asked[#asked + 1] = ARGV[at]
 end
@@ -13,8 +13,11 @@ local texts, ends_at = redis.call('HMGET', live, unpack(asked)), redis.call('ZMS
 for i, id in ipairs(asked) do
   local receipt = ARGV[2 * i + 2]
   if is_under(texts[i], receipt) and tonumber(ends_at[i] or 0) > now then
-    ids[#ids + 1] = id
-    notes[#notes + 1], notes[#notes + 2] = id, receipt
+    if not seen[id] then -- once, however often it is asked
+      ids[#ids + 1] = id
+      notes[#notes + 1], notes[#notes + 2] = id, receipt
+      seen[id] = true
+    end
     reply[i] = 'acked'
   else
     --@include settled_before
