@@ -141,7 +141,7 @@ async def test_replication_moves_a_store(shell, serve, redises):
 def test_every_command_of_the_page_is_tried():
     text = (ROOT / "tests" / "test_operations.py").read_text()
     begin, rest = PAGE.split("## The files of the private Redis")  # how it is begun has tests of its own
-    assert begin.count("```sh") == 2
+    assert begin.count("```sh") == 4
     assert len(COMMANDS) == rest.count("```sh") > 5
     for name in COMMANDS:
         assert f'shell("{name}"' in text, name
