@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items):
 def deb():
     """The path of the package."""
     why = missing() or next(
-        (f"{name} is not set" for name in ("PRESQUE_TREE", "PRESQUE_DEB") if name not in os.environ ), ""
+        (f"{name} is not set" for name in ("PRESQUE_TREE", "PRESQUE_DEB") if name not in os.environ), ""
     )
     if why:
         assert "CI" not in os.environ, why
