@@ -1,6 +1,7 @@
 """The unit as it runs on a Debian: contrib/presque.service and contrib/presque.socket, installed by the package."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from load import until
@@ -83,6 +84,23 @@ def test_a_reload_takes_up_another_level_of_the_log_in_the_same_process(machine)
         machine.run("systemctl", "reload", "presque.service")
     until(lambda: "log level info" in machine.journal(), what="the line about the level")
     assert machine.fact("MainPID") == pid
+
+
+def test_a_wrong_setting_is_named_in_the_journal_and_clients_wait_until_it_is_right(machine):
+    insert("before the mistake", "mistaken")
+    path = machine.tree / "etc" / "presque" / "presque.toml"
+    before = path.read_text()
+    path.write_text(f'{before}\nlog-levle = "debug"\n')
+    try:
+        assert machine.run("systemctl", "restart", "presque.service", check=False).returncode != 0
+        until(lambda: int(machine.fact("NRestarts")) > 1, what="another try")
+        assert "log-levle is not a setting; did you mean log-level?" in machine.journal()
+        with ThreadPoolExecutor(1) as pool:  # its thread too is in the machine's network
+            waiting = pool.submit(payloads, "mistaken")
+            path.write_text(before)
+            assert waiting.result() == ["before the mistake"]
+    finally:
+        path.write_text(before)
 
 
 def test_redis_is_killed_and_all_is_well_again(machine):
