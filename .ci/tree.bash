@@ -91,7 +91,8 @@ pip_settings() {
 
 # Make TREE with a Debian 13.
 make_tree() {
-  local from log=$TREE.log
+  local from log
+  log=$(mktemp)
   from=$(mirror)
   [[ -n $from ]] || fail "apt tells no mirror: name one in DEBIAN_MIRROR"
   mmdebstrap --quiet --variant=minbase --keyring=/usr/share/keyrings \

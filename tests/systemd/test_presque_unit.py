@@ -54,7 +54,7 @@ def test_it_runs_as_its_own_user_and_says_where_it_serves(machine):
 
 
 def test_twenty_restarts_under_load_refuse_reset_and_lose_nothing(machine):
-    traffic = Traffic()
+    traffic = Traffic("restarts")
     with traffic.running():
         for _ in range(RESTARTS):
             machine.run("systemctl", "restart", "presque.service")

@@ -70,7 +70,8 @@ def payloads(queue: str = "kept") -> list[Any]:
 class Traffic:
     """Producers and consumers, each a thread. Everything that is not the wanted answer is counted in `wrong`."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: str) -> None:
+        self._queue = f"/v1/queues/{queue}"
         self.inserted: set[str] = set()  # ids that were answered with 201
         self.acknowledged: Counter[str] = Counter()  # ids, by how often an ack was answered with 204
         self.wrong: Counter[str] = Counter()
@@ -86,7 +87,7 @@ class Traffic:
         client = Client(keeps)
         while not self._producers_stop.wait(0.005):
             try:
-                status, value = client.ask("POST", "/v1/queues/load/jobs", {"payload": {"key": "value"}})
+                status, value = client.ask("POST", f"{self._queue}/jobs", {"payload": {"key": "value"}})
             except OSError as error:  # also http.client's RemoteDisconnected
                 self._note(f"insertion: {error!r}")
                 continue
@@ -101,7 +102,7 @@ class Traffic:
         found = True
         while found or not self._stop.is_set():
             try:
-                status, value = client.ask("POST", "/v1/queues/load/reservations", {"max": 10, "wait": 0.2})
+                status, value = client.ask("POST", f"{self._queue}/reservations", {"max": 10, "wait": 0.2})
                 if status != 200:
                     self._note(f"reservation: {status} {value}")
                 found = bool(status == 200 and value["jobs"])
