@@ -59,7 +59,7 @@ def test_an_upgrade_under_load_refuses_no_client_and_keeps_jobs_and_configuratio
     with traffic.running():
         machine.run("dpkg", "-i", newer)
         until(lambda: machine.fact("MainPID") != pid and machine.fact("ActiveState") == "active", what="another daemon")
-    traffic.check()
+    traffic.check(machine.journal())
     assert version(machine).startswith("9999.")
     assert machine.fact("ActiveEnterTimestampMonotonic", "presque.socket") == since
     assert path.read_text().endswith("# a line of the administrator\n")

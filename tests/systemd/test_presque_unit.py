@@ -58,7 +58,7 @@ def test_twenty_restarts_under_load_refuse_reset_and_lose_nothing(machine):
     with traffic.running():
         for _ in range(RESTARTS):
             machine.run("systemctl", "restart", "presque.service")
-    traffic.check()
+    traffic.check(machine.journal())
     assert machine.fact("NRestarts") == "0"
 
 
