@@ -122,11 +122,14 @@ def small_disk(machine):
     units = "presque.socket", "presque.service"
     machine.run("systemctl", "stop", *units)
     machine.run("mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "tmpfs", STATE)
-    machine.run("systemctl", "start", *units)
-    yield
-    machine.run("systemctl", "stop", *units)
-    machine.run("umount", STATE)
-    machine.run("systemctl", "start", *units)
+    try:
+        started = machine.run("systemctl", "start", *units, check=False)
+        assert started.returncode == 0, f"{started.stdout}\n{machine.journal('--lines=50')}"
+        yield
+    finally:
+        machine.run("systemctl", "stop", *units)
+        machine.run("umount", STATE)
+        machine.run("systemctl", "start", *units)
 
 
 def test_a_full_state_directory_refuses_insertions_alone_and_says_so_everywhere(machine, small_disk):
