@@ -55,11 +55,11 @@ def test_an_upgrade_under_load_refuses_no_client_and_keeps_jobs_and_configuratio
     path = machine.tree / CONFIGURATION[1:]
     path.write_text(f"{path.read_text()}# a line of the administrator\n")
     pid, since = machine.fact("MainPID"), machine.fact("ActiveEnterTimestampMonotonic", "presque.socket")
-    traffic = Traffic()
+    traffic = Traffic("upgrade")
     with traffic.running():
         machine.run("dpkg", "-i", newer)
         until(lambda: machine.fact("MainPID") != pid and machine.fact("ActiveState") == "active", what="another daemon")
-    traffic.check()
+    traffic.check(machine.journal())
     assert version(machine).startswith("9999.")
     assert machine.fact("ActiveEnterTimestampMonotonic", "presque.socket") == since
     assert path.read_text().endswith("# a line of the administrator\n")

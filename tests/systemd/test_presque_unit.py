@@ -1,6 +1,7 @@
 """The unit as it runs on a Debian: contrib/presque.service and contrib/presque.socket, installed by the package."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from load import until
@@ -53,11 +54,11 @@ def test_it_runs_as_its_own_user_and_says_where_it_serves(machine):
 
 
 def test_twenty_restarts_under_load_refuse_reset_and_lose_nothing(machine):
-    traffic = Traffic()
+    traffic = Traffic("restarts")
     with traffic.running():
         for _ in range(RESTARTS):
             machine.run("systemctl", "restart", "presque.service")
-    traffic.check()
+    traffic.check(machine.journal())
     assert machine.fact("NRestarts") == "0"
 
 
@@ -85,6 +86,23 @@ def test_a_reload_takes_up_another_level_of_the_log_in_the_same_process(machine)
     assert machine.fact("MainPID") == pid
 
 
+def test_a_wrong_setting_is_named_in_the_journal_and_clients_wait_until_it_is_right(machine):
+    insert("before the mistake", "mistaken")
+    path = machine.tree / "etc" / "presque" / "presque.toml"
+    before = path.read_text()
+    path.write_text(f'{before}\nlog-levle = "debug"\n')
+    try:
+        assert machine.run("systemctl", "restart", "presque.service", check=False).returncode != 0
+        until(lambda: int(machine.fact("NRestarts")) > 1, what="another try")
+        assert "log-levle is not a setting; did you mean log-level?" in machine.journal()
+        with ThreadPoolExecutor(1) as pool:  # its thread too is in the machine's network
+            waiting = pool.submit(payloads, "mistaken")
+            path.write_text(before)
+            assert waiting.result() == ["before the mistake"]
+    finally:
+        path.write_text(before)
+
+
 def test_redis_is_killed_and_all_is_well_again(machine):
     insert("before Redis was killed", "killed")
     pid = machine.fact("MainPID")
@@ -104,11 +122,14 @@ def small_disk(machine):
     units = "presque.socket", "presque.service"
     machine.run("systemctl", "stop", *units)
     machine.run("mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "tmpfs", STATE)
-    machine.run("systemctl", "start", *units)
-    yield
-    machine.run("systemctl", "stop", *units)
-    machine.run("umount", STATE)
-    machine.run("systemctl", "start", *units)
+    try:
+        started = machine.run("systemctl", "start", *units, check=False)
+        assert started.returncode == 0, f"{started.stdout}\n{machine.journal('--lines=50')}"
+        yield
+    finally:
+        machine.run("systemctl", "stop", *units)
+        machine.run("umount", STATE)
+        machine.run("systemctl", "start", *units)
 
 
 def test_a_full_state_directory_refuses_insertions_alone_and_says_so_everywhere(machine, small_disk):
