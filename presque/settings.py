@@ -7,6 +7,7 @@ A value comes from the command line, else from `PRESQUE_<NAME>`, else from the T
 from __future__ import annotations
 
 import os
+import socket
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ SWITCH = {  # values of a flag
     **dict.fromkeys(("on", "yes", "true", "1"), True),
     **dict.fromkeys(("off", "no", "false", "0"), False),
 }
+FIRST_FD = 3  # of the sockets that systemd passes
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 LONGEST_PATTERN = 256  # characters
 SHARABLE = ("tcp:", "tcp6:", "unix:", "systemd:")  # endpoints that are plain sockets, which processes can share
@@ -435,11 +437,19 @@ def _sockets() -> str:
     """
     found: list[str] = []
     with suppress(LookupError):
-        while True:
+        while _is_listening(FIRST_FD + len(found)):  # else Twisted would read its plugins to no purpose
             endpoint = f"systemd:domain=INET:index={len(found)}"
             serverFromString(None, endpoint)
             found.append(endpoint)
     return " ".join(found)
+
+
+def _is_listening(descriptor: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as passed:
+            return bool(passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
 
 
 def as_variables(found: Settings) -> dict[str, str]:

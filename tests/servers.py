@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol, Protocol
 from twisted.internet.task import deferLater
 from twisted.web.client import URI, Agent, HTTPConnectionPool
@@ -220,7 +222,8 @@ class DaemonProcess(ProcessProtocol):
     def stop(self, number: int = signal.SIGTERM) -> Deferred[int]:
         """Send a signal; fires once it has ended."""
         if not self.has_ended:
-            self.transport.signalProcess(number)
+            with contextlib.suppress(ProcessExitedAlready):  # what it wrote is still being read
+                self.transport.signalProcess(number)
         return self.end()
 
     def kill(self) -> Any:

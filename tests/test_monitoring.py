@@ -71,7 +71,7 @@ async def two_daemons(redises):
     for daemon in daemons:
         daemon.startService()
         await daemon.started
-        daemon.meter.certificate_not_after = time.time() + 86400
+        daemon.meter.values["presque_certificate_not_after_seconds"] = lambda: time.time() + 86400
     client = Client(port_of(daemons[0]))
     yield daemons, client
     await client.close()

@@ -166,7 +166,7 @@ async def test_the_deploy_hook_of_certbot_renews_what_is_served(tmp_path):
 def test_every_command_of_the_page_is_tried():
     text = (ROOT / "tests" / "test_operations.py").read_text()
     begin, rest = PAGE.split("## The files of the private Redis")  # how it is begun has tests of its own
-    assert begin.count("```sh") == 4
+    assert begin.count("```sh") == 6
     assert len(COMMANDS) == rest.count("```sh") + 1 > 5
     for name in COMMANDS:
         assert f'shell("{name}"' in text or f'COMMANDS["{name}"]' in text, name

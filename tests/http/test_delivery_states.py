@@ -92,6 +92,8 @@ class Bench:
         self.arrival.is_torn = True
         self.deliveries.look_at(self)
 
+    cut_off = abort
+
     def settled(self):
         self.is_closed = True
 

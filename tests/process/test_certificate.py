@@ -269,7 +269,7 @@ async def test_a_renewed_file_is_served_without_a_restart_and_no_handshake_fails
         await client
     assert failed == []
     assert {*seen} <= {der(each) for each in served}
-    assert len(seen) > 20
+    assert len(seen) >= len(served)
 
 
 @awaiting

@@ -107,13 +107,17 @@ class PrivateServer:
         path, zeros, unfinished = self.folder.mend(engine)
         if zeros:
             self._log.warn(
-                "{path} ended with {cut} zeros, as after a power cut: they were cut off", path=str(path), cut=zeros
+                "{path} ended with {cut} zeros, as after a power cut: they were cut off",
+                path=str(path),
+                cut=zeros,
+                log_every=True,
             )
         if unfinished:
             self._log.warn(
                 "{path} ended within a transaction that Redis was killed while writing: its {cut} bytes were cut off",
                 path=str(path),
                 cut=unfinished,
+                log_every=True,
             )
 
     def _mend_again(self, engine: Engine) -> None:

@@ -28,7 +28,9 @@ local function move(queue, limit, tells)
     at = math.min(at, tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or at))
   end
   local has_more = at <= now
-  visit_at(queue, died and not tells and now or at)
+  if tells or not died then -- else it stays due, as it was when this was called
+    visit_at(queue, at)
+  end
   local all = run_out + expired + came_due + trimmed + skipped
   return ready_again + came_due + math.min(skipped, 1), has_more and math.max(all, limit) or all, died
 end
