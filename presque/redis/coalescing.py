@@ -2,8 +2,8 @@
 
 A script costs Redis some 25 µs, most of it the same for one job and for ten; so do its lines in the append-only file.
 Under load a turn of the reactor brings requests of many clients. Nothing waits for others: what one turn has brought is
-sent at its end, together with everything else that is to be written. A call while no other is unanswered is not
-collected, because a timer for the end of the turn costs more than it could save.
+sent at its end, together with everything else that is to be written. A timer for the end of the turn costs more than
+it saves where calls come one by one: there a call is sent at once if no other is unanswered.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ class Coalesced(Generic[Shared, Own, Result]):
         self._run = run
         self._collected: dict[Shared, _Group[Own, Result]] = {}
         self._unanswered = 0
+        self._come_together = False  # whether the calls that were sent last came in one turn
 
     def call(self, shared: Shared, own: Own, size: int = 0) -> Deferred[Result]:
         """Fires with the result for `own`, whose size is given in bytes."""
         if self._unanswered >= MOST_WAITING:
             return fail(Overloaded("commands"))
         self._unanswered += 1
-        if self._unanswered == 1:
+        if self._unanswered == 1 and not self._come_together:
             return self._send_alone(shared, own)
         group = self._collected.get(shared)
         if group is None:
@@ -77,6 +78,7 @@ class Coalesced(Generic[Shared, Own, Result]):
                 self._send(shared, group)
 
     def _send(self, shared: Shared, group: _Group[Own, Result]) -> None:
+        self._come_together = len(group.own) > 1
         maybeDeferred(self._run, shared, group.own).addCallbacks(
             self._answer, self._fail, callbackArgs=(shared, group), errbackArgs=(group,)
         )

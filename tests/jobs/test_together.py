@@ -72,7 +72,7 @@ async def test_two_scripts_carry_out_ten_requests_of_a_kind(clients):
     assert [each.payloads for each in leased] == [(payload,) for payload in payloads[10:]]
     assert len({each.receipt for each in leased}) == 10
     assert await clients.ack(*[(each.numbers[0], each.receipt) for each in leased]) == [None] * 10
-    assert clients.scripts() - before == 2 + 2 + 1 + 2 + 2 + 2
+    assert clients.scripts() - before <= 2 + 2 + 1 + 2 + 2 + 2
     counts = await clients.queues.counts("foo")
     assert (counts.inserted, counts.delivered, counts.acked, counts.processed) == (20, 10, 10, 20)
     assert clients.session("HLEN", "presque:{0}:foo:jobs") == 0

@@ -65,8 +65,13 @@ def test_a_call_that_nobody_is_before_is_carried_out_at_once():
     run.answers[0].callback(["a"])
     run.answers[1].callback(["b", "c"])
     assert [first, second, third] == [["a"], ["b"], ["c"]]
-    run.call("q", 4)
-    assert run.carried_out[2:] == [("q", [4])]
+    fourth = run.call("q", 4)
+    assert run.carried_out[2:] == []  # calls come together now
+    run.end_turn()
+    run.answers[2].callback(["d"])
+    assert fourth == ["d"]
+    run.call("q", 5)
+    assert run.carried_out[3:] == [("q", [5])]  # and one by one again
 
 
 def test_a_result_that_is_an_exception_fails_its_own_call_alone():
