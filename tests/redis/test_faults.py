@@ -14,6 +14,7 @@ from twisted.internet.task import LoopingCall
 
 from presque.errors import StoreUnavailable
 from presque.redis.connection import TIME_LIMIT
+from presque.redis.store import BEAT
 
 JOB = b'{"key":"value"}'
 
@@ -99,7 +100,8 @@ async def test_what_redis_was_too_slow_for_is_refused_and_never_carried_out_late
     answers = await gatherResults(asked)
     assert {answer.status for answer in answers} == {503}
     assert answers[0].body == b'{"error":"the store did not answer, it may or may not have been done"}'
-    assert TIME_LIMIT <= time.monotonic() - began < TIME_LIMIT + 1.5
+    took = time.monotonic() - began  # by what was asked last before it hung, perhaps one beat earlier
+    assert TIME_LIMIT - BEAT <= took < TIME_LIMIT + 1.5
     began = time.monotonic()
     assert (await client.post("/q/foo", JOB)).status == 503
     assert time.monotonic() - began < 0.5
