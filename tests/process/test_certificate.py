@@ -13,6 +13,7 @@ from OpenSSL import SSL
 from pids import listening
 from pytest_twisted import ensureDeferred as awaiting
 from servers import daemon_on, eventually, port_of
+from token_files import TokenFile
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import deferToThread
@@ -49,6 +50,13 @@ def ask(port, context, request=GET):
     with connected(port, context) as client:
         client.sendall(request)
         return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def status_of(port, context, request):
+    """The status of the answer; whoever is refused is not cut off at once."""
+    with connected(port, context) as client:
+        client.sendall(request)
+        return client.recv(65536).split(b" ", 2)[1]
 
 
 def served_at(port):
@@ -201,6 +209,31 @@ async def test_the_name_of_a_client_is_known_by_its_certificate(
     for _ in range(2):
         await deferToThread(ask, port_of(daemon), context_of(issued, client_file))
     assert known == [known_as] * 2
+
+
+@awaiting
+async def test_the_name_in_a_certificate_is_that_of_a_token(serving, file, issued, authority, tmp_path):
+    """It may do what the token may; a certificate whose name no token has is none; and a header goes before it."""
+    tokens = TokenFile(tmp_path / "tokens")
+    mail, reader = tokens.add("mail-app", "produce:mail"), tokens.add("reader", "read:*")
+    ca = authority.write(tmp_path / "ca.pem", authority.pem)
+    daemon = await serving(file, tls_client_ca=str(ca), tokens=str(tokens.path))
+
+    async def status(name, request):
+        shown = Issued(name, authority).write(tmp_path / f"{name}.pem")
+        return await deferToThread(status_of, port_of(daemon), context_of(issued, shown), request)
+
+    def get(path, token=""):
+        header = f"Authorization: Bearer {token}\r\n" if token else ""
+        return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n".encode()
+
+    assert await status("mail-app", get("/v1/me")) == b"200"
+    assert await status("mail-app", get("/v1/queues")) == b"403"
+    assert await status("mail-app", get("/v1/queues", reader)) == b"200"
+    assert await status("reader", get("/v1/queues")) == b"200"
+    assert await status("reader", get("/v1/queues", mail)) == b"403"
+    assert await status("stranger", get("/v1/me")) == b"401"
+    assert await status("stranger", get("/health/live")) == b"200"
 
 
 @awaiting
