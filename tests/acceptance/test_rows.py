@@ -12,7 +12,7 @@ from programs import ROOT
 
 pytestmark = pytest.mark.rows
 
-ROWS = (*range(1, 21), *range(22, 25), *range(26, 31), 33)
+ROWS = (*range(1, 21), *range(22, 25), *range(26, 32), 33)
 # 21 is the model: tests/jobs/test_model.py.
 # 25 fills disks, which takes minutes where others use the same cores: tests/process/test_data_folder.py has the floor
 # and the stop.
