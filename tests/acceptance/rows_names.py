@@ -19,7 +19,7 @@ from presque.redis.scripts import load
 from presque.redis.store import NO_LIMIT
 from tests.load import Client, encoded, percentile, together
 
-SCRIPTS = load(lua_parts())
+SCRIPTS = load(lua_parts(1_000_000))
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
